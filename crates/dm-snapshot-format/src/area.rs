@@ -52,10 +52,19 @@ impl<'a> Area<'a> {
     /// The slots from the first to the last that is not all zeros, at and after the terminator; `None` where all of
     /// them are. The terminator itself counts if its old chunk is not zero.
     pub fn stale(&self) -> Option<Range<usize>> {
-        let tail = self.slots.get(self.visible..).unwrap_or_default();
-        let first = tail.iter().position(|slot| !slot.is_zero())?;
-        let last = tail.iter().rposition(|slot| !slot.is_zero())?;
-        Some(self.visible.checked_add(first)?..self.visible.checked_add(last)?.checked_add(1)?)
+        self.nonzero_from(self.visible)
+    }
+
+    /// The same for bytes that lie behind the end of the table altogether: no slot of them is a record.
+    pub fn nonzero(&self) -> Option<Range<usize>> {
+        self.nonzero_from(0)
+    }
+
+    fn nonzero_from(&self, from: usize) -> Option<Range<usize>> {
+        let slots = self.slots.get(from..).unwrap_or_default();
+        let first = slots.iter().position(|slot| !slot.is_zero())?;
+        let last = slots.iter().rposition(|slot| !slot.is_zero())?;
+        Some(from.checked_add(first)?..from.checked_add(last)?.checked_add(1)?)
     }
 }
 
@@ -107,6 +116,7 @@ mod tests {
         }
         let bytes = bytes(&[(0, 0), (1, 2), (0, 0), (0, 5), (0, 0)]);
         assert_eq!(Area::decode(&bytes).unwrap().stale(), Some(1..4));
+        assert_eq!(Area::decode(&bytes).unwrap().nonzero(), Some(1..4));
     }
 
     #[test]

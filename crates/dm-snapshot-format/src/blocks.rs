@@ -10,7 +10,7 @@
 
 use crate::layout::{Layout, Place, RECORDS_PER_SECTOR};
 use crate::record::Record;
-use foldback_units::{Bytes, SectorRange, Sectors};
+use foldback_units::{SectorRange, Sectors};
 use std::ops::Range;
 use zerocopy::IntoBytes;
 
@@ -36,8 +36,8 @@ pub struct BlockSpan {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BlocksError {
     /// Not a block size.
-    #[error("a physical block of {0} is not a power of two of at least one sector")]
-    BlockSize(Bytes),
+    #[error("a physical block of {0} is not a power of two")]
+    BlockSize(Sectors),
     /// More records than fit into the buffer.
     #[error("the image of a metadata block of {bytes} bytes is too small for its records")]
     TooManyRecords {
@@ -48,10 +48,11 @@ pub enum BlocksError {
 
 impl Blocks {
     /// The blocks of a store on a device with this physical block size.
-    pub fn new(layout: Layout, physical: Bytes) -> Result<Self, BlocksError> {
-        let sectors = physical.to_sectors().filter(|sectors| sectors.0.is_power_of_two());
-        let sectors = sectors.ok_or(BlocksError::BlockSize(physical))?;
-        Ok(Self { layout, sectors: sectors.min(layout.chunk_size().len()) })
+    pub fn new(layout: Layout, physical: Sectors) -> Result<Self, BlocksError> {
+        if !physical.0.is_power_of_two() {
+            return Err(BlocksError::BlockSize(physical));
+        }
+        Ok(Self { layout, sectors: physical.min(layout.chunk_size().len()) })
     }
 
     /// The store's layout.

@@ -17,6 +17,9 @@
 pub mod allocation;
 pub mod area;
 pub mod blocks;
+pub mod check;
+mod duplicates;
+pub mod findings;
 pub mod header;
 pub mod layout;
 pub mod record;
@@ -24,6 +27,8 @@ pub mod record;
 pub use allocation::StoreStatus;
 pub use area::{Area, RaggedArea};
 pub use blocks::{BlockSpan, Blocks, BlocksError, MetadataWrite, Truncation};
+pub use check::{Checker, FeedError, StoreGeometry};
+pub use findings::{CheckedStore, Finding, FindingKind, Report, Severity};
 pub use header::{FirstChunk, Header, HeaderError};
 pub use layout::{Layout, Place, RecordPlace};
 pub use record::{BadRecord, Record};
