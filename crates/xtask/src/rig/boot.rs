@@ -1,0 +1,152 @@
+//! One boot of the guest kernel: a generated init script, disks, a time limit, the console in a file.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::console::Console;
+use super::scratch::Scratch;
+use crate::places;
+
+const PRELUDE: &str = include_str!("../../../../rig/prelude.sh");
+/// The guest kernel knows ubda to ubdp.
+const DISKS_MAX: usize = 16;
+const MEMORY: &str = "mem=768M";
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A guest that is about to be booted.
+#[derive(Debug)]
+pub(crate) struct Guest<'a> {
+    scratch: &'a Scratch,
+    name: String,
+    limit: Duration,
+    disks: Vec<PathBuf>,
+    variables: String,
+}
+
+impl<'a> Guest<'a> {
+    /// A guest without disks; `name` names its console file.
+    pub(crate) fn new(scratch: &'a Scratch, name: &str, limit: Duration) -> Self {
+        Self { scratch, name: name.to_owned(), limit, disks: Vec::new(), variables: String::new() }
+    }
+
+    /// Adds a disk and returns the name that it has in the guest.
+    pub(crate) fn disk(&mut self, image: &Path) -> Result<String> {
+        ensure!(self.disks.len() < DISKS_MAX, "a guest takes at most {DISKS_MAX} disks");
+        let name = device(self.disks.len())?;
+        self.disks.push(image.to_path_buf());
+        Ok(format!("/dev/{name}"))
+    }
+
+    /// Sets a shell variable for the script. Line breaks are kept, so it may hold a table.
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        writeln!(self.variables, "{name}='{}'", value.replace('\'', r"'\''")).ok();
+        self
+    }
+
+    /// Boots, runs the script to its end, and reads what it said.
+    pub(crate) fn run(&self, script: &str) -> Result<Console> {
+        let init = self.write_init(script)?;
+        let log = places::rig_logs()?.join(format!("{}.console", self.name));
+        let console = File::create(&log).with_context(|| format!("making {}", log.display()))?;
+        let mut running = Running::start(self.command(&init, console)?)?;
+        let ended = running.wait(self.limit)?;
+        drop(running);
+        let text = String::from_utf8_lossy(&std::fs::read(&log).context("reading the console")?).into_owned();
+        if !ended {
+            let seconds = self.limit.as_secs();
+            bail!("the guest did not end within {seconds} s and was stopped; see {}", log.display());
+        }
+        Console::parse(&text).with_context(|| format!("guest {}, console in {}", self.name, log.display()))
+    }
+
+    fn write_init(&self, script: &str) -> Result<PathBuf> {
+        let path = self.scratch.path().join(format!("{}.init", self.name));
+        let tool = std::env::current_exe().context("finding this program's own file")?;
+        let text = format!(
+            "#!/bin/sh\nSCRATCH='{}'\nXTASK='{}'\n{}\n{PRELUDE}\n{script}\nfinish\n",
+            self.scratch.path().display(),
+            tool.display(),
+            self.variables,
+        );
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+            .context("marking the script")?;
+        Ok(path)
+    }
+
+    fn command(&self, init: &Path, console: File) -> Result<Command> {
+        let errors = console.try_clone().context("sharing the console file")?;
+        let state = self.scratch.path().join("uml");
+        let mut command = Command::new("linux.uml");
+        command
+            .env("LD_PRELOAD", self.scratch.library())
+            .args([MEMORY, "rootfstype=hostfs", "rootflags=/", "rw", "quiet", "con=null", "con0=null,fd:1"])
+            .arg(format!("init={}", init.display()))
+            .arg(format!("uml_dir={}/", state.display()));
+        for (at, image) in self.disks.iter().enumerate() {
+            command.arg(format!("{}={}", device(at)?, image.display()));
+        }
+        command.stdin(Stdio::null()).stdout(console).stderr(errors).process_group(0);
+        Ok(command)
+    }
+}
+
+fn device(at: usize) -> Result<String> {
+    let letter = u32::try_from(at).ok().and_then(|at| char::from_u32(u32::from(b'a') + at));
+    Ok(format!("ubd{}", letter.context("naming a disk")?))
+}
+
+/// A started guest; dropping it ends its whole process group, which was made for it.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Result<Self> {
+        let child = command.spawn().context("starting linux.uml (Debian package user-mode-linux)")?;
+        Ok(Self { child })
+    }
+
+    /// Waits for the kernel to halt. False when the time is over.
+    fn wait(&mut self, limit: Duration) -> Result<bool> {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            if self.child.try_wait().context("waiting for the guest")?.is_some() {
+                return Ok(true);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(false)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The kernel's I/O threads and the guest's processes are host processes of the same group, and
+        // outlive a killed kernel. Those of a guest that ended are gone, and then there is no such group.
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            kill_process_group(group, Signal::KILL).ok();
+        }
+        self.child.wait().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::device;
+
+    #[test]
+    fn disks_are_lettered_as_the_guest_kernel_does() {
+        assert_eq!(device(0).unwrap(), "ubda");
+        assert_eq!(device(15).unwrap(), "ubdp");
+    }
+}

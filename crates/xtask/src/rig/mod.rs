@@ -1,0 +1,16 @@
+//! Rig 2: a real Linux kernel with device-mapper, as an ordinary process (User-Mode Linux).
+//!
+//! Holds: a guest sees the host's own files as its root, so it gets a scratch directory and disks and is asked
+//! to write nowhere else; what it says on its console is kept in a file; a guest that does not come to its end
+//! in time is ended together with every process it started, and that is an error, not a result.
+
+mod boot;
+mod console;
+mod packages;
+mod scratch;
+mod xstate;
+
+pub(crate) use boot::Guest;
+pub(crate) use console::Console;
+pub(crate) use packages::missing;
+pub(crate) use scratch::{Scratch, copy_disk};

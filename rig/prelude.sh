@@ -1,0 +1,79 @@
+# Start of every guest script of rig 2; process 1 of the guest reads it.
+#
+# The guest's root is the host's, writable: write only below /run (a tmpfs of the guest's own), below
+# $SCRATCH, and to the ubd disks. Lines that the host reads:
+#   RESULT name ok | RESULT name fail why     a check
+#   FACT key value                            something learned, compared on the host
+# The host misses the last line, `RESULT guest-end ok`, when the script did not reach its end.
+
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run LC_ALL=C TZ=UTC0
+export LVM_SYSTEM_DIR="$SCRATCH/lvm" DM_DISABLE_UDEV=1
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev 2>/dev/null || true # the kernel may have done it
+mount -t tmpfs tmp /run
+exec </dev/null >/dev/console 2>&1
+cd /run || poweroff -f
+
+ok() { echo "RESULT $1 ok"; }
+fail() { echo "RESULT $*" | sed 's/^\(RESULT [^ ]*\)/\1 fail/'; }
+fact() { echo "FACT $*"; }
+
+# check NAME COMMAND...: the command must succeed.
+check() {
+	_name=$1
+	shift
+	if "$@" >/run/out 2>&1; then
+		ok "$_name"
+	else
+		fail "$_name" "status $?: $*: $(tr '\n' ' ' </run/out)"
+	fi
+}
+
+# must COMMAND...: a step of the set-up; when it fails nothing after it means anything.
+must() {
+	if ! "$@" >/run/out 2>&1; then
+		fail "$STEP" "set-up, status $?: $*: $(tr '\n' ' ' </run/out)"
+		poweroff -f
+	fi
+}
+
+# silent NAME COMMAND...: the command must succeed and neither warn nor complain.
+silent() {
+	_name=$1
+	shift
+	if ! "$@" >/run/out 2>/run/err; then
+		fail "$_name" "status $?: $*: $(tr '\n' ' ' </run/err)"
+	elif [ -s /run/err ] || grep -qi warning /run/out; then
+		fail "$_name" "$*: $(cat /run/err /run/out | tr '\n' ' ')"
+	else
+		ok "$_name"
+	fi
+}
+
+# same NAME EXPECTED FOUND
+same() {
+	if [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "expected $2, found $3"; fi
+}
+
+digest() { sha256sum <"$1" | cut -c1-64; }
+
+# lvmdev DISK COMMAND...: an LVM2 command that sees that disk alone; copies of one image may lie beside it.
+lvmdev() {
+	_disk=$1
+	_cmd=$2
+	shift 2
+	"$_cmd" --devices "$_disk" "$@"
+}
+
+finish() {
+	ok guest-end
+	sync
+	poweroff -f
+}
+
+STEP=boot
+_modules=$(ls -d /usr/lib/uml/modules/*/kernel/drivers/md)
+for _m in dm-mod dm-bufio dm-snapshot dm-delay; do
+	must insmod "$_modules/$_m.ko"
+done
