@@ -89,3 +89,39 @@ pub trait Disks {
     /// Only where the queue itself is broken; operations under way are then lost.
     fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>>;
 }
+
+impl<T: Disks + ?Sized> Disks for Box<T> {
+    fn count(&self) -> u32 {
+        (**self).count()
+    }
+
+    fn geometry(&self, disk: DiskId) -> io::Result<Geometry> {
+        (**self).geometry(disk)
+    }
+
+    fn submit(&mut self, tag: Tag, disk: DiskId, op: Op) {
+        (**self).submit(tag, disk, op);
+    }
+
+    fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>> {
+        (**self).reap(wait)
+    }
+}
+
+impl<T: Disks + ?Sized> Disks for &mut T {
+    fn count(&self) -> u32 {
+        (**self).count()
+    }
+
+    fn geometry(&self, disk: DiskId) -> io::Result<Geometry> {
+        (**self).geometry(disk)
+    }
+
+    fn submit(&mut self, tag: Tag, disk: DiskId, op: Op) {
+        (**self).submit(tag, disk, op);
+    }
+
+    fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>> {
+        (**self).reap(wait)
+    }
+}

@@ -11,8 +11,33 @@
     allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)
 )]
 
+mod blocking;
+mod calls;
+#[cfg(any(test, feature = "contract-tests"))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test suite, compiled only for tests"
+)]
+pub mod contract;
 mod disks;
+mod error;
+mod file;
+mod guard;
+mod hold;
 mod memory;
+mod set;
+mod synchronous;
+mod transfer;
+mod uring;
 
+pub use blocking::BlockingDisks;
 pub use disks::{Completion, DiskId, Disks, Geometry, Op, Tag};
+pub use error::{DiskError, DiskErrorKind};
+pub use file::{Access, DiskFile, DiskKind, Identity};
+pub use hold::{HeldPart, Hold, HoldMode};
 pub use memory::{Memory, Slice};
+pub use set::{Backend, open_disks, open_files};
+pub use synchronous::{flush, read_exact, write_all, write_zeroes};
+pub use uring::UringDisks;

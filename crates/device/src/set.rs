@@ -1,0 +1,103 @@
+//! A set of disks behind one queue: io_uring where the system allows it, blocking calls where not.
+//!
+//! What must hold:
+//! - A disk is never in a set twice, whatever paths name it: two queues of one disk would not know of each other.
+
+use crate::blocking::BlockingDisks;
+use crate::disks::Disks;
+use crate::error::{DiskError, DiskErrorKind};
+use crate::file::{Access, DiskFile};
+use crate::uring::UringDisks;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Which system calls carry the operations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Backend {
+    /// io_uring, else blocking calls.
+    #[default]
+    Auto,
+    /// io_uring or an error.
+    Uring,
+    /// Blocking calls.
+    Blocking,
+}
+
+impl Backend {
+    /// The environment variable that chooses: `auto`, `uring` or `blocking`.
+    pub const VARIABLE: &str = "FOLDBACK_IO";
+
+    /// What the environment chooses; [`Backend::Auto`] where it says nothing that is known.
+    pub fn from_environment() -> Self {
+        match std::env::var(Self::VARIABLE).as_deref() {
+            Ok("uring") => Self::Uring,
+            Ok("blocking") => Self::Blocking,
+            _ => Self::Auto,
+        }
+    }
+}
+
+/// Opens the disks in the order given.
+///
+/// # Errors
+/// The first that cannot be opened, or is the same disk as an earlier one.
+pub fn open_files<P: AsRef<Path>>(paths: &[P], access: Access) -> Result<Vec<Arc<DiskFile>>, DiskError> {
+    let mut seen = BTreeMap::new();
+    let mut files = Vec::with_capacity(paths.len());
+    for path in paths {
+        let file = DiskFile::open(path.as_ref(), access)?;
+        if let Some(first) = seen.insert(file.identity(), file.path().to_path_buf()) {
+            return Err(DiskError::of("opening", file.path(), DiskErrorKind::Twice(first)));
+        }
+        files.push(Arc::new(file));
+    }
+    Ok(files)
+}
+
+/// A queue for these disks: the first is disk 0.
+///
+/// # Errors
+/// Only for [`Backend::Uring`], where the kernel refuses io_uring.
+pub fn open_disks(files: &[Arc<DiskFile>], backend: Backend) -> io::Result<Box<dyn Disks>> {
+    match backend {
+        Backend::Blocking => Ok(Box::new(BlockingDisks::new(files))),
+        Backend::Uring => Ok(Box::new(UringDisks::new(files)?)),
+        Backend::Auto => Ok(match UringDisks::new(files) {
+            Ok(disks) => Box::new(disks),
+            Err(_) => Box::new(BlockingDisks::new(files)),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Backend, open_disks, open_files};
+    use crate::error::DiskErrorKind;
+    use crate::file::Access;
+
+    #[test]
+    fn a_disk_is_not_opened_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("pv.img"), dir.path().join("link"));
+        std::fs::write(&path, [0; 512]).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let error = open_files(&[&path, &link], Access::Read).unwrap_err();
+        assert!(matches!(error.kind, DiskErrorKind::Twice(ref first) if *first == path), "{error}");
+    }
+
+    #[test]
+    fn the_order_of_the_paths_is_the_order_of_the_disks() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [dir.path().join("b"), dir.path().join("a")];
+        std::fs::write(&paths[0], [0; 1024]).unwrap();
+        std::fs::write(&paths[1], [0; 512]).unwrap();
+        let files = open_files(&paths, Access::Write).unwrap();
+        let disks = open_disks(&files, Backend::Auto).unwrap();
+        assert_eq!(disks.count(), 2);
+        assert_eq!(disks.geometry(crate::DiskId(0)).unwrap().size.get(), 1024);
+        assert_eq!(disks.geometry(crate::DiskId(1)).unwrap().size.get(), 512);
+        assert!(disks.geometry(crate::DiskId(2)).is_err());
+    }
+}
