@@ -20,6 +20,7 @@ pub mod blocks;
 pub mod check;
 mod duplicates;
 pub mod findings;
+pub mod fuzz;
 pub mod header;
 pub mod layout;
 pub mod record;
