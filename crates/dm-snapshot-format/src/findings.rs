@@ -183,7 +183,7 @@ pub struct Report {
     pub first_chunk: Option<FirstChunk>,
     /// How many records come before the end of the table, as far as it was read.
     pub visible: u64,
-    /// The findings, in the order of the store where they are about records. At most
+    /// The findings: about single records in table order, then about pairs of them, then about the whole. At most
     /// [`crate::check::MAX_FINDINGS`].
     pub findings: Vec<Finding>,
     /// How many more there were.
