@@ -12,8 +12,13 @@
     allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)
 )]
 
+mod check;
+mod status;
 mod table;
+mod text;
 mod verbs;
 
+pub use check::TableError;
+pub use status::{SnapshotStatus, StatusError, TargetStatus};
 pub use table::{DeviceRef, Line, Persistence, SnapshotParams, StripeArea, Table, Target};
 pub use verbs::{DeviceMapper, DmName, HeaderWrite, Info, Stage, Transaction, Verb};
