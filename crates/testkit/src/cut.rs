@@ -14,6 +14,16 @@ use crate::{Rng, Sector};
 pub struct Image {
     /// Each disk's sectors.
     pub disks: Vec<Vec<Sector>>,
+    /// Whether each disk has torn writes inside a physical block.
+    pub split_blocks: Vec<bool>,
+}
+
+impl Image {
+    /// Disks with this content.
+    pub fn new(disks: Vec<Vec<Sector>>) -> Self {
+        let split_blocks = vec![false; disks.len()];
+        Self { disks, split_blocks }
+    }
 }
 
 /// How one disk chooses what survives.
@@ -93,13 +103,12 @@ impl Fate {
     }
 }
 
-/// The medium after a power cut.
-pub(crate) fn cut(disk: &Disk, pending: &[Pending], cut: Cut, rng: &mut Rng) -> Vec<Sector> {
+/// The medium after a power cut that tears writes in units of so many sectors.
+pub(crate) fn cut(disk: &Disk, pending: &[Pending], cut: Cut, unit: u64, rng: &mut Rng) -> Vec<Sector> {
     let mut medium = disk.durable.clone();
     let written = disk.versions.values().flatten().map(|version| version.write);
     let ids = || written.clone().chain(pending.iter().map(|pending| pending.write));
     let (Some(first), Some(last)) = (ids().min(), ids().max()) else { return medium };
-    let unit = if rng.one_in(2) { disk.physical } else { 1 };
     let fate = Fate { cut, salt: rng.bits(), unit, first, span: last - first + 1 };
     let keeps = |version: &&Version, sector: u64| fate.survives(version.write, sector);
     for (sector, versions) in &disk.versions {
@@ -139,7 +148,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         for _ in 0..4000 {
             let style = Cut::any(&mut rng);
-            let medium = cut(disk, &[], style, &mut rng);
+            let medium = cut(disk, &[], style, 1, &mut rng);
             seen.insert(medium.iter().map(|sector| *sector != Sector::Zero).collect());
         }
         seen
@@ -168,7 +177,7 @@ mod tests {
         let found: BTreeSet<String> = (0..200)
             .map(|_| {
                 let style = Cut::any(&mut rng);
-                format!("{:?}", cut(&disk, &[], style, &mut rng)[0])
+                format!("{:?}", cut(&disk, &[], style, 1, &mut rng)[0])
             })
             .collect();
         assert_eq!(found.len(), 3);

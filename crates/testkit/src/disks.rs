@@ -229,7 +229,7 @@ mod tests {
     use foldback_units::Bytes;
 
     fn disks() -> SimDisks {
-        SimDisks::new(Image { disks: vec![vec![Sector::Zero; 8]] }, &[8], Order::Any, 1)
+        SimDisks::new(Image::new(vec![vec![Sector::Zero; 8]]), &[8], Order::Any, 1)
     }
 
     fn run(disks: &mut SimDisks, op: Op) -> std::io::Result<()> {

@@ -182,6 +182,25 @@ impl VolumeModel {
         *self = Self::new(content.to_vec());
     }
 
+    /// The volume was opened again without a power cut, and this is what is there: what went before is over, though a
+    /// power cut may still bring it back until the next flush.
+    pub fn adopt(&mut self, content: &[Sector], now: Moment) {
+        for (sector, content) in (0..).zip(content) {
+            let candidates = &mut self.sectors[sector as usize];
+            if candidates.len() == 1 && candidates[0].content == *content && candidates[0].durable {
+                continue;
+            }
+            for candidate in candidates.iter_mut() {
+                candidate.ended.get_or_insert(now.saturating_sub(1));
+            }
+            let mut last = Candidate::first(content.clone());
+            (last.began, last.ended, last.durable) = (now, Some(now), false);
+            candidates.push(last);
+            self.open.insert(sector);
+        }
+        self.distrusted = false;
+    }
+
     /// All sectors that hold one content for certain.
     pub fn settled(&self) -> Option<Vec<Sector>> {
         let only = |candidates: &Vec<Candidate>| match candidates.as_slice() {
@@ -248,6 +267,18 @@ mod tests {
         model.begin(WriteToken(2), 0, &[B], 5);
         model.end(WriteToken(2), 0, 1, true, true, 6);
         assert!(!model.may_survive(0, &OLD) && !model.may_survive(0, &A) && model.may_survive(0, &B));
+    }
+
+    #[test]
+    fn what_is_there_after_a_restart_is_read_but_not_yet_durable() {
+        let mut model = model();
+        model.begin(WriteToken(1), 0, &[A], 1);
+        model.end(WriteToken(1), 0, 1, true, false, 2);
+        model.adopt(&[OLD, OLD], 5);
+        assert!(model.may_read(0, &OLD, 6) && !model.may_read(0, &A, 6));
+        assert!(model.may_survive(0, &A));
+        model.flushed(7);
+        assert!(!model.may_survive(0, &A) && model.may_survive(0, &OLD));
     }
 
     #[test]

@@ -297,7 +297,7 @@ impl SimSet {
     /// What a failed flush does to the disk.
     fn lose_cache(&mut self, index: usize) {
         let style = Cut::any(&mut self.rng);
-        let medium = cut(&self.disks[index], &[], style, &mut self.rng);
+        let medium = cut(&self.disks[index], &[], style, 1, &mut self.rng);
         let physical = self.disks[index].physical;
         self.disks[index] = Disk::new(medium, physical);
         self.disks[index].poisoned = true;
@@ -313,13 +313,16 @@ impl SimSet {
 
     /// What would be found after a power cut now, each disk in its own way. Changes nothing but the random numbers.
     pub fn cut(&mut self, style: Option<Cut>) -> Image {
-        let mut disks = Vec::with_capacity(self.disks.len());
+        let mut image = Image::new(Vec::new());
         for index in 0..self.disks.len() {
             let pending = self.pending(index);
             let style = style.unwrap_or_else(|| Cut::any(&mut self.rng));
-            disks.push(cut(&self.disks[index], &pending, style, &mut self.rng));
+            let physical = self.disks[index].physical;
+            let unit = if self.rng.one_in(2) { physical } else { 1 };
+            image.split_blocks.push(unit < physical);
+            image.disks.push(cut(&self.disks[index], &pending, style, unit, &mut self.rng));
         }
-        Image { disks }
+        image
     }
 
     /// What has not landed, in any order.
@@ -362,7 +365,7 @@ mod tests {
     use crate::{Cut, Image, Rng, Sector};
 
     fn set(seed: u64) -> SimSet {
-        let image = Image { disks: vec![vec![Sector::Zero; 16]] };
+        let image = Image::new(vec![vec![Sector::Zero; 16]]);
         SimSet::new(image, &[8], Order::Any, Rng::new(seed))
     }
 
