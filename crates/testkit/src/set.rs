@@ -306,9 +306,7 @@ impl SimSet {
     /// What a read would see now, without errors: not part of the disk, for judges only.
     pub fn visible(&self) -> Image {
         let disks = self.disks.iter();
-        Image {
-            disks: disks.map(|disk| (0..disk.len()).map(|s| disk.current(s).clone()).collect()).collect(),
-        }
+        Image::new(disks.map(|disk| (0..disk.len()).map(|s| disk.current(s).clone()).collect()).collect())
     }
 
     /// What would be found after a power cut now, each disk in its own way. Changes nothing but the random numbers.
