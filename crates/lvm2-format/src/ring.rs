@@ -1,0 +1,196 @@
+//! The ring of a metadata area: where texts lie and where the next one goes (lvm2.md 1.5). Arithmetic only.
+//!
+//! ```text
+//! 0      512                                     size
+//! | header | .......... text, padded to 512 ....... |      a text that reaches the end goes on at 512
+//! ```
+//!
+//! What must hold:
+//! - A [`TextPlace`] lies inside the ring of the [`Ring`] that made it and is at least one byte long.
+//! - The next copy never touches a byte of the copy that holds, padding included: the old text stays readable until
+//!   the header names the new one (trap 5 of lvm2.md 7).
+//! - A text is at most half the ring less one sector, so that old and new always fit.
+//! - All offsets count from the area's start, the header included.
+
+use crate::label::SECTOR_BYTES;
+use foldback_units::{Bytes, SECTOR};
+
+/// Where the ring starts: behind the header.
+const RING_START: u64 = 512;
+const _: () = assert!(RING_START == SECTOR && SECTOR_BYTES == 512);
+/// No metadata area is larger, so that a position in it always fits memory and a size fits a raw location.
+const AREA_MAX: u64 = 1 << 32;
+
+/// Why a place in a ring cannot be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RingError {
+    /// The area is not made of sectors, holds no ring, or is absurdly large.
+    #[error("a metadata area of {0} bytes is not a header and a ring made of sectors (at most 4 GiB)")]
+    AreaSize(u64),
+    /// A location that starts outside the ring.
+    #[error("a text at offset {offset} lies outside the ring, which spans 512 to {area_size}")]
+    Offset {
+        /// As found.
+        offset: u64,
+        /// Size of the area, header included.
+        area_size: u64,
+    },
+    /// A location of no bytes, or longer than the ring.
+    #[error("a text of {size} bytes cannot lie in a ring of {ring_size}")]
+    Size {
+        /// As found.
+        size: u64,
+        /// Bytes of the ring, without the header.
+        ring_size: u64,
+    },
+    /// More than half the ring: old and new text would not fit both.
+    #[error("a text of {size} bytes is too large for the metadata area, which takes at most {max}")]
+    TextTooLarge {
+        /// Of the text, NUL included.
+        size: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The new text would touch the one that holds.
+    #[error("a text of {size} bytes would overwrite the text that holds")]
+    Overlap {
+        /// Of the new text.
+        size: u64,
+    },
+}
+
+/// The ring of an area, known by the area's size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ring {
+    area_size: u64,
+}
+
+/// Where a text lies; it may go round the ring's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TextPlace {
+    offset: u64,
+    size: u64,
+}
+
+impl TextPlace {
+    /// Of the first byte, from the area's start.
+    pub const fn offset(self) -> u64 {
+        self.offset
+    }
+
+    /// In bytes, the terminating NUL included.
+    pub const fn size(self) -> u64 {
+        self.size
+    }
+}
+
+/// Bytes of the area, from the area's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AreaRange {
+    /// The first byte.
+    pub offset: u64,
+    /// How many.
+    pub len: u64,
+}
+
+/// A place as one or two ranges.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pieces {
+    /// Up to the ring's end at most.
+    pub first: AreaRange,
+    /// What went on at the ring's start.
+    pub second: Option<AreaRange>,
+}
+
+impl Pieces {
+    /// The ranges in the order of the text.
+    pub fn iter(&self) -> impl Iterator<Item = AreaRange> {
+        std::iter::once(self.first).chain(self.second)
+    }
+}
+
+impl Ring {
+    /// The ring of an area of `area_size` bytes, header included.
+    pub fn new(area_size: Bytes) -> Result<Self, RingError> {
+        let size = area_size.get();
+        // LVM2 makes areas of whole sectors; a crafted 0, 1 or 512 leaves no ring at all.
+        if size <= RING_START || !size.is_multiple_of(SECTOR) || size > AREA_MAX {
+            return Err(RingError::AreaSize(size));
+        }
+        Ok(Self { area_size: size })
+    }
+
+    /// Size of the whole area, header included.
+    pub const fn area_size(self) -> Bytes {
+        Bytes(self.area_size)
+    }
+
+    const fn ring_size(self) -> u64 {
+        self.area_size.saturating_sub(RING_START)
+    }
+
+    /// The longest text that may be written, NUL included: half the ring less one sector.
+    pub const fn max_text(self) -> Bytes {
+        Bytes((self.ring_size() / 2).saturating_sub(SECTOR))
+    }
+
+    /// The place a header names, checked: from byte 512 on, inside the area, not longer than the ring.
+    pub fn place(self, offset: Bytes, size: Bytes) -> Result<TextPlace, RingError> {
+        let (offset, size) = (offset.get(), size.get());
+        if offset < RING_START || offset >= self.area_size {
+            return Err(RingError::Offset { offset, area_size: self.area_size });
+        }
+        if size == 0 || size > self.ring_size() || u32::try_from(size).is_err() {
+            return Err(RingError::Size { size, ring_size: self.ring_size() });
+        }
+        Ok(TextPlace { offset, size })
+    }
+
+    /// Where the bytes of `place` lie.
+    pub const fn pieces(self, place: TextPlace) -> Pieces {
+        let to_end = self.area_size.saturating_sub(place.offset);
+        if place.size <= to_end {
+            Pieces { first: AreaRange { offset: place.offset, len: place.size }, second: None }
+        } else {
+            Pieces {
+                first: AreaRange { offset: place.offset, len: to_end },
+                second: Some(AreaRange { offset: RING_START, len: place.size.saturating_sub(to_end) }),
+            }
+        }
+    }
+
+    /// What a write of the text at `place` covers: its bytes and zeros to the next sector.
+    ///
+    /// For a place that [`Ring::place_next`] gave. Its start is aligned, so padding never leaves the ring.
+    pub const fn pieces_padded(self, place: TextPlace) -> Pieces {
+        self.pieces(TextPlace { offset: place.offset, size: place.size.next_multiple_of(SECTOR) })
+    }
+
+    /// Where a new text of `size` bytes (NUL included) goes while `holding` still holds.
+    pub fn place_next(self, holding: Option<TextPlace>, size: Bytes) -> Result<TextPlace, RingError> {
+        let max = self.max_text().get();
+        if size.get() > max {
+            return Err(RingError::TextTooLarge { size: size.get(), max });
+        }
+        let Some(old) = holding else { return self.place(Bytes(RING_START), size) };
+        let pieces = self.pieces(old);
+        let last = pieces.second.unwrap_or(pieces.first);
+        let mut start = last.offset.saturating_add(last.len).next_multiple_of(SECTOR);
+        if start >= self.area_size {
+            start = RING_START;
+        }
+        let new = self.place(Bytes(start), size)?;
+        if touch(self.pieces_padded(new), pieces) {
+            return Err(RingError::Overlap { size: size.get() });
+        }
+        Ok(new)
+    }
+}
+
+fn touch(one: Pieces, other: Pieces) -> bool {
+    one.iter().any(|a| {
+        other
+            .iter()
+            .any(|b| a.offset < b.offset.saturating_add(b.len) && b.offset < a.offset.saturating_add(a.len))
+    })
+}

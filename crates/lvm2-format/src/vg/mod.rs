@@ -1,0 +1,21 @@
+//! A volume group as types: read from a tree, questioned, changed, and written back (lvm2.md 1.7 and 1.9).
+
+mod error;
+mod fields;
+pub(crate) mod opaque;
+mod questions;
+mod read;
+mod read_lv;
+mod snapshots;
+mod types;
+mod words;
+mod write;
+
+pub use error::{ReadError, Refusal};
+pub(crate) use fields::Fields;
+pub use snapshots::{Snapshot, SnapshotLinks};
+pub use types::{
+    AllocationPolicy, Area, AreaOn, BadExtentSize, Creation, ExtentSize, Lv, Pv, PvKey, Segment, SegmentKind,
+    SnapshotSegment, Striped, Vg,
+};
+pub use words::{Flags, LvFlag, LvStatus, PvFlag, PvStatus, VgFlag, VgStatus, Word};
