@@ -91,7 +91,11 @@ fn built_image(layout: Layout, content: &[u8]) -> Vec<u8> {
     let chunks = layout.hole_free_chunk(count).and_then(|end| layout.chunk_size().start_of(end));
     let whole = SectorRange::new(Sectors::ZERO, chunks.expect("a small table")).expect("a small store");
     let mut image = header_chunk(layout);
-    image.resize(bytes_of(whole).len(), 0);
+    // Data is not zero, so that a write into it is seen.
+    image.resize(bytes_of(whole).len(), 0xd5);
+    for area in 0..=layout.place_of(count).area {
+        image[bytes_of(layout.area_range(area).expect("a small area"))].fill(0);
+    }
     for (index, instruction) in (0_u64..).zip(content.chunks_exact(4)) {
         let old = u64::from(u16::from_le_bytes([instruction[0], instruction[1]]));
         let sound = layout.hole_free_chunk(index).expect("a small index").0;

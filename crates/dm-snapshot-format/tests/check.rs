@@ -233,6 +233,17 @@ fn holes_pass_and_are_counted() {
     assert_eq!(store.check().store.unwrap().next_free, Chunk(76));
 }
 
+/// dm-snapshot.md 1.2: after a load the allocator goes on behind the highest chunk, wherever in the table that stands.
+#[test]
+fn the_highest_chunk_need_not_be_the_last() {
+    let mut store = Store::filled(1, 110, 3);
+    store.put(0, 0, 33);
+    store.put(1, 3, 2);
+    store.put(2, 6, 3);
+    let checked = store.check().store.unwrap();
+    assert_eq!(checked.next_free, Chunk(35), "behind chunk 33 comes area 1");
+}
+
 /// K1: a torn commit can leave records in any later sector of the area.
 #[test]
 fn a_stale_tail_in_any_sector_is_repaired() {
@@ -283,6 +294,10 @@ fn an_area_is_read_in_bounded_pieces() {
     store.put(piece + 7, 1, 2);
     let kind = FindingKind::StaleTail { slots: piece + 7..piece + 8 };
     assert_eq!(store.only(Severity::Repair), (kind, at(0, piece + 7)));
+
+    store.put(piece, 1, 2);
+    assert_eq!(store.check().visible, 1, "a record that starts a piece behind the end is stale all the same");
+    assert_eq!(store.check().store.unwrap().stale, Some(piece..piece + 8));
 
     for index in 0..=piece {
         store.put(index, 0, 2);

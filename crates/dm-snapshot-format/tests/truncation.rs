@@ -35,9 +35,14 @@ fn sectors_for(layout: Layout, records: u64) -> u64 {
     layout.area_range(layout.place_of(records).area + 2).unwrap().start().0
 }
 
-/// Writes slot by slot, each where the layout says.
+/// Writes slot by slot, each where the layout says. Data chunks are filled, so that a write into one is seen.
 fn image(layout: Layout, records: u64, sectors: u64) -> Vec<u8> {
     let mut image = vec![0; sectors as usize * 512];
+    for sector in 0..sectors {
+        if layout.is_data_chunk(layout.chunk_size().chunk_of(Sectors(sector))) {
+            image[sector as usize * 512..][..512].fill(0xd5);
+        }
+    }
     for index in 0..records {
         put(layout, &mut image, index);
     }
