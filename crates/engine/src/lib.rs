@@ -6,8 +6,21 @@
 )]
 
 mod api;
+mod group;
+mod open;
+mod opened;
+pub mod planted;
+mod script;
+mod settings;
+mod status;
+mod table;
 
 pub use api::{
     Buffer, Fault, FlushDomain, Io, IoId, Outcome, Request, RequestId, RequestKind, Slice, Space,
     SpaceGeometry, StoreId, Volume,
 };
+pub use group::Group;
+pub use open::{OpenAccess, OpenError, StoreOpen};
+pub use opened::OpenedStore;
+pub use settings::{ConfigError, GroupConfig, MIN_SCRATCH, MergeRefused};
+pub use status::{Counters, MergeProgress, StoreStatus};
