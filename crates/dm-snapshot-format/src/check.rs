@@ -336,7 +336,7 @@ impl Checker {
     fn find_duplicates(&mut self, layout: Layout, records: &[Record]) -> u64 {
         let place = |index: usize| layout.place_of(u64::try_from(index).unwrap_or(u64::MAX));
         let mut identical = 0_u64;
-        // Two answers to one question: the kernel reads the first and merges the last.
+        // Two answers to one question. The kernel takes the first, but no sound writer leaves two.
         for_each_repeat(records, Record::old_chunk, |Repeat { first, later }| {
             if first.1 == later.1 {
                 identical = identical.saturating_add(1);
