@@ -129,9 +129,9 @@ pub enum MetadataWrite {
 #[derive(Clone, Debug)]
 pub struct Truncation {
     blocks: Blocks,
-    /// Records from here on go away.
+    /// The new end of the table.
     to: u64,
-    /// The areas still to be handled, and the end of the records in the highest of them.
+    /// The end of what is still to be hidden: it comes down to the end of the boundary block, area by area.
     from: u64,
     lowest_area: u64,
     done: bool,

@@ -89,11 +89,6 @@ impl Record {
         self.new
     }
 
-    /// Whether `next` continues this one in the origin and in the store.
-    pub fn is_followed_by(self, next: Self) -> bool {
-        self.old.checked_add(1) == Some(next.old) && self.new.checked_add(1) == Some(next.new)
-    }
-
     /// The record's bytes.
     pub fn encode(self) -> [u8; Self::BYTES] {
         zerocopy::transmute!(self.to_raw())
