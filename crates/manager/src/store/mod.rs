@@ -1,0 +1,17 @@
+//! Labels, metadata areas and texts on disks: finding VGs, and committing changes of them.
+
+mod area;
+mod assemble;
+mod commit;
+mod consistency;
+mod discovery;
+mod disk_set;
+mod finding;
+mod label_write;
+
+pub use area::{AreaState, FoundArea};
+pub use commit::{CommitError, Committed, Handover, Staged, stage};
+pub use discovery::{AreaPlace, Discovery, FoundPv, FoundVg, PvPlace, UnreadableVg, discover};
+pub use disk_set::{DiskFault, DiskSet};
+pub use finding::{Consequence, Finding};
+pub use label_write::{LabelWriteError, make_pv};
