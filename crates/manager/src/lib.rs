@@ -14,4 +14,5 @@
 
 pub mod environment;
 pub mod lock;
+pub mod report;
 pub mod store;

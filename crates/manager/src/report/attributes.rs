@@ -1,0 +1,187 @@
+//! The letters and words that sum an object up: the `Attr` columns, roles, layouts.
+//!
+//! What must hold (lvm2.md 3.4):
+//! - The letters are LVM2's. Of a volume that nobody serves, state and open stand as `-`.
+//! - A merging snapshot and its origin show capital letters, and the snapshot is hidden.
+
+use super::facts::{LvFacts, LvKind, PvFacts, VgFacts};
+use super::row::Row;
+use foldback_units::Sectors;
+
+/// The name, in brackets where the LV is hidden.
+pub(super) fn shown_name(lv: &LvFacts) -> String {
+    if lv.hidden { format!("[{}]", lv.name) } else { lv.name.clone() }
+}
+
+/// Whether the LV takes part in a merge.
+pub(super) fn merging(lv: &LvFacts) -> bool {
+    matches!(lv.kind, LvKind::Origin { merging: true } | LvKind::Snapshot { merging: true })
+}
+
+/// `lv_attr`.
+pub(super) fn lv(row: &Row<'_>) -> String {
+    let lv = row.lv;
+    if lv.name.is_empty() {
+        return String::new();
+    }
+    let kind = match lv.kind {
+        LvKind::Origin { merging } => {
+            if merging {
+                'O'
+            } else {
+                'o'
+            }
+        }
+        LvKind::Snapshot { merging } => {
+            if merging {
+                'S'
+            } else {
+                's'
+            }
+        }
+        LvKind::Plain => type_letter(lv),
+    };
+    let target = match lv.kind {
+        LvKind::Plain => target_letter(lv),
+        LvKind::Origin { .. } | LvKind::Snapshot { .. } => 's',
+    };
+    let state = lv.live.map_or('-', |live| if live.invalid { 'I' } else { 'a' });
+    let open = if lv.live.is_some_and(|live| live.open) { 'o' } else { '-' };
+    let letters = [
+        kind,
+        if lv.writable { 'w' } else { 'r' },
+        allocation_letter(lv),
+        if lv.fixed_device.is_some() { 'm' } else { '-' },
+        state,
+        open,
+        target,
+        '-',
+        if lv.partial { 'p' } else { '-' },
+        if lv.skip_activation { 'k' } else { '-' },
+    ];
+    letters.iter().collect()
+}
+
+fn first_type(lv: &LvFacts) -> &str {
+    lv.segments.first().map_or("", |segment| segment.kind.as_str())
+}
+
+fn type_letter(lv: &LvFacts) -> char {
+    match first_type(lv) {
+        "error" | "zero" | "vdo" => 'v',
+        "mirror" => 'm',
+        "thin" => 'V',
+        "thin-pool" => 't',
+        "cache" | "cache-pool" | "writecache" => 'C',
+        "vdo-pool" => 'd',
+        kind if kind.starts_with("raid") => 'r',
+        _ => '-',
+    }
+}
+
+fn target_letter(lv: &LvFacts) -> char {
+    match first_type(lv) {
+        "linear" | "striped" => '-',
+        "error" | "zero" | "vdo" | "vdo-pool" => 'v',
+        "mirror" => 'm',
+        "thin" | "thin-pool" => 't',
+        "cache" | "cache-pool" | "writecache" => 'C',
+        kind if kind.starts_with("raid") => 'r',
+        _ => 'u',
+    }
+}
+
+fn allocation_letter(lv: &LvFacts) -> char {
+    let letter = match lv.allocation.as_deref() {
+        None => 'i',
+        Some("contiguous") => 'c',
+        Some("cling") => 'l',
+        Some("normal") => 'n',
+        Some("anywhere") => 'a',
+        Some(_) => '-',
+    };
+    if lv.allocation_locked { letter.to_ascii_uppercase() } else { letter }
+}
+
+/// `vg_attr`.
+pub(super) fn vg(vg: &VgFacts) -> String {
+    let letters = [
+        if vg.writable { 'w' } else { 'r' },
+        if vg.resizeable { 'z' } else { '-' },
+        if vg.exported { 'x' } else { '-' },
+        if vg.partial { 'p' } else { '-' },
+        match vg.allocation.as_str() {
+            "contiguous" => 'c',
+            "cling" => 'l',
+            "normal" => 'n',
+            "anywhere" => 'a',
+            _ => '-',
+        },
+        if vg.clustered {
+            'c'
+        } else if vg.shared {
+            's'
+        } else {
+            '-'
+        },
+    ];
+    letters.iter().collect()
+}
+
+/// `pv_attr`.
+pub(super) fn pv(pv: &PvFacts) -> String {
+    let first = if pv.allocatable { 'a' } else { '-' };
+    let letters = [first, if pv.exported { 'x' } else { '-' }, if pv.missing { 'm' } else { '-' }];
+    letters.iter().collect()
+}
+
+/// `lv_layout`.
+pub(super) fn layout(row: &Row<'_>) -> String {
+    match first_type(row.lv) {
+        "" => "unknown".to_owned(),
+        kind => kind.to_owned(),
+    }
+}
+
+/// `lv_role`.
+pub(super) fn role(lv: &LvFacts) -> String {
+    let role = match lv.kind {
+        LvKind::Plain => "",
+        LvKind::Snapshot { .. } => ",snapshot,thicksnapshot",
+        LvKind::Origin { .. } if lv.snapshots.len() > 1 => ",origin,thickorigin,multithickorigin",
+        LvKind::Origin { .. } => ",origin,thickorigin",
+    };
+    let access = if lv.hidden && lv.kind == LvKind::Plain { "private" } else { "public" };
+    format!("{access}{role}")
+}
+
+/// `lv_allocation_policy`.
+pub(super) fn allocation(lv: &LvFacts) -> String {
+    let inherited = if lv.name.is_empty() { "unknown" } else { "inherit" };
+    lv.allocation.clone().unwrap_or_else(|| inherited.to_owned())
+}
+
+/// The origin's size: of a snapshot, and of an origin itself.
+pub(super) fn origin_size(row: &Row<'_>) -> Option<Sectors> {
+    match row.lv.kind {
+        LvKind::Plain => None,
+        LvKind::Origin { .. } => Some(row.lv.size),
+        LvKind::Snapshot { .. } => row.lv.origin.and_then(|index| row.lv_at(index)).map(|origin| origin.size),
+    }
+}
+
+/// Names of the LV's snapshots.
+pub(super) fn descendants(row: &Row<'_>) -> Vec<String> {
+    let snapshots = row.lv.snapshots.iter().filter_map(|&index| row.lv_at(index));
+    snapshots.map(|lv| lv.name.clone()).collect()
+}
+
+/// LVs that LVM2 counts: those that are shown without `-a`.
+pub(super) fn visible_lvs(vg: &VgFacts) -> usize {
+    vg.lvs.iter().filter(|lv| !lv.hidden).count()
+}
+
+/// Thick snapshots, merging ones as well.
+pub(super) fn snapshots(vg: &VgFacts) -> usize {
+    vg.lvs.iter().filter(|lv| matches!(lv.kind, LvKind::Snapshot { .. })).count()
+}

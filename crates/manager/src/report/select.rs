@@ -1,0 +1,212 @@
+//! `-S`: which rows a report keeps.
+//!
+//! What must hold:
+//! - `FIELD OP VALUE` with `= != > < >= <=`, joined by `&&` or `,`, `||` or `#`, turned by `!`, grouped by brackets.
+//! - Sizes may carry a unit; without one they are in MiB, as LVM2 takes them.
+//! - A list (tags, roles) matches when one of its items does.
+//! - What is not understood (regular expressions, sets) is refused with the place, never passed over.
+
+use super::field::{Field, Section, Value};
+use super::fields::find;
+use super::layout::BadLayout;
+use super::row::{Report, Row};
+use std::cmp::Ordering;
+
+/// Brackets inside brackets, at most.
+const DEPTH: usize = 32;
+
+/// A selection that was understood.
+#[derive(Default)]
+pub(super) enum Selection {
+    #[default]
+    All,
+    Not(Box<Selection>),
+    And(Box<Selection>, Box<Selection>),
+    Or(Box<Selection>, Box<Selection>),
+    Is {
+        field: &'static Field,
+        wanted: String,
+        test: fn(Ordering) -> bool,
+    },
+}
+
+/// What an operator says of how a value compares with the wanted one.
+type Test = fn(Ordering) -> bool;
+
+/// Longest first, so that `>=` is not read as `>`.
+const OPERATORS: &[(&str, Test)] = &[
+    ("!=", Ordering::is_ne),
+    (">=", Ordering::is_ge),
+    ("<=", Ordering::is_le),
+    ("=", Ordering::is_eq),
+    (">", Ordering::is_gt),
+    ("<", Ordering::is_lt),
+];
+
+struct Parser<'a> {
+    rest: &'a str,
+    report: Report,
+    sections: Vec<Section>,
+}
+
+impl Selection {
+    /// Reads a selection; also the sections whose fields it looks at.
+    pub(super) fn parse(text: &str, report: Report) -> Result<(Self, Vec<Section>), BadLayout> {
+        let mut parser = Parser { rest: text, report, sections: Vec::new() };
+        if text.trim().is_empty() || text.trim() == "all" {
+            return Ok((Self::All, Vec::new()));
+        }
+        let selection = parser.either(DEPTH)?;
+        parser.rest = parser.rest.trim_start();
+        if parser.rest.is_empty() { Ok((selection, parser.sections)) } else { Err(parser.wrong("")) }
+    }
+
+    pub(super) fn keeps(&self, row: &Row<'_>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Not(inner) => !inner.keeps(row),
+            Self::And(a, b) => a.keeps(row) && b.keeps(row),
+            Self::Or(a, b) => a.keeps(row) || b.keeps(row),
+            Self::Is { field, wanted, test } => matches(&(field.value)(row), wanted, *test),
+        }
+    }
+}
+
+fn matches(value: &Value, asked: &str, test: Test) -> bool {
+    match value {
+        Value::Text(shown) if test(Ordering::Equal) && !test(Ordering::Less) && !test(Ordering::Greater) => {
+            shown == asked || shown.split(',').any(|item| item == asked)
+        }
+        Value::Text(shown) if !test(Ordering::Equal) && test(Ordering::Less) && test(Ordering::Greater) => {
+            shown != asked && !shown.split(',').any(|item| item == asked)
+        }
+        Value::Text(shown) => test(shown.as_str().cmp(asked)),
+        Value::Flag(word, state) if !word.is_empty() && asked == *word => {
+            test(state.map_or(-1, i128::from).cmp(&1))
+        }
+        Value::Flag(_, None) if asked == "unknown" => test(Ordering::Equal),
+        Value::Flag(_, Some(set)) if asked.is_empty() => test(i128::from(*set).cmp(&0)),
+        Value::Blank => false,
+        Value::Size(size) => {
+            size_of(asked).is_some_and(|bytes| test(u128::from(size.get()).saturating_mul(512).cmp(&bytes)))
+        }
+        Value::Percent(hundredths) => {
+            hundredths_of(asked).is_some_and(|wanted| test(u128::from(*hundredths).cmp(&wanted)))
+        }
+        other => match (other.number(), asked.parse::<i128>()) {
+            (Some(number), Ok(wanted)) => test(number.cmp(&wanted)),
+            _ => false,
+        },
+    }
+}
+
+/// Bytes; MiB where no unit stands behind the number.
+fn size_of(text: &str) -> Option<u128> {
+    let letter = text.chars().next_back().filter(char::is_ascii_alphabetic);
+    let number = letter.map_or(Some(text), |letter| text.strip_suffix(letter))?;
+    let unit: u128 = match letter.unwrap_or('m') {
+        'b' | 'B' => 1,
+        's' | 'S' => 512,
+        other => {
+            let power = "kmgtpe".find(other.to_ascii_lowercase())?.checked_add(1)?;
+            let base: u128 = if other.is_ascii_lowercase() { 1024 } else { 1000 };
+            base.checked_pow(u32::try_from(power).ok()?)?
+        }
+    };
+    hundredths_of(number)?.checked_mul(unit)?.checked_div(100)
+}
+
+fn hundredths_of(text: &str) -> Option<u128> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let part: String = part.chars().chain("00".chars()).take(2).collect();
+    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    whole.checked_mul(100)?.checked_add(part.parse().ok()?)
+}
+
+impl Parser<'_> {
+    fn wrong(&self, reason: &str) -> BadLayout {
+        BadLayout::Selection { at: self.rest.to_owned(), reason: reason.to_owned() }
+    }
+
+    fn take(&mut self, token: &str) -> bool {
+        self.rest = self.rest.trim_start();
+        match self.rest.strip_prefix(token) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn either(&mut self, depth: usize) -> Result<Selection, BadLayout> {
+        let mut left = self.both(depth)?;
+        while self.take("||") || self.take("#") {
+            left = Selection::Or(Box::new(left), Box::new(self.both(depth)?));
+        }
+        Ok(left)
+    }
+
+    fn both(&mut self, depth: usize) -> Result<Selection, BadLayout> {
+        let mut left = self.one(depth)?;
+        while self.take("&&") || self.take(",") {
+            left = Selection::And(Box::new(left), Box::new(self.one(depth)?));
+        }
+        Ok(left)
+    }
+
+    fn one(&mut self, depth: usize) -> Result<Selection, BadLayout> {
+        let deeper = depth.checked_sub(1).ok_or_else(|| self.wrong(" Too many brackets."))?;
+        if self.take("!") {
+            return Ok(Selection::Not(Box::new(self.one(deeper)?)));
+        }
+        if self.take("(") {
+            let inner = self.either(deeper)?;
+            return if self.take(")") {
+                Ok(inner)
+            } else {
+                Err(self.wrong(" A closing bracket is missing."))
+            };
+        }
+        self.comparison()
+    }
+
+    fn comparison(&mut self) -> Result<Selection, BadLayout> {
+        let start = self.rest;
+        let end =
+            self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(self.rest.len());
+        let (name, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
+        let Some((section, field)) = find(name, self.report) else { return Err(self.wrong("")) };
+        self.rest = rest;
+        if self.take("=~") || self.take("!~") {
+            self.rest = start;
+            return Err(self.wrong(" Regular expressions are not supported here."));
+        }
+        let Some((_, test)) = OPERATORS.iter().find(|(operator, _)| self.take(operator)) else {
+            self.rest = start;
+            return Err(self.wrong(""));
+        };
+        let wanted = self.value()?;
+        self.sections.push(section);
+        Ok(Selection::Is { field, wanted, test: *test })
+    }
+
+    fn value(&mut self) -> Result<String, BadLayout> {
+        self.rest = self.rest.trim_start();
+        if self.rest.starts_with(['{', '[']) {
+            return Err(self.wrong(" Sets of values are not supported here."));
+        }
+        for quote in ['"', '\''] {
+            if let Some(rest) = self.rest.strip_prefix(quote) {
+                let (value, rest) =
+                    rest.split_once(quote).ok_or_else(|| self.wrong(" A quote is missing."))?;
+                self.rest = rest;
+                return Ok(value.to_owned());
+            }
+        }
+        let end = self.rest.find([' ', ')', ',', '&', '|', '#']).unwrap_or(self.rest.len());
+        let (value, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
+        self.rest = rest;
+        if value.is_empty() { Err(self.wrong(" A value is missing.")) } else { Ok(value.to_owned()) }
+    }
+}
