@@ -23,7 +23,7 @@ fact() { echo "FACT $*"; }
 check() {
 	_name=$1
 	shift
-	if "$@" >/run/out 2>&1; then
+	if "$@" </dev/null >/run/out 2>&1; then
 		ok "$_name"
 	else
 		fail "$_name" "status $?: $*: $(tr '\n' ' ' </run/out)"
@@ -32,7 +32,7 @@ check() {
 
 # must COMMAND...: a step of the set-up; when it fails nothing after it means anything.
 must() {
-	if ! "$@" >/run/out 2>&1; then
+	if ! "$@" </dev/null >/run/out 2>&1; then
 		fail "$STEP" "set-up, status $?: $*: $(tr '\n' ' ' </run/out)"
 		poweroff -f
 	fi
@@ -42,7 +42,7 @@ must() {
 silent() {
 	_name=$1
 	shift
-	if ! "$@" >/run/out 2>/run/err; then
+	if ! "$@" </dev/null >/run/out 2>/run/err; then
 		fail "$_name" "status $?: $*: $(tr '\n' ' ' </run/err)"
 	elif [ -s /run/err ] || grep -qi warning /run/out; then
 		fail "$_name" "$*: $(cat /run/err /run/out | tr '\n' ' ')"
@@ -56,15 +56,29 @@ same() {
 	if [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "expected $2, found $3"; fi
 }
 
-digest() { sha256sum <"$1" | cut -c1-64; }
-
-# lvmdev DISK COMMAND...: an LVM2 command that sees that disk alone; copies of one image may lie beside it.
-lvmdev() {
-	_disk=$1
-	_cmd=$2
-	shift 2
-	"$_cmd" --devices "$_disk" "$@"
+# only DISK: from here on LVM2 sees that disk alone. Copies of one image, which have the same UUIDs, may lie beside it.
+# (Its option --devices says the same, but LVM2 2.03.16 crashes on the second such command of one process.)
+only() {
+	LVM_SYSTEM_DIR=/run/lvm-${1##*/}
+	[ -d "$LVM_SYSTEM_DIR" ] && return
+	mkdir "$LVM_SYSTEM_DIR"
+	sed "s,\^/dev/ubd.a-p.,^$1," "$SCRATCH/lvm/lvm.conf" >"$LVM_SYSTEM_DIR/lvm.conf"
 }
+
+# quiet NAME FILE: what a batch of LVM2 commands said on standard error, and any warning, fails the check.
+quiet() {
+	if [ -s "$2.err" ] || grep -qi warning "$2"; then
+		fail "$1" "$(cat "$2.err" "$2" | tr '\n' ' ')"
+	else
+		ok "$1"
+	fi
+}
+
+# batch FILE: LVM2 commands from standard input in one process, which saves most of their time in the guest. It goes on
+# after a command that fails; so look at FILE.err, or at what the commands should have made.
+batch() { lvm >"$1" 2>"$1.err"; }
+
+digest() { sha256sum <"$1" | cut -c1-64; }
 
 finish() {
 	ok guest-end

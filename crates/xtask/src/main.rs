@@ -12,8 +12,11 @@
 
 mod fixtures;
 mod guest;
+mod outcome;
 mod places;
+mod program;
 mod rig;
+mod uml;
 
 use std::process::ExitCode;
 
@@ -30,6 +33,14 @@ struct Menu {
 enum Task {
     /// Make the golden files of fixtures/cow again, with the real kernel and LVM2 in rig 2
     Fixtures,
+    /// Run Foldback, LVM2 and the kernel on the same disks, in rig 2
+    Uml {
+        /// The cases to run; all when none is named
+        cases: Vec<String>,
+        /// All 48 cells of the matrix instead of the pairwise ones
+        #[arg(long)]
+        long: bool,
+    },
     /// Run inside the guest of rig 2: write patterns, pack stores
     #[command(hide = true, subcommand)]
     Guest(guest::Job),
@@ -39,6 +50,7 @@ fn main() -> ExitCode {
     let menu = Menu::parse();
     let outcome = match menu.command {
         Task::Fixtures => fixtures::run().map(|()| true),
+        Task::Uml { cases, long } => run_uml(&cases, long),
         Task::Guest(job) => guest::run(&job).map(|()| true),
     };
     match outcome {
@@ -49,4 +61,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_uml(cases: &[String], long: bool) -> anyhow::Result<bool> {
+    let length = if long { uml::Length::Long } else { uml::Length::Short };
+    let outcomes = uml::run(cases, length)?;
+    let tally = outcome::Tally::of(&outcomes, outcome::skips_fail());
+    println!("{tally}");
+    Ok(tally.good())
 }

@@ -13,7 +13,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use direct::Direct;
-use order::{Order, Plan};
+pub(crate) use order::Order;
+use order::Plan;
 
 /// A job inside the guest.
 #[derive(Subcommand)]

@@ -18,7 +18,7 @@ use crate::places;
 const PRELUDE: &str = include_str!("../../../../rig/prelude.sh");
 /// The guest kernel knows ubda to ubdp.
 const DISKS_MAX: usize = 16;
-const MEMORY: &str = "mem=768M";
+const MEMORY: &str = "mem=512M";
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A guest that is about to be booted.

@@ -1,0 +1,99 @@
+//! `cargo xtask uml`: Foldback, LVM2 and the kernel on the same disks, in rig 2.
+//!
+//! Holds: every comparison is between what two parties wrote or read; a case that could not run is a skip with
+//! the reason and never a pass; the harness itself is tested by the case `control`, in which a single changed
+//! byte has to be noticed.
+
+mod accept;
+mod cells;
+mod control;
+mod handover;
+mod matrix;
+mod native;
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::outcome::{Outcome, Verdict};
+use crate::program::Foldback;
+use crate::rig;
+
+/// Whether to take the long form of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// What the test command runs.
+    Short,
+    /// All combinations.
+    Long,
+}
+
+/// A case: its name, what it shows, and the function.
+struct Case {
+    name: &'static str,
+    shows: &'static str,
+    run: fn(Length) -> Result<String>,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "control",
+        shows: "the comparison passes equal disks and notices one byte",
+        run: control::run,
+    },
+    Case {
+        name: "matrix",
+        shows: "Foldback's merge equals the kernel's over fills, chunks, snapshots",
+        run: matrix::run,
+    },
+    Case { name: "native", shows: "LVM2 and the kernel use and merge what Foldback made", run: native::run },
+    Case {
+        name: "kernel-finishes",
+        shows: "the kernel finishes a merge that Foldback began",
+        run: handover::to_kernel,
+    },
+    Case {
+        name: "foldback-finishes",
+        shows: "Foldback finishes a merge that the kernel began",
+        run: handover::to_foldback,
+    },
+    Case {
+        name: "accept",
+        shows: "LVM2 takes each of Foldback's writes without a word, and writes on",
+        run: accept::run,
+    },
+];
+
+/// Runs the named cases, or all, and prints a line for each.
+pub(crate) fn run(wanted: &[String], length: Length) -> Result<Vec<Outcome>> {
+    for name in wanted {
+        if !CASES.iter().any(|case| case.name == name) {
+            let known: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+            bail!("there is no case {name}; there are: {}", known.join(", "));
+        }
+    }
+    let chosen = CASES.iter().filter(|case| wanted.is_empty() || wanted.iter().any(|name| name == case.name));
+    let missing = rig::missing();
+    let mut outcomes = Vec::new();
+    for case in chosen {
+        println!("uml {}: {}", case.name, case.shows);
+        let start = Instant::now();
+        let verdict = if missing.is_empty() {
+            match (case.run)(length) {
+                Ok(told) => Verdict::Passed(told),
+                Err(error) => Verdict::Failed(format!("{error:#}")),
+            }
+        } else {
+            Verdict::Skipped(format!("missing Debian packages: {}", missing.join(" ")))
+        };
+        let outcome = Outcome::new(format!("uml {}", case.name), verdict, start.elapsed());
+        outcome.print();
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// The program under test, built once.
+fn program() -> Result<Foldback> {
+    Foldback::build()
+}
