@@ -12,7 +12,9 @@
     allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)
 )]
 
+pub mod check;
 pub mod crc;
+pub mod extents;
 pub mod label;
 pub mod mda_header;
 pub mod metadata;

@@ -7,7 +7,6 @@
 
 use crate::text::{self, Dialect, Duplicate, Item, Notes, ParseError, Scalar, Section, WriteError};
 use crate::vg::{Fields, ReadError, Refusal, Vg};
-use foldback_units::VgName;
 
 const CONTENTS: &str = "Text Format Volume Group";
 const VERSION: i64 = 1;
@@ -39,8 +38,8 @@ pub struct Metadata {
 /// Why bytes are not a VG's text.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MetadataError {
-    /// On a device: the first word is no VG name.
-    #[error("the text does not start with the name of a VG")]
+    /// On a device: the first word is not the name of the VG.
+    #[error("the text does not start with the name of its VG")]
     NoName,
     /// Not a text.
     #[error("the text is damaged: {0}")]
@@ -62,11 +61,13 @@ pub struct Imported {
 impl Metadata {
     /// From a text as a device or a backup file holds it.
     pub fn parse(bytes: &[u8], dialect: Dialect) -> Result<Imported, MetadataError> {
-        if dialect == Dialect::Disk {
-            text::first_word(bytes).and_then(|word| VgName::new(word).ok()).ok_or(MetadataError::NoName)?;
-        }
         let document = text::parse(bytes)?;
-        Ok(Imported { metadata: Self::from_tree(document.root)?, duplicates: document.duplicates })
+        let metadata = Self::from_tree(document.root)?;
+        // LVM2 takes the first word for the VG's name before it trusts the rest: both must say the same.
+        if dialect == Dialect::Disk && text::first_word(bytes) != Some(metadata.vg.name.as_str()) {
+            return Err(MetadataError::NoName);
+        }
+        Ok(Imported { metadata, duplicates: document.duplicates })
     }
 
     /// As a text of the given dialect; on a device the NUL at its end is part of it.

@@ -117,22 +117,23 @@ impl Role {
             let sectors = u64::try_from(number?).ok()?.checked_mul(scale)?;
             Some(format!("\t# {}", size_in_words(sectors)))
         };
-        let thin_pool = || match around.get("type") {
-            Some(super::Node::Value(Value::Scalar(Scalar::Str(name)))) => name == "thin-pool",
+        let of_type = |wanted: &str| match around.get("type") {
+            Some(super::Node::Value(Value::Scalar(Scalar::Str(name)))) => name == wanted,
             _ => false,
         };
         match (self, key) {
             (Self::Vg, "format") => Some("\t\t\t# informational".to_owned()),
             (Self::Vg, "extent_size") => size(1).map(|text| format!("\t{text}")),
             (Self::Pv, "device") => Some("\t# Hint only".to_owned()),
-            (Self::Pv, "dev_size" | "ba_size") | (Self::Segment, "stripe_size") => size(1),
+            (Self::Pv, "dev_size" | "ba_size") => size(1),
+            (Self::Segment, "stripe_size") if of_type("striped") => size(1),
             (Self::Pv, "pe_count") | (Self::Segment, "extent_count") => size(extent_size),
             (Self::Lv | Self::HistoricalLv, "creation_time") | (Self::HistoricalLv, "removal_time") => {
                 notes.lv_time.and_then(|format| Some(format!("\t# {}", format(number?))))
             }
             (Self::Lv, "read_ahead") if number == Some(-1) => Some("\t# None".to_owned()),
             (Self::Segment, "stripe_count") if number == Some(1) => Some("\t# linear".to_owned()),
-            (Self::Segment, "chunk_size") if thin_pool() => size(1),
+            (Self::Segment, "chunk_size") if of_type("thin-pool") => size(1),
             _ => None,
         }
     }

@@ -11,6 +11,9 @@ use crate::text::{Item, Node, Scalar, Section, Value};
 use foldback_units::{LvmUuid, TagName};
 use std::collections::BTreeSet;
 
+/// The flag that stands for `WRITE` where old programs must not write.
+pub(super) const WRITE_LOCKED: &str = "WRITE_LOCKED";
+
 pub(crate) struct Fields {
     place: String,
     items: Vec<Option<Item>>,
@@ -168,6 +171,20 @@ impl Fields {
             }
         }
         Ok(flags)
+    }
+
+    /// `status` and `flags` of what can be written to: `WRITE_LOCKED` reads as `write`.
+    pub(crate) fn status_and_flags<S: Word, F: Word>(
+        &mut self,
+        write: S,
+    ) -> Result<(BTreeSet<S>, Flags<F>), ReadError> {
+        let (mut status, mut flags) = (self.status()?, self.flags::<F>()?);
+        let before = flags.unknown.len();
+        flags.unknown.retain(|text| text != WRITE_LOCKED);
+        if flags.unknown.len() < before {
+            status.insert(write);
+        }
+        Ok((status, flags))
     }
 
     pub(crate) fn allocation_policy(&mut self) -> Result<Option<AllocationPolicy>, ReadError> {

@@ -15,3 +15,24 @@ pub(crate) fn names(items: &[Item], name: &str) -> bool {
         Node::Section(section) => names(&section.items, name),
     })
 }
+
+/// The pairs of a name and a number in lists of `items`: what areas look like in every type LVM2 has.
+pub(crate) fn pairs(items: &[Item]) -> Vec<(&str, u32)> {
+    let mut found = Vec::new();
+    for item in items {
+        match &item.node {
+            Node::Value(Value::Scalar(_)) => {}
+            Node::Value(Value::Array(scalars)) => {
+                for (name, number) in scalars.iter().zip(scalars.iter().skip(1)) {
+                    if let (Scalar::Str(name), Scalar::Int(number)) = (name, number)
+                        && let Ok(number) = u32::try_from(*number)
+                    {
+                        found.push((name.as_str(), number));
+                    }
+                }
+            }
+            Node::Section(section) => found.extend(pairs(&section.items)),
+        }
+    }
+    found
+}

@@ -4,7 +4,7 @@
 //! - Nothing here changes the VG or refuses anything; who asks decides (trap 17 of lvm2.md 7).
 
 use super::types::{Area, AreaOn, Lv, Pv, PvKey, Segment, SegmentKind, Vg};
-use super::words::{VgFlag, VgStatus};
+use super::words::VgStatus;
 use foldback_units::{LvName, LvmUuid};
 
 impl Vg {
@@ -37,9 +37,16 @@ impl Vg {
         }
     }
 
-    /// Writable: by status, or behind the flag that hides it from old programs.
+    /// Whether it may be changed.
     pub fn is_writable(&self) -> bool {
-        self.status.contains(&VgStatus::Write) || self.flags.contains(VgFlag::WriteLocked)
+        self.status.contains(&VgStatus::Write)
+    }
+
+    /// Whether LVM2 writes `WRITE` as the flag `WRITE_LOCKED`, for the VG and all its LVs: programs too old to know
+    /// owners and lock managers then take them for read-only.
+    pub fn hides_write(&self) -> bool {
+        let lock_type = self.lock_type.as_deref().unwrap_or_default();
+        self.system_id.as_deref().is_some_and(|owner| !owner.is_empty()) || !matches!(lock_type, "" | "none")
     }
 
     /// PVs that were not there when the VG was last written.

@@ -9,6 +9,7 @@ use super::error::{ReadError, Refusal};
 use super::fields::Fields;
 use super::read_lv::read_lvs;
 use super::types::{ExtentSize, Pv, PvKey, Vg};
+use super::words::VgStatus;
 use crate::text::Section;
 use foldback_units::{Sectors, VgName};
 
@@ -26,12 +27,13 @@ impl Vg {
         let pvs = read_pvs(&fields, fields.need("physical_volumes", pvs)?)?;
         let lvs = fields.section("logical_volumes")?.unwrap_or_default();
         let lvs = read_lvs(&fields, lvs, &pvs)?;
+        let (status, flags) = fields.status_and_flags(VgStatus::Write)?;
         Ok(Self {
             name,
             id,
             seqno: fields.needed_number("seqno")?,
-            status: fields.status()?,
-            flags: fields.flags()?,
+            status,
+            flags,
             tags: fields.tags()?,
             system_id: fields.string("system_id")?,
             lock_type: fields.string("lock_type")?,

@@ -8,6 +8,7 @@
 use super::error::{ReadError, Refusal};
 use super::fields::Fields;
 use super::types::{Area, AreaOn, Creation, Lv, Pv, PvKey, Segment, SegmentKind, SnapshotSegment, Striped};
+use super::words::LvStatus;
 use crate::text::{Scalar, Section};
 use foldback_units::{ChunkSize, LvName, Sectors};
 use std::collections::HashSet;
@@ -48,11 +49,12 @@ fn read_lv(name: &str, mut fields: Fields, names: &Names<'_>) -> Result<Lv, Read
         segments.push(read_segment(Fields::new(format!("{}/{key}", fields.place()), section), names)?);
     }
     segments.sort_by_key(|segment| segment.start_extent);
+    let (status, flags) = fields.status_and_flags(LvStatus::Write)?;
     Ok(Lv {
         name,
         id: fields.uuid()?,
-        status: fields.status()?,
-        flags: fields.flags()?,
+        status,
+        flags,
         tags: fields.tags()?,
         creation: read_creation(&mut fields)?,
         allocation_policy: fields.allocation_policy()?,

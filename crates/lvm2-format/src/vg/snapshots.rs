@@ -75,6 +75,11 @@ impl<'a> SnapshotLinks<'a> {
         self.of_origin(origin).find(|snapshot| snapshot.segment.merging)
     }
 
+    /// The LV of that name.
+    pub fn lv(&self, name: &LvName) -> Option<&'a Lv> {
+        self.lvs.get(name).copied()
+    }
+
     /// Whether the LV has snapshots.
     pub fn is_origin(&self, name: &LvName) -> bool {
         self.by_origin.contains_key(name)
@@ -91,9 +96,9 @@ impl<'a> SnapshotLinks<'a> {
             return false;
         }
         let Some(snapshot) = self.of_cow(&lv.name) else { return lv.status.contains(&LvStatus::Visible) };
-        let origin = self.lvs.get(&snapshot.segment.origin);
+        let origin = self.lv(&snapshot.segment.origin);
         // The invisible zero origin of a sparse snapshot hides only itself.
-        let is_virtual = |origin: &&&Lv| {
+        let is_virtual = |origin: &&Lv| {
             origin.segments.iter().all(|segment| segment.kind == SegmentKind::Zero)
                 && origin.name.as_str().ends_with("_vorigin")
         };

@@ -94,6 +94,12 @@ impl PvKey {
     }
 }
 
+impl std::borrow::Borrow<str> for PvKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl std::fmt::Display for PvKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(&self.0)
@@ -342,9 +348,9 @@ impl Lv {
         !self.segments.iter().any(|segment| matches!(segment.kind, SegmentKind::Unknown { .. }))
     }
 
-    /// Writable: by status, or behind the flag that hides it from old programs.
+    /// Whether it may be written to.
     pub fn is_writable(&self) -> bool {
-        self.status.contains(&LvStatus::Write) || self.flags.contains(LvFlag::WriteLocked)
+        self.status.contains(&LvStatus::Write)
     }
 
     /// Sets or clears a word of the status.

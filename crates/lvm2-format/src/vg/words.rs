@@ -4,6 +4,8 @@
 //! - A word of `status` that is not in the table makes the VG unreadable: it may change what the rest means.
 //! - A word of `flags` that is not in the table is kept and written back: flags are made so that old programs may
 //!   ignore them.
+//! - `WRITE_LOCKED` is no word of ours: reading turns it into `WRITE`, writing puts it back where LVM2 would
+//!   ([`super::Vg::hides_write`]).
 
 use std::collections::BTreeSet;
 
@@ -58,8 +60,6 @@ words!(
 words!(
     /// Words of a VG's `flags`.
     VgFlag {
-        /// Writable, but hidden from programs that know no lvmlockd.
-        WriteLocked = "WRITE_LOCKED",
         /// Not activated by itself.
         NoAutoactivate = "NOAUTOACTIVATE",
     }
@@ -112,8 +112,6 @@ words!(
 words!(
     /// Words of an LV's `flags`.
     LvFlag {
-        /// Writable, but hidden from programs that know no lvmlockd.
-        WriteLocked = "WRITE_LOCKED",
         /// Activated only when asked for twice.
         ActivationSkip = "ACTIVATION_SKIP",
         /// Not activated by itself.

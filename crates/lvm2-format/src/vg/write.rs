@@ -5,9 +5,10 @@
 //! - Items without a field of ours are written: those that LVM2 knows in their place, the others behind all keys.
 //! - Visible LVs come before hidden ones, each group in the VG's order.
 
+use super::fields::WRITE_LOCKED;
 use super::snapshots::SnapshotLinks;
 use super::types::{AllocationPolicy, Area, AreaOn, Lv, Pv, Segment, SegmentKind, Vg};
-use super::words::{Flags, Word};
+use super::words::{Flags, LvStatus, VgStatus, Word};
 use crate::text::{Item, Scalar, Section};
 use foldback_units::TagName;
 use std::collections::BTreeSet;
@@ -70,13 +71,14 @@ fn strings<'a>(key: &str, texts: impl Iterator<Item = &'a str>) -> Item {
     Item::array(key, texts.map(Scalar::from).collect())
 }
 
-fn status<W: Word>(words: &BTreeSet<W>) -> Item {
-    strings("status", words.iter().map(|word| word.as_str()))
-}
-
-fn flags<W: Word>(flags: &Flags<W>) -> Item {
+/// `status` and `flags` of what can be written to; see [`Vg::hides_write`].
+fn status_and_flags<S: Word, F: Word>(words: &BTreeSet<S>, flags: &Flags<F>, hidden: Option<S>) -> [Item; 2] {
+    let hidden = hidden.filter(|write| words.contains(write));
+    let words = words.iter().filter(|&&word| Some(word) != hidden).map(|word| word.as_str());
+    let known = flags.known.iter().map(|word| word.as_str());
     let unknown = flags.unknown.iter().map(String::as_str);
-    strings("flags", flags.known.iter().map(|word| word.as_str()).chain(unknown))
+    let lock = hidden.map(|_| WRITE_LOCKED);
+    [strings("status", words), strings("flags", lock.into_iter().chain(known).chain(unknown))]
 }
 
 fn put_tags(items: &mut Vec<Item>, tags: &[TagName]) {
@@ -113,13 +115,14 @@ impl Vg {
             Item::scalar("id", self.id.to_string().as_str()),
             number("seqno", self.seqno),
             Item::scalar("format", "lvm2"),
-            status(&self.status),
-            flags(&self.flags),
             number("extent_size", self.extent_size.sectors()),
             number("max_lv", self.max_lv),
             number("max_pv", self.max_pv),
             number("metadata_copies", self.metadata_copies),
         ];
+        let hides_write = self.hides_write();
+        let hidden = hides_write.then_some(VgStatus::Write);
+        items.extend(status_and_flags(&self.status, &self.flags, hidden));
         put_tags(&mut items, &self.tags);
         items.extend(self.system_id.as_deref().map(|text| Item::scalar("system_id", text)));
         items.extend(self.lock_type.as_deref().map(|text| Item::scalar("lock_type", text)));
@@ -130,7 +133,8 @@ impl Vg {
         section.items.push(Item::section("physical_volumes", Section { items: pvs }));
         if !self.lvs.is_empty() {
             let lvs = self.lvs_in_writing_order();
-            let lvs = lvs.iter().map(|lv| Item::section(lv.name.as_str(), lv_section(lv))).collect();
+            let lvs =
+                lvs.iter().map(|lv| Item::section(lv.name.as_str(), lv_section(lv, hides_write))).collect();
             section.items.push(Item::section("logical_volumes", Section { items: lvs }));
         }
         if let Some(historical) = &self.historical {
@@ -151,11 +155,10 @@ impl Vg {
 fn pv_section(pv: &Pv) -> Section {
     let mut items = vec![
         Item::scalar("id", pv.id.to_string().as_str()),
-        status(&pv.status),
-        flags(&pv.flags),
         sectors("pe_start", pv.pe_start),
         number("pe_count", pv.pe_count),
     ];
+    items.extend(status_and_flags(&pv.status, &pv.flags, None));
     items.extend(pv.device.as_deref().map(|device| Item::scalar("device", device)));
     items.extend(pv.dev_size.map(|size| sectors("dev_size", size)));
     put_tags(&mut items, &pv.tags);
@@ -163,14 +166,11 @@ fn pv_section(pv: &Pv) -> Section {
     ordered(items, PV_KEYS)
 }
 
-fn lv_section(lv: &Lv) -> Section {
+fn lv_section(lv: &Lv, hides_write: bool) -> Section {
     let count = u32::try_from(lv.segments.len()).unwrap_or(u32::MAX);
-    let mut items = vec![
-        Item::scalar("id", lv.id.to_string().as_str()),
-        status(&lv.status),
-        flags(&lv.flags),
-        number("segment_count", count),
-    ];
+    let mut items = vec![Item::scalar("id", lv.id.to_string().as_str()), number("segment_count", count)];
+    let hidden = hides_write.then_some(LvStatus::Write);
+    items.extend(status_and_flags(&lv.status, &lv.flags, hidden));
     put_tags(&mut items, &lv.tags);
     if let Some(creation) = &lv.creation {
         items.push(number("creation_time", creation.time));

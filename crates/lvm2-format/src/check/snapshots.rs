@@ -1,0 +1,64 @@
+//! Snapshots: three LVs that fit together, one merge at a time, and VISIBLE on the right one (lvm2.md 1.9).
+
+use super::Finding;
+use crate::vg::{Lv, LvStatus, Snapshot, SnapshotLinks, Vg};
+use foldback_units::LvName;
+use std::collections::HashSet;
+
+pub(super) fn check(vg: &Vg, findings: &mut Vec<Finding>) {
+    let links = SnapshotLinks::of(vg);
+    let (mut stores, mut merging) = (HashSet::new(), HashSet::new());
+    for snapshot in links.all() {
+        let segment = snapshot.segment;
+        if snapshot.fictional.segments.len() != 1 {
+            findings.push(Finding::SnapshotSegments(snapshot.fictional.name.clone()));
+        }
+        check_parts(&links, snapshot, findings);
+        if !stores.insert(&segment.cow) {
+            findings.push(Finding::StoreTwice(segment.cow.clone()));
+        }
+        if segment.merging && !merging.insert(&segment.origin) {
+            findings.push(Finding::MergingTwice(segment.origin.clone()));
+        }
+        check_visible(snapshot.fictional, !segment.merging, findings);
+        if let Some(store) = links.lv(&segment.cow) {
+            check_visible(store, false, findings);
+        }
+    }
+}
+
+fn check_parts(links: &SnapshotLinks<'_>, snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) {
+    let segment = snapshot.segment;
+    let mut wrong = |lv: &LvName, part| {
+        findings.push(Finding::SnapshotOf {
+            snapshot: snapshot.fictional.name.clone(),
+            lv: lv.clone(),
+            part,
+        });
+    };
+    let fictional = |lv: &Lv| lv.snapshot().is_some();
+    match links.lv(&segment.cow) {
+        // A store is an ordinary LV, no other's origin, and not its own.
+        Some(store) if !fictional(store) && !links.is_origin(&segment.cow) => {}
+        _ => wrong(&segment.cow, "store"),
+    }
+    match links.lv(&segment.origin) {
+        Some(origin) if !fictional(origin) && !links.is_cow(&segment.origin) => {
+            let length = origin.extent_count();
+            if snapshot.extent_count > length {
+                findings.push(Finding::SnapshotLonger {
+                    snapshot: snapshot.fictional.name.clone(),
+                    extents: snapshot.extent_count,
+                    origin: length,
+                });
+            }
+        }
+        _ => wrong(&segment.origin, "origin"),
+    }
+}
+
+fn check_visible(lv: &Lv, should: bool, findings: &mut Vec<Finding>) {
+    if lv.status.contains(&LvStatus::Visible) != should {
+        findings.push(Finding::Visible { lv: lv.name.clone(), should });
+    }
+}
