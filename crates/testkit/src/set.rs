@@ -337,6 +337,11 @@ impl SimSet {
         pending
     }
 
+    /// Whoever submitted what is under way is gone: it lands as far as it has landed, and completes never.
+    pub fn abandon(&mut self) {
+        self.under_way.clear();
+    }
+
     /// The power goes and comes back: this is what is there, nothing is under way, no error is armed.
     pub fn restart(&mut self, image: Image) {
         let physical: Vec<u64> = self.disks.iter().map(|disk| disk.physical).collect();

@@ -42,8 +42,10 @@ pub struct Loaded {
     pub chunk: u64,
     /// Visible records, (old, new), in table order.
     pub records: Vec<(u64, u64)>,
-    /// Slots behind the end, in the boundary area and the one after it, that are not zero: what W1 scrubs.
+    /// Slots behind the end, in the area of the end, that are not zero: what W1 scrubs.
     pub stale: Vec<u64>,
+    /// Slots of the area after that which are not zero: W1 scrubs them as well, a new store may have them (C3).
+    pub stale_after: Vec<u64>,
 }
 
 fn record(store: &[Sector], chunk: u64, index: u64) -> Option<(u64, u64)> {
@@ -72,7 +74,13 @@ pub fn load(store: &[Sector]) -> Result<Loaded, Refusal> {
         word.copy_from_slice(&header[at..at + 4]);
         u32::from_le_bytes(word)
     };
-    let empty = |state, chunk| Loaded { state, chunk, records: Vec::new(), stale: Vec::new() };
+    let empty = |state, chunk| Loaded {
+        state,
+        chunk,
+        records: Vec::new(),
+        stale: Vec::new(),
+        stale_after: Vec::new(),
+    };
     match number(0) {
         0 => return Ok(empty(State::Blank, 0)),
         magic if magic != u32::from_le_bytes(*b"SnAp") => return Err(Refusal::Magic(magic)),
@@ -99,10 +107,11 @@ pub fn load(store: &[Sector]) -> Result<Loaded, Refusal> {
     }
     let end = records.len() as u64;
     let per_area = chunk * RECORDS_PER_SECTOR;
-    let after = (end / per_area + 2) * per_area;
+    let after = (end / per_area + 1) * per_area;
     let is_stale = |index: &u64| record(store, chunk, *index).is_some_and(|found| found != (0, 0));
     let stale = (end..after).filter(is_stale).collect();
-    Ok(Loaded { state: State::Valid, chunk, records, stale })
+    let stale_after = (after..after + per_area).filter(is_stale).collect();
+    Ok(Loaded { state: State::Valid, chunk, records, stale, stale_after })
 }
 
 impl Loaded {
