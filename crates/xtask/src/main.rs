@@ -12,10 +12,13 @@
 
 mod fixtures;
 mod guest;
+mod layers;
 mod outcome;
 mod places;
 mod program;
 mod rig;
+mod test;
+mod tidy;
 mod uml;
 
 use std::process::ExitCode;
@@ -33,6 +36,16 @@ struct Menu {
 enum Task {
     /// Make the golden files of fixtures/cow again, with the real kernel and LVM2 in rig 2
     Fixtures,
+    /// Run everything that must hold, in stages
+    Test {
+        /// All 48 cells of the matrix and ten times the seeds; the time budget does not apply
+        #[arg(long)]
+        long: bool,
+    },
+    /// Check the shape of files, names, lists
+    Tidy,
+    /// Check which crate uses which
+    Layers,
     /// Run Foldback, LVM2 and the kernel on the same disks, in rig 2
     Uml {
         /// The cases to run; all when none is named
@@ -50,6 +63,9 @@ fn main() -> ExitCode {
     let menu = Menu::parse();
     let outcome = match menu.command {
         Task::Fixtures => fixtures::run().map(|()| true),
+        Task::Test { long } => test::run(long),
+        Task::Tidy => tidy::run(),
+        Task::Layers => layers::run(),
         Task::Uml { cases, long } => run_uml(&cases, long),
         Task::Guest(job) => guest::run(&job).map(|()| true),
     };

@@ -46,10 +46,6 @@ impl Outcome {
         &self.verdict
     }
 
-    pub(crate) fn time(&self) -> Duration {
-        self.time
-    }
-
     /// Prints the line at once, also into a pipe.
     pub(crate) fn print(&self) {
         println!("{}", self.line());

@@ -12,5 +12,5 @@ mod xstate;
 
 pub(crate) use boot::Guest;
 pub(crate) use console::Console;
-pub(crate) use packages::missing;
+pub(crate) use packages::{find, missing};
 pub(crate) use scratch::{Scratch, copy_disk};

@@ -1,0 +1,116 @@
+//! The stages of the test command, in order: what is quick and often broken first.
+
+use anyhow::Result;
+
+use super::command::{cargo, has, run};
+use super::install;
+use crate::outcome::{Outcome, Verdict};
+use crate::program::Foldback;
+use crate::uml::{self, Length};
+use crate::{layers, tidy};
+
+/// A stage.
+pub(super) struct Stage {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Whether its time counts against the budget. Building does not.
+    pub(super) budgeted: bool,
+    /// What it does.
+    pub(super) run: fn() -> Result<Done>,
+}
+
+/// What a stage brings.
+pub(super) enum Done {
+    /// One verdict.
+    One(Verdict),
+    /// Several cases, already printed.
+    Cases(Vec<Outcome>),
+}
+
+const fn stage(name: &'static str, run: fn() -> Result<Done>) -> Stage {
+    Stage { name, budgeted: true, run }
+}
+
+const fn build(name: &'static str, run: fn() -> Result<Done>) -> Stage {
+    Stage { name, budgeted: false, run }
+}
+
+/// All stages; the long form takes all cells of the matrix and ten times the seeds.
+pub(super) fn all(long: bool) -> Vec<Stage> {
+    vec![
+        build("packages", || install::packages().map(Done::One)),
+        stage("fmt", fmt),
+        stage("tidy", || holds(tidy::run()?, "cargo xtask tidy found something")),
+        stage("layers", || holds(layers::run()?, "cargo xtask layers found something")),
+        build("clippy library", || clippy(&["--lib", "--bins"])),
+        build("clippy all targets", || clippy(&["--all-targets"])),
+        build("build tests", || one(&["test", "--workspace", "--no-run"])),
+        build("build programs", || one(&["build", "--release", "--bin", "foldback", "--bin", "sim"])),
+        stage("tests", tests),
+        stage("doc tests", || one(&["test", "--workspace", "--doc"])),
+        build("documentation", documentation),
+        if long { stage("sim", || sim("100000")) } else { stage("sim", || sim("10000")) },
+        stage("mutants", || one(&["run", "--release", "--package", "sim", "--", "--mutants"])),
+        stage("demo", demo),
+        if long { stage("uml", || cases(Length::Long)) } else { stage("uml", || cases(Length::Short)) },
+    ]
+}
+
+fn one(words: &[&str]) -> Result<Done> {
+    run(cargo(words)).map(Done::One)
+}
+
+fn holds(held: bool, otherwise: &str) -> Result<Done> {
+    let verdict = if held { Verdict::Passed(String::new()) } else { Verdict::Failed(otherwise.to_owned()) };
+    Ok(Done::One(verdict))
+}
+
+fn component(subcommand: &str, component: &str) -> Option<Done> {
+    let why = format!("cargo {subcommand} is not installed: rustup component add {component}");
+    (!has(subcommand)).then_some(Done::One(Verdict::Skipped(why)))
+}
+
+fn fmt() -> Result<Done> {
+    match component("fmt", "rustfmt") {
+        Some(skip) => Ok(skip),
+        None => one(&["fmt", "--all", "--check"]),
+    }
+}
+
+fn clippy(targets: &[&str]) -> Result<Done> {
+    if let Some(skip) = component("clippy", "clippy") {
+        return Ok(skip);
+    }
+    let mut command = cargo(&["clippy", "--workspace"]);
+    command.args(targets).args(["--", "-D", "warnings"]);
+    run(command).map(Done::One)
+}
+
+fn tests() -> Result<Done> {
+    // A fresh machine has only Rust on it; cargo's own runner judges the same.
+    if has("nextest") { one(&["nextest", "run", "--workspace", "--no-fail-fast"]) } else { plain_tests() }
+}
+
+fn plain_tests() -> Result<Done> {
+    one(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
+}
+
+fn documentation() -> Result<Done> {
+    let mut command = cargo(&["doc", "--workspace", "--no-deps"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    run(command).map(Done::One)
+}
+
+fn sim(runs: &str) -> Result<Done> {
+    one(&["run", "--release", "--package", "sim", "--", "--seed", "1", "--runs", runs])
+}
+
+fn demo() -> Result<Done> {
+    let mut command = std::process::Command::new(Foldback::build()?.path());
+    command.arg("demo");
+    run(command).map(Done::One)
+}
+
+fn cases(length: Length) -> Result<Done> {
+    uml::run(&[], length).map(Done::Cases)
+}
