@@ -142,3 +142,74 @@ impl<'a> ExtentMap<'a> {
         runs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ExtentMap, ExtentRun};
+    use crate::text::{Item, Scalar};
+    use crate::vg::{PvKey, Segment, SegmentKind, Vg};
+    use proptest::prelude::*;
+
+    fn vg(pe_count: u32, segments: Vec<Segment>) -> Vg {
+        let text = format!(
+            "id = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA' seqno = 1 status = [] extent_size = 8 max_lv = 0 max_pv = 0
+             physical_volumes {{ pv0 {{ id = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0' status = []
+                                        pe_start = 8 pe_count = {pe_count} }} }}
+             logical_volumes {{ lv {{ id = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA1' status = [] segment_count = 0 }} }}"
+        );
+        let section = crate::text::parse(text.as_bytes()).unwrap().root;
+        let mut vg = Vg::from_section("vg", section).unwrap();
+        vg.lvs[0].segments = segments;
+        vg
+    }
+
+    fn pv0() -> PvKey {
+        PvKey::new("pv0").unwrap()
+    }
+
+    fn unknown(type_text: &str, extents: u32, areas: &[(&str, u32)]) -> Segment {
+        let mut segment = Segment::linear(0, extents, pv0(), 0);
+        segment.kind = SegmentKind::Unknown { type_text: type_text.to_owned() };
+        let scalars = areas.iter().flat_map(|(name, at)| [Scalar::from(*name), Scalar::from(*at)]);
+        segment.other = vec![Item::array("anything", scalars.collect())];
+        segment
+    }
+
+    #[test]
+    fn what_is_not_understood_counts_as_far_as_it_can_reach() {
+        let free = |segment| ExtentMap::of(&vg(100, vec![segment])).free_on(&pv0());
+        let run = |start, count| ExtentRun { start, count };
+        assert_eq!(free(unknown("raid9", 10, &[("pv0", 5), ("other", 50)])), [run(0, 5), run(15, 85)]);
+        // Stripes share the length; of any other type that cannot be known.
+        let areas = [("pv0", 0), ("pv0", 50)];
+        assert_eq!(free(unknown("striped+NEW", 20, &areas)), [run(10, 40), run(60, 40)]);
+        assert_eq!(free(unknown("newtype", 20, &areas)), [run(20, 30), run(70, 30)]);
+        assert_eq!(free(unknown("newtype", u32::MAX, &[("pv0", 90)])), [run(0, 90)]);
+        assert_eq!(free(unknown("newtype", 5, &[("pv0", 200)])), [run(0, 100)]);
+    }
+
+    proptest! {
+        /// The slow twin: one mark for each extent.
+        #[test]
+        fn free_runs_are_the_unmarked_extents(
+            pe_count in 0_u32..120,
+            runs in proptest::collection::vec((0_u32..140, 0_u32..40), 0..12),
+        ) {
+            let segments =
+                runs.iter().map(|&(start, count)| Segment::linear(0, count, pv0(), start)).collect();
+            let vg = vg(pe_count, segments);
+            let mut marks = [false; 200];
+            for &(start, count) in &runs {
+                marks[start as usize..(start + count) as usize].fill(true);
+            }
+            let map = ExtentMap::of(&vg);
+            let free = map.free_on(&pv0());
+            let listed: Vec<u32> =
+                free.iter().flat_map(|run| run.start..run.start + run.count).collect();
+            let unmarked: Vec<u32> = (0..pe_count).filter(|&extent| !marks[extent as usize]).collect();
+            prop_assert_eq!(&listed, &unmarked);
+            prop_assert_eq!(map.free_count(&pv0()) as usize, unmarked.len());
+            prop_assert!(free.windows(2).all(|pair| pair[0].end() < u64::from(pair[1].start)));
+        }
+    }
+}

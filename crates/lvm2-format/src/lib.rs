@@ -15,6 +15,7 @@
 pub mod check;
 pub mod crc;
 pub mod extents;
+pub mod fuzz;
 pub mod label;
 pub mod mda_header;
 pub mod metadata;

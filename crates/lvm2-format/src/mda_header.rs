@@ -268,3 +268,126 @@ fn encode_slot(slot: &Slot) -> RawSlot {
         flags: U32::new(slot.flags),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CRC_FROM, MdaHeader, MdaHeaderError, SECTOR_BYTES, Slot, TextLocation, crc};
+    use crate::pv_header::DiskArea;
+    use crate::ring::RingError;
+    use foldback_units::Bytes;
+
+    const AREA: DiskArea = DiskArea { offset: Bytes(4096), size: Bytes(36864) };
+
+    fn location(offset: u64, size: u64, crc: u32) -> TextLocation {
+        let ring = MdaHeader::empty(AREA).unwrap().ring;
+        TextLocation { place: ring.place(Bytes(offset), Bytes(size)).unwrap(), crc }
+    }
+
+    fn header() -> MdaHeader {
+        MdaHeader::empty(AREA).unwrap().with_committed(location(512, 1000, 7))
+    }
+
+    fn sealed(mut bytes: [u8; SECTOR_BYTES]) -> [u8; SECTOR_BYTES] {
+        let sum = crc(&[&bytes[CRC_FROM..]]);
+        bytes[..4].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let bytes = header().with_precommitted(location(1536, 2000, 9)).encode();
+        assert_eq!(
+            bytes[4..20],
+            [0x20, 0x4c, 0x56, 0x4d, 0x32, 0x20, 0x78, 0x5b, 0x35, 0x41, 0x25, 0x72, 0x30, 0x4e, 0x2a, 0x3e]
+        );
+        assert_eq!(bytes[20..24], [1, 0, 0, 0]);
+        assert_eq!(bytes[24..32], 4096_u64.to_le_bytes());
+        assert_eq!(bytes[32..40], 36864_u64.to_le_bytes());
+        assert_eq!(
+            bytes[40..64],
+            [0, 2, 0, 0, 0, 0, 0, 0, 0xe8, 3, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]
+        );
+        assert_eq!(
+            bytes[64..88],
+            [0, 6, 0, 0, 0, 0, 0, 0, 0xd0, 7, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]
+        );
+        assert!(bytes[88..].iter().all(|&byte| byte == 0));
+        assert_eq!(bytes, sealed(bytes));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let good = header().encode();
+        for bit in 0..SECTOR_BYTES * 8 {
+            let mut bytes = good;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let found = MdaHeader::decode(&bytes, AREA);
+            assert!(matches!(found, Err(MdaHeaderError::Checksum { .. })), "bit {bit}");
+        }
+    }
+
+    /// lvm2.md 7, malformed cases, each under a right checksum.
+    #[test]
+    fn crafted_headers_are_refused_though_the_checksum_is_right() {
+        let with = |at: usize, value: &[u8]| {
+            let mut bytes = header().encode();
+            bytes[at..at + value.len()].copy_from_slice(value);
+            MdaHeader::decode(&sealed(bytes), AREA)
+        };
+        let place = |slot, error| Err(MdaHeaderError::Place { slot, error });
+        assert_eq!(with(4, b"X"), Err(MdaHeaderError::Magic));
+        assert_eq!(with(20, &[2]), Err(MdaHeaderError::Version(2)));
+        assert_eq!(with(24, &8192_u64.to_le_bytes()), Err(MdaHeaderError::Start { found: 4096, said: 8192 }));
+        for size in [0_u64, 1, 511, 512, u64::MAX] {
+            let refused = Err(MdaHeaderError::Size(RingError::AreaSize(size)));
+            assert_eq!(with(32, &size.to_le_bytes()), refused);
+        }
+        assert_eq!(
+            with(32, &36864_u64.wrapping_add(512).to_le_bytes()),
+            Err(MdaHeaderError::Larger { said: 37376, given: 36864 })
+        );
+        for (slot, name) in [(40, "committed"), (64, "precommitted")] {
+            for offset in [1_u64, 511, 36864, u64::MAX] {
+                let refused = place(name, RingError::Offset { offset, area_size: 36864 });
+                assert_eq!(with(slot, &offset.to_le_bytes()), refused);
+            }
+            for size in [0_u64, 36353, 1 << 32, u64::MAX] {
+                let value = [512_u64.to_le_bytes(), size.to_le_bytes()].concat();
+                let refused = place(name, RingError::Size { size, ring_size: 36352 });
+                assert_eq!(with(slot, &value), refused);
+            }
+        }
+    }
+
+    /// lvm2.md 1.6: the three passes, and giving up.
+    #[test]
+    fn the_slots_of_a_commit() {
+        let (old, new) = (location(512, 1000, 7), location(1536, 2000, 9));
+        let waiting = header().with_precommitted(new);
+        assert_eq!((waiting.committed, waiting.precommitted), (Slot::naming(old), Slot::naming(new)));
+        let done = waiting.with_committed(new);
+        assert_eq!((done.committed, done.precommitted), (Slot::naming(new), Slot::EMPTY));
+        assert_eq!(waiting.reverted(), header());
+        for header in [waiting, done, header(), MdaHeader::empty(AREA).unwrap()] {
+            assert_eq!(MdaHeader::decode(&header.encode(), AREA), Ok(header));
+        }
+    }
+
+    #[test]
+    fn an_ignored_area_is_seen_and_kept() {
+        let mut ignored = MdaHeader::empty(AREA).unwrap();
+        ignored.committed.flags = 1;
+        let read = MdaHeader::decode(&ignored.encode(), AREA).unwrap();
+        assert!(read.is_ignored() && !header().is_ignored());
+        assert_eq!(read, ignored);
+    }
+
+    #[test]
+    fn a_text_is_checked_piece_by_piece() {
+        let text = b"vg {\n}\n\0";
+        let ring = MdaHeader::empty(AREA).unwrap().ring;
+        let location = TextLocation::of_text(ring.place(Bytes(512), Bytes(8)).unwrap(), text);
+        assert!(location.check(&[&text[..3], &text[3..]]).is_ok());
+        assert!(location.check(&[&text[3..], &text[..3]]).is_err());
+    }
+}

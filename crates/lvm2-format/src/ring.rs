@@ -194,3 +194,156 @@ fn touch(one: Pieces, other: Pieces) -> bool {
             .any(|b| a.offset < b.offset.saturating_add(b.len) && b.offset < a.offset.saturating_add(a.len))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{AreaRange, Pieces, Ring, RingError, TextPlace};
+    use foldback_units::Bytes;
+    use proptest::prelude::*;
+
+    fn ring(sectors: u64) -> Ring {
+        Ring::new(Bytes(sectors * 512)).unwrap()
+    }
+
+    /// The slow twin: walks the ring byte by byte as the prose says, and marks what it passes.
+    fn bytes_of(ring: Ring, place: TextPlace) -> Vec<u64> {
+        let mut at = place.offset();
+        let mut passed = Vec::new();
+        for _ in 0..place.size() {
+            passed.push(at);
+            at += 1;
+            if at == ring.area_size().get() {
+                at = 512;
+            }
+        }
+        passed
+    }
+
+    /// Whether none of `bytes` is one of the old text's: a map of the area, one mark for a byte.
+    fn untouched(ring: Ring, old: TextPlace, bytes: &[u64]) -> bool {
+        let mut map = vec![false; ring.area_size().get() as usize];
+        for byte in bytes_of(ring, old) {
+            map[byte as usize] = true;
+        }
+        bytes.iter().all(|&byte| !map[byte as usize])
+    }
+
+    fn bytes_of_pieces(pieces: Pieces) -> Vec<u64> {
+        pieces.iter().flat_map(|range| range.offset..range.offset + range.len).collect()
+    }
+
+    #[test]
+    fn sizes_that_leave_no_ring_are_refused() {
+        // lvm2.md 7: areas of 0 and 1 bytes; one sector holds the header and nothing else.
+        for size in [0, 1, 511, 512, 513, 1025, (1 << 32) + 512, u64::MAX, u64::MAX - 511] {
+            assert_eq!(Ring::new(Bytes(size)), Err(RingError::AreaSize(size)));
+        }
+        assert!(Ring::new(Bytes(1024)).is_ok());
+        assert!(Ring::new(Bytes(1 << 32)).is_ok());
+    }
+
+    #[test]
+    fn locations_outside_the_ring_are_refused() {
+        let ring = ring(72);
+        for offset in [0, 1, 511, 36864, 36865, u64::MAX] {
+            let refused = RingError::Offset { offset, area_size: 36864 };
+            assert_eq!(ring.place(Bytes(offset), Bytes(1)), Err(refused));
+        }
+        // lvm2.md 7: a size of more than 32 bits.
+        for size in [0, 36353, 1 << 32, (1 << 32) + 10, u64::MAX] {
+            let refused = RingError::Size { size, ring_size: 36352 };
+            assert_eq!(ring.place(Bytes(512), Bytes(size)), Err(refused));
+        }
+        assert!(ring.place(Bytes(36863), Bytes(36352)).is_ok());
+    }
+
+    /// lvm2.md 1.5: the text of 4348 bytes at 35328 of a 36 KiB area goes on for 2812 bytes.
+    #[test]
+    fn the_wrap_of_a_real_text() {
+        let ring = ring(72);
+        let place = ring.place(Bytes(35328), Bytes(4348)).unwrap();
+        let first = AreaRange { offset: 35328, len: 1536 };
+        assert_eq!(ring.pieces(place), Pieces { first, second: Some(AreaRange { offset: 512, len: 2812 }) });
+        let next = ring.place_next(Some(place), Bytes(100)).unwrap();
+        assert_eq!(next.offset(), 3584);
+    }
+
+    #[test]
+    fn the_first_text_goes_behind_the_header_and_a_full_ring_starts_over() {
+        let ring = ring(72);
+        assert_eq!(ring.place_next(None, Bytes(100)).unwrap().offset(), 512);
+        let at_the_end = ring.place(Bytes(36352), Bytes(512)).unwrap();
+        assert_eq!(ring.place_next(Some(at_the_end), Bytes(100)).unwrap().offset(), 512);
+    }
+
+    #[test]
+    fn a_text_is_at_most_half_the_ring_less_a_sector() {
+        let ring = ring(72);
+        let max = (36864 - 512) / 2 - 512;
+        assert_eq!(ring.max_text(), Bytes(max));
+        assert!(ring.place_next(None, Bytes(max)).is_ok());
+        assert_eq!(
+            ring.place_next(None, Bytes(max + 1)),
+            Err(RingError::TextTooLarge { size: max + 1, max })
+        );
+    }
+
+    #[test]
+    fn an_old_text_that_fills_the_ring_leaves_no_room() {
+        let ring = ring(8);
+        let all = ring.place(Bytes(512), Bytes(3584)).unwrap();
+        assert_eq!(ring.place_next(Some(all), Bytes(10)), Err(RingError::Overlap { size: 10 }));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_are_the_bytes_one_passes(sectors in 2_u64..40, at in any::<u64>(), size in any::<u64>()) {
+            let ring = ring(sectors);
+            let in_ring = (sectors - 1) * 512;
+            let place = ring.place(Bytes(512 + at % in_ring), Bytes(1 + size % in_ring)).unwrap();
+            prop_assert_eq!(bytes_of_pieces(ring.pieces(place)), bytes_of(ring, place));
+        }
+
+        /// Texts one after the other, each while the last one holds, for as long as one likes.
+        #[test]
+        fn the_text_that_holds_is_never_touched(
+            sectors in 6_u64..40,
+            sizes in proptest::collection::vec(any::<u64>(), 1..30),
+        ) {
+            let ring = ring(sectors);
+            let mut holding: Option<TextPlace> = None;
+            for size in sizes {
+                let size = 1 + size % ring.max_text().get();
+                let next = ring.place_next(holding, Bytes(size)).unwrap();
+                prop_assert!(next.offset().is_multiple_of(512));
+                let padded = bytes_of_pieces(ring.pieces_padded(next));
+                prop_assert!(padded.len().is_multiple_of(512));
+                prop_assert_eq!(padded[..size as usize].to_vec(), bytes_of(ring, next));
+                prop_assert!(padded.iter().all(|&byte| byte >= 512 && byte < sectors * 512));
+                if let Some(old) = holding {
+                    prop_assert!(untouched(ring, old, &padded));
+                    let old = bytes_of(ring, old);
+                    // The next sector after the old text: nowhere else.
+                    let behind = old.last().unwrap() + 1;
+                    let expected = behind.next_multiple_of(512);
+                    let expected = if expected == sectors * 512 { 512 } else { expected };
+                    prop_assert_eq!(next.offset(), expected);
+                }
+                holding = Some(next);
+            }
+        }
+
+        /// Whatever old location a crafted header names, the new text does not touch it or is refused.
+        #[test]
+        fn any_old_text_is_left_alone(
+            sectors in 6_u64..20, at in any::<u64>(), old in any::<u64>(), new in any::<u64>(),
+        ) {
+            let ring = ring(sectors);
+            let in_ring = (sectors - 1) * 512;
+            let old = ring.place(Bytes(512 + at % in_ring), Bytes(1 + old % in_ring)).unwrap();
+            if let Ok(next) = ring.place_next(Some(old), Bytes(1 + new % in_ring)) {
+                prop_assert!(untouched(ring, old, &bytes_of_pieces(ring.pieces_padded(next))));
+            }
+        }
+    }
+}

@@ -11,6 +11,9 @@ mod layout;
 mod names;
 mod snapshots;
 
+#[cfg(test)]
+mod tests;
+
 pub use finding::Finding;
 
 use crate::vg::Vg;

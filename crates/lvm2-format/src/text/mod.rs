@@ -10,6 +10,9 @@ mod parse;
 mod tree;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use layout::{Dialect, Notes};
 pub use parse::{Document, Duplicate, ParseError, ParseErrorKind, first_word, parse};
 pub use tree::{Item, Node, Scalar, Section, Value, is_plain_key};

@@ -11,6 +11,9 @@ mod types;
 mod words;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{ReadError, Refusal};
 pub(crate) use fields::Fields;
 pub use snapshots::{Snapshot, SnapshotLinks};

@@ -6,6 +6,7 @@
 use super::types::{Area, AreaOn, Lv, Pv, PvKey, Segment, SegmentKind, Vg};
 use super::words::VgStatus;
 use foldback_units::{LvName, LvmUuid};
+use std::collections::HashSet;
 
 impl Vg {
     /// Taken out of use by `vgexport`.
@@ -99,16 +100,13 @@ impl Vg {
     /// Whether `lv`, or an LV below it, lies on a PV that is missing.
     pub fn is_partial(&self, lv: &Lv) -> bool {
         // Bounded: every LV is looked at once.
-        let mut seen = vec![&lv.name];
+        let mut seen = HashSet::from([&lv.name]);
         let mut waiting = vec![lv];
         while let Some(lv) = waiting.pop() {
             for area in lv.segments.iter().flat_map(Segment::areas) {
                 match &area.on {
                     AreaOn::Pv(key) if self.pv(key).is_none_or(Pv::is_missing) => return true,
-                    AreaOn::Lv(name) if !seen.contains(&name) => {
-                        seen.push(name);
-                        waiting.extend(self.lv(name));
-                    }
+                    AreaOn::Lv(name) if seen.insert(name) => waiting.extend(self.lv(name)),
                     _ => {}
                 }
             }
