@@ -1,0 +1,6 @@
+//! Any bytes as the first sectors of a device: labels and PV headers.
+//!
+//! What must hold stands with the body, which the crate's own property tests run as well.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| foldback_lvm2_format::fuzz::label(bytes));
