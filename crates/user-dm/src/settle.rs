@@ -1,0 +1,213 @@
+//! Makes what runs be what the live tables say: which groups there are, which stores belong to them, what merges, what is
+//! held, and where each device's requests go.
+//!
+//! What must hold:
+//! - A group changes only while it is quiet. A store that a merge takes over moves with its table in memory (handover,
+//!   lvm2.md 2.6), unread.
+//! - Where an engine cannot be changed in place, the group is made anew from what lies on the disks: a quiet group and
+//!   its disks say the same.
+//! - Requests that a vanished group had not begun go where their device leads now.
+//!
+//! How tables become groups: docs/decisions/0002-user-dm.md.
+
+use crate::error::DmErrorKind;
+use crate::group::{Attached, GroupId, OriginGroup};
+use crate::map::Map;
+use crate::mapped::Lower;
+use crate::run::UserDm;
+use crate::wanted::{WantedGroup, WantedStore, can_change, is_as_wanted, is_kept};
+use foldback_device::Disks;
+use foldback_engine::{IoId, MergeRefused, OpenAccess, OpenedStore, SpaceGeometry, StoreId, StoreOpen};
+use foldback_units::{ChunkSize, Sectors};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Stores that were opened when their table was loaded.
+pub(crate) type Opened = BTreeMap<Lower, (StoreId, OpenedStore)>;
+
+impl<D: Disks> UserDm<D> {
+    /// Makes what runs be what the live tables say. On an error some groups may be gone until the next call succeeds;
+    /// their devices answer with errors, and nothing on the disks is wrong.
+    pub(crate) fn settle(&mut self, mut opened: Opened) -> Result<(), DmErrorKind> {
+        let wanted = self.wanted()?;
+        let mut stranded = Vec::new();
+        let unwanted: Vec<GroupId> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| !wanted.contains_key(&group.origin))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unwanted {
+            stranded.extend(self.end_group(id)?);
+        }
+        let mut outcome = Ok(());
+        for (origin, wanted) in wanted {
+            outcome = outcome.and(self.settle_group(origin, wanted, &mut opened, &mut stranded));
+        }
+        outcome = outcome.and(self.find_routes());
+        self.hold_and_release()?;
+        for ticket in stranded {
+            self.dispatch(ticket);
+        }
+        outcome
+    }
+
+    fn settle_group(
+        &mut self,
+        origin: Lower,
+        wanted: WantedGroup,
+        opened: &mut Opened,
+        stranded: &mut Vec<u64>,
+    ) -> Result<(), DmErrorKind> {
+        let existing = self.groups.iter().find(|(_, group)| group.origin == origin).map(|(id, _)| *id);
+        let id = match existing {
+            Some(id) => {
+                if self.groups.get(&id).is_some_and(|group| is_as_wanted(group, &wanted)) {
+                    self.follow_maps(id, &wanted);
+                    return Ok(());
+                }
+                self.hold_until_quiet(id)?;
+                if self.groups.get(&id).is_some_and(|group| can_change(group, &wanted)) {
+                    self.detach_unwanted(id, &wanted)?;
+                    self.follow_maps(id, &wanted);
+                    id
+                } else {
+                    stranded.extend(self.end_group(id)?);
+                    self.new_group(origin, &wanted)?
+                }
+            }
+            None => self.new_group(origin, &wanted)?,
+        };
+        self.attach_wanted(id, wanted, opened)
+    }
+
+    fn new_group(&mut self, origin: Lower, wanted: &WantedGroup) -> Result<GroupId, DmErrorKind> {
+        let group =
+            OriginGroup::new(origin, Rc::clone(&wanted.map), wanted.geometry.clone(), &self.settings)?;
+        let id = GroupId(self.next_group);
+        self.next_group = self.next_group.saturating_add(1);
+        drop(self.groups.insert(id, group));
+        Ok(id)
+    }
+
+    /// Mappings may move under a group without its noticing: only while it is held, since what lies under it is then
+    /// suspended.
+    fn follow_maps(&mut self, id: GroupId, wanted: &WantedGroup) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.map = Rc::clone(&wanted.map);
+        for store in group.stores.values_mut() {
+            if let Some(wanted) = wanted.stores.get(&store.cow) {
+                store.map = Rc::clone(&wanted.map);
+            }
+        }
+    }
+
+    fn detach_unwanted(&mut self, id: GroupId, wanted: &WantedGroup) -> Result<(), DmErrorKind> {
+        let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
+        let unwanted: Vec<StoreId> =
+            group.stores.iter().filter(|(_, store)| !is_kept(store, wanted)).map(|(id, _)| *id).collect();
+        for store in unwanted {
+            drop(group.engine.detach(store)?);
+            drop(group.stores.remove(&store));
+        }
+        Ok(())
+    }
+
+    fn attach_wanted(
+        &mut self,
+        id: GroupId,
+        wanted: WantedGroup,
+        opened: &mut Opened,
+    ) -> Result<(), DmErrorKind> {
+        let mut merging = None;
+        for (cow, wanted) in wanted.stores {
+            let attached = self.groups.get(&id).and_then(|group| group.store_on(cow));
+            let merge = wanted.merge;
+            let store = match attached {
+                Some(store) => store,
+                None => self.attach(id, cow, wanted, opened)?,
+            };
+            merging = merging.or(merge.then_some(store));
+        }
+        let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
+        let Some(attached) = merging.and_then(|store| group.stores.get_mut(&store)) else { return Ok(()) };
+        if let Some(store) = merging
+            && !attached.merging
+        {
+            match group.engine.start_merge(store) {
+                // As in the kernel: the origin is served as it is, and the status line says `Invalid`.
+                Ok(()) | Err(MergeRefused::Invalid(_)) => attached.merging = true,
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn attach(
+        &mut self,
+        id: GroupId,
+        cow: Lower,
+        wanted: WantedStore,
+        opened: &mut Opened,
+    ) -> Result<StoreId, DmErrorKind> {
+        let WantedStore { map, geometry, len, chunk, merge: _ } = wanted;
+        let (store, opened) = match opened.remove(&cow) {
+            Some(opened) => opened,
+            None => self.open_store(&map, &geometry, len, chunk)?,
+        };
+        let chunk = opened.chunk_size();
+        let Some(group) = self.groups.get_mut(&id) else { return Err(DmErrorKind::Missing) };
+        group.engine.attach(store, len, geometry.clone(), opened)?;
+        let attached = Attached { cow, map, geometry, chunk, len, merging: false };
+        drop(group.stores.insert(store, attached));
+        Ok(store)
+    }
+
+    /// Reads, checks and scrubs a store (W1), or makes it where it is blank (C6).
+    pub(crate) fn open_store(
+        &mut self,
+        map: &Rc<Map>,
+        geometry: &SpaceGeometry,
+        len: Sectors,
+        chunk: ChunkSize,
+    ) -> Result<(StoreId, OpenedStore), DmErrorKind> {
+        let id = self.new_store_id();
+        let open = StoreOpen::new(id, geometry.clone(), len, chunk, OpenAccess::ReadWrite, IoId(0));
+        self.opener = Some((open, Rc::clone(map)));
+        let outcome = loop {
+            let over = self.opener.as_mut().and_then(|(open, _)| open.poll_opened());
+            match over {
+                Some(opened) => break opened.map_err(DmErrorKind::from),
+                None => match self.step(true) {
+                    Ok(true) => {}
+                    Ok(false) => break Err(DmErrorKind::Suspended),
+                    Err(error) => break Err(error.kind),
+                },
+            }
+        };
+        self.opener = None;
+        Ok((id, outcome?))
+    }
+
+    /// Holds a group and runs until nothing of it is under way.
+    pub(crate) fn hold_until_quiet(&mut self, id: GroupId) -> Result<(), DmErrorKind> {
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.engine.hold();
+            group.held = true;
+        }
+        while self.groups.get(&id).is_some_and(|group| !group.engine.is_quiet()) {
+            if !self.step(true).map_err(|error| error.kind)? {
+                return Err(DmErrorKind::Suspended);
+            }
+        }
+        self.collect_answers();
+        Ok(())
+    }
+
+    /// Ends a group; what it had not begun is returned.
+    fn end_group(&mut self, id: GroupId) -> Result<Vec<u64>, DmErrorKind> {
+        self.hold_until_quiet(id)?;
+        drop(self.groups.remove(&id));
+        Ok(self.take_back(id))
+    }
+}

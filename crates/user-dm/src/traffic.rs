@@ -1,0 +1,175 @@
+//! Operations under way on the disks, and to whom their outcome belongs.
+//!
+//! What must hold:
+//! - What was begun ends exactly once, when its last part has ended; one failed part fails it.
+//! - A part's memory is the operation's until then (the disks own the slices).
+//! - When the queue itself breaks, everything under way fails, and so does all that comes after.
+
+use crate::group::GroupId;
+use foldback_device::{DiskId, Disks, Memory, Op, Slice, Tag};
+use foldback_engine::IoId;
+use std::collections::VecDeque;
+use std::io;
+
+/// Zeros are taken from memory of this length, over and over.
+const ZEROES: usize = 1 << 20;
+
+/// Who is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    /// A request to a device without a group.
+    Request(u64),
+    /// A group's engine.
+    Group(GroupId, IoId),
+    /// The store that is being opened.
+    Opener(IoId),
+    /// Somebody who borrowed the disks.
+    Caller(Tag),
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) owner: Owner,
+    pub(crate) outcome: io::Result<()>,
+    /// What was read for the owner, where it has no memory of its own.
+    pub(crate) fetched: Option<Slice>,
+}
+
+/// Something under way: its place in the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun(usize);
+
+#[derive(Debug)]
+struct UnderWay {
+    owner: Owner,
+    parts: u64,
+    failed: Option<io::Error>,
+    fetched: Option<Slice>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Traffic<D> {
+    pub(crate) disks: D,
+    table: Vec<Option<UnderWay>>,
+    free: Vec<usize>,
+    ended: VecDeque<Ended>,
+    zeroes: Memory,
+    broken: Option<io::ErrorKind>,
+}
+
+impl<D: Disks> Traffic<D> {
+    /// `None` where there is no memory.
+    pub(crate) fn new(disks: D) -> Option<Self> {
+        let zeroes = Memory::new(ZEROES)?;
+        let (table, free, ended) = (Vec::new(), Vec::new(), VecDeque::new());
+        Some(Self { disks, table, free, ended, zeroes, broken: None })
+    }
+
+    /// Zeros, at most as many bytes as wanted.
+    pub(crate) fn zeroes(&self, len: usize) -> Option<Slice> {
+        self.zeroes.slice(0, len.min(self.zeroes.len()))
+    }
+
+    /// Begins something that ends only after [`Traffic::all_given`].
+    pub(crate) fn begin(&mut self, owner: Owner, fetched: Option<Slice>) -> Begun {
+        let under_way = UnderWay { owner, parts: 1, failed: None, fetched };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.table.push(None);
+            self.table.len().saturating_sub(1)
+        });
+        if let Some(place) = self.table.get_mut(index) {
+            *place = Some(under_way);
+        }
+        Begun(index)
+    }
+
+    /// Gives one part of it to a disk.
+    pub(crate) fn part(&mut self, begun: Begun, disk: DiskId, op: Op) {
+        if let Some(kind) = self.broken {
+            return self.fail(begun, kind.into());
+        }
+        let Ok(tag) = u64::try_from(begun.0) else { return };
+        if let Some(under_way) = self.at(begun) {
+            under_way.parts = under_way.parts.saturating_add(1);
+            self.disks.submit(Tag(tag), disk, op);
+        }
+    }
+
+    /// Fails it, once the parts that were given have ended.
+    pub(crate) fn fail(&mut self, begun: Begun, error: io::Error) {
+        if let Some(under_way) = self.at(begun) {
+            under_way.failed.get_or_insert(error);
+        }
+    }
+
+    /// The memory into which it is read for its owner.
+    pub(crate) fn fetched(&mut self, begun: Begun) -> Option<Slice> {
+        self.at(begun)?.fetched.clone()
+    }
+
+    /// All parts were given.
+    pub(crate) fn all_given(&mut self, begun: Begun) {
+        self.part_ended(begun, Ok(()));
+    }
+
+    /// What has ended.
+    pub(crate) fn poll(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
+    }
+
+    /// Takes completions from the disks: with `wait` at least one, if anything is under way and nothing has ended yet.
+    /// Returns whether there was any.
+    pub(crate) fn reap(&mut self, wait: bool) -> io::Result<bool> {
+        let mut wait = wait && self.ended.is_empty();
+        let mut any = false;
+        loop {
+            match self.disks.reap(wait) {
+                Ok(Some(completion)) => {
+                    wait = false;
+                    any = true;
+                    if let Ok(index) = usize::try_from(completion.tag.0) {
+                        self.part_ended(Begun(index), completion.outcome);
+                    }
+                }
+                Ok(None) => return Ok(any),
+                Err(error) => {
+                    self.break_down(error.kind());
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn at(&mut self, begun: Begun) -> Option<&mut UnderWay> {
+        self.table.get_mut(begun.0)?.as_mut()
+    }
+
+    fn part_ended(&mut self, begun: Begun, outcome: io::Result<()>) {
+        let Some(under_way) = self.at(begun) else { return };
+        if let Err(error) = outcome {
+            under_way.failed.get_or_insert(error);
+        }
+        under_way.parts = under_way.parts.saturating_sub(1);
+        if under_way.parts > 0 {
+            return;
+        }
+        if let Some(UnderWay { owner, failed, fetched, .. }) =
+            self.table.get_mut(begun.0).and_then(Option::take)
+        {
+            self.free.push(begun.0);
+            self.ended.push_back(Ended { owner, outcome: failed.map_or(Ok(()), Err), fetched });
+        }
+    }
+
+    fn break_down(&mut self, kind: io::ErrorKind) {
+        self.broken = Some(kind);
+        for index in 0..self.table.len() {
+            if let Some(under_way) = self.table.get_mut(index).and_then(Option::take) {
+                let UnderWay { owner, fetched, .. } = under_way;
+                self.free.push(index);
+                self.ended.push_back(Ended { owner, outcome: Err(kind.into()), fetched });
+            }
+        }
+    }
+}
