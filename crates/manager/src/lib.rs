@@ -12,7 +12,13 @@
     allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)
 )]
 
+pub mod apply;
+pub mod check;
 pub mod environment;
 pub mod lock;
+pub mod ops;
 pub mod report;
 pub mod store;
+
+#[cfg(test)]
+mod testing;

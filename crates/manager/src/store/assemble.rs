@@ -3,7 +3,6 @@
 //! What must hold: see [`crate::store::discovery`].
 
 use crate::store::area::AreaState;
-use crate::store::consistency;
 use crate::store::discovery::{AreaPlace, Discovery, FoundPv, FoundVg, PvPlace, UnreadableVg};
 use crate::store::finding::{self, Finding};
 use foldback_lvm2_format::metadata::Metadata;
@@ -81,7 +80,8 @@ fn build(
         let (path, other) = (text.path.clone(), other.clone());
         findings.push(Finding::SeqnoConflict { path, other, seqno: vg.seqno });
     }
-    findings.extend(consistency::contradictions(&vg).into_iter().map(Finding::Inconsistent));
+    let contradictions = foldback_lvm2_format::check::check(&vg);
+    findings.extend(contradictions.iter().map(|one| Finding::Inconsistent(one.to_string())));
     let mut places = Vec::new();
     let mut areas = Vec::new();
     for pv in &vg.pvs {

@@ -10,7 +10,6 @@
 
 use crate::environment::Environment;
 use crate::store::area;
-use crate::store::consistency;
 use crate::store::discovery::{AreaPlace, FoundVg};
 use crate::store::disk_set::{DiskFault, DiskSet};
 use crate::store::finding::Finding;
@@ -142,8 +141,8 @@ pub fn stage<'s, 'd>(
     }
     let mut vg = vg;
     vg.seqno = found.vg.seqno.checked_add(1).ok_or_else(|| CommitError::SeqnoExhausted(name.clone()))?;
-    if let Some(reason) = consistency::contradictions(&vg).into_iter().next() {
-        return Err(CommitError::Inconsistent { vg: name, reason });
+    if let Some(contradiction) = foldback_lvm2_format::check::check(&vg).first() {
+        return Err(CommitError::Inconsistent { vg: name, reason: contradiction.to_string() });
     }
     let text = text_of(&vg, environment).map_err(|source| CommitError::Text { vg: name.clone(), source })?;
     let mut plan = Vec::new();

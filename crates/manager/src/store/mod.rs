@@ -3,11 +3,14 @@
 mod area;
 mod assemble;
 mod commit;
-mod consistency;
 mod discovery;
 mod disk_set;
 mod finding;
 mod label_write;
+mod mapping;
+
+#[cfg(test)]
+mod tests;
 
 pub use area::{AreaState, FoundArea};
 pub use commit::{CommitError, Committed, Handover, Staged, stage};
@@ -15,3 +18,4 @@ pub use discovery::{AreaPlace, Discovery, FoundPv, FoundVg, PvPlace, UnreadableV
 pub use disk_set::{DiskFault, DiskSet};
 pub use finding::{Consequence, Finding};
 pub use label_write::{LabelWriteError, make_pv};
+pub use mapping::{MapError, Piece, pieces, read_lv, write_lv};

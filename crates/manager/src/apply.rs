@@ -1,0 +1,93 @@
+//! Carrying out what [`crate::ops`] planned, for VGs without live devices: what must lie on the new LVs first, then the
+//! commit.
+//!
+//! What must hold:
+//! - What an LV must not show of its former owner is zeroed durably before the commit that gives it a name.
+//! - A store: area first, flush, header, flush, then the commit that adds the snapshot (C6).
+
+use crate::environment::Environment;
+use crate::ops::lv_create::Planned;
+use crate::store::{CommitError, Committed, DiskSet, FoundVg, MapError, stage, write_lv};
+use foldback_dm_snapshot_format::{Header, Layout};
+use foldback_lvm2_format::vg::{Lv, Vg};
+use foldback_units::{Bytes, ChunkSize, Sectors};
+
+/// What LVM2 zeroes of a new LV.
+const ZEROED: Sectors = Sectors(8);
+
+/// Why a plan was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The start of the new LV could not be written; nothing was committed.
+    #[error("preparing the new volume: {0}; nothing was changed")]
+    Prepare(#[from] MapError),
+    /// The VG was not written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// Commits a changed VG.
+pub fn commit(
+    set: &mut DiskSet<'_>,
+    found: &FoundVg,
+    vg: Vg,
+    environment: &mut dyn Environment,
+) -> Result<Committed, ApplyError> {
+    Ok(stage(set, found, vg, environment)?.commit()?)
+}
+
+/// Makes a planned LV; `zero` as `lvcreate -Z`.
+pub fn create_lv(
+    set: &mut DiskSet<'_>,
+    found: &FoundVg,
+    planned: &Planned,
+    zero: bool,
+    environment: &mut dyn Environment,
+) -> Result<Committed, ApplyError> {
+    refuse_early(found)?;
+    if zero && let Some(lv) = planned.vg.lv(&planned.lv) {
+        let len = Sectors(ZEROED.get().min(planned.vg.extent_size.of(lv.extent_count()).get()));
+        write_zeros(set, found, lv, Sectors::ZERO, len)?;
+    }
+    commit(set, found, planned.vg.clone(), environment)
+}
+
+/// Makes a planned snapshot with an empty store.
+pub fn create_snapshot(
+    set: &mut DiskSet<'_>,
+    found: &FoundVg,
+    planned: &Planned,
+    chunk: ChunkSize,
+    environment: &mut dyn Environment,
+) -> Result<Committed, ApplyError> {
+    refuse_early(found)?;
+    if let Some(store) = planned.vg.lv(&planned.lv) {
+        // Area 0 before the header: a valid header over stale records would be a store full of wrong data (K3).
+        let layout = Layout::new(chunk);
+        if let Some(area) = layout.area_range(0) {
+            write_zeros(set, found, store, area.start(), area.len())?;
+        }
+        let mut header = Header::new(chunk).encode().to_vec();
+        header.resize(chunk.bytes().to_usize().unwrap_or(header.len()), 0);
+        write_lv(set, found, store, Sectors::ZERO, &header)?;
+    }
+    commit(set, found, planned.vg.clone(), environment)
+}
+
+/// A VG that will not be committed must not have its free extents written either.
+fn refuse_early(found: &FoundVg) -> Result<(), CommitError> {
+    found.refuses_change().map_or(Ok(()), |finding| {
+        Err(CommitError::Refused { vg: found.vg.name.to_string(), finding: Box::new(finding.clone()) })
+    })
+}
+
+fn write_zeros(
+    set: &mut DiskSet<'_>,
+    found: &FoundVg,
+    lv: &Lv,
+    at: Sectors,
+    len: Sectors,
+) -> Result<(), MapError> {
+    let bytes = len.to_bytes().and_then(Bytes::to_usize).unwrap_or(0);
+    write_lv(set, found, lv, at, &vec![0; bytes])
+}

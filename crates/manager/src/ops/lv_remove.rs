@@ -1,0 +1,106 @@
+//! `lvremove`: which LVs go, and what is left. Pure.
+//!
+//! What must hold (lvm2.md 3.3):
+//! - A snapshot takes its fictional LV along, an origin all of its snapshots.
+//! - Nothing that another LV is made of is removed, also where only a segment we do not understand says so.
+//! - What LVM2 would ask is told as a question; who answers is decided by the caller.
+
+use crate::ops::notice::Notice;
+use crate::ops::refusal::Refusal;
+use crate::ops::snapshot_create::not_understood;
+use foldback_lvm2_format::vg::{LvStatus, Vg};
+use foldback_units::LvName;
+
+/// A planned removal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Removal {
+    /// The VG as it will be.
+    pub vg: Vg,
+    /// Which LVs go that users see, snapshots before their origin.
+    pub removed: Vec<LvName>,
+    /// To be answered with yes first, unless forced.
+    pub questions: Vec<Question>,
+    /// What to say when it is done.
+    pub done: Vec<Notice>,
+}
+
+/// What to ask before an LV is removed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// Its snapshots go, too. LVM2 asks this.
+    OriginWithSnapshots {
+        /// `VG/LV`.
+        lv: String,
+        /// How many.
+        snapshots: usize,
+    },
+    /// Its merge may have begun: the origin stays as far as it got. LVM2 does not ask this.
+    HalfMerged {
+        /// `VG/LV` of the snapshot.
+        lv: String,
+        /// `VG/LV` of the origin.
+        origin: String,
+    },
+}
+
+impl std::fmt::Display for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OriginWithSnapshots { lv, snapshots } => write!(
+                f,
+                "Do you really want to remove origin logical volume {lv} with {snapshots} snapshot(s)?"
+            ),
+            Self::HalfMerged { lv, origin } => write!(
+                f,
+                "Merging {lv} into {origin} may have begun; without {lv} it can never be finished, and {origin} stays a mixture of both. Do you really want to remove {lv}?"
+            ),
+        }
+    }
+}
+
+/// Plans the removal of an LV of which no device is active.
+pub fn plan(vg: &Vg, name: &LvName) -> Result<Removal, Refusal> {
+    let links = vg.snapshots();
+    let full = |lv: &LvName| format!("{}/{lv}", vg.name);
+    let lv = vg
+        .lv(name)
+        .filter(|lv| lv.snapshot().is_none())
+        .ok_or_else(|| Refusal::LvNotFound { vg: vg.name.clone(), lv: name.clone() })?;
+    if lv.status.contains(&LvStatus::Locked) || lv.status.contains(&LvStatus::Pvmove) {
+        return Err(Refusal::Locked { vg: vg.name.clone(), lv: name.clone() });
+    }
+    let mut questions = Vec::new();
+    let mut removed = Vec::new();
+    let snapshots: Vec<_> = links.of_origin(name).collect();
+    if !snapshots.is_empty() {
+        questions.push(Question::OriginWithSnapshots { lv: full(name), snapshots: snapshots.len() });
+    }
+    if let Some(snapshot) = links.of_cow(name).filter(|snapshot| snapshot.segment.merging) {
+        let origin = full(&snapshot.segment.origin);
+        questions.push(Question::HalfMerged { lv: full(name), origin });
+    }
+    removed.extend(snapshots.iter().map(|snapshot| snapshot.segment.cow.clone()));
+    removed.push(name.clone());
+    let fictional: Vec<LvName> = links
+        .all()
+        .iter()
+        .filter(|snapshot| removed.contains(&snapshot.segment.cow))
+        .map(|snapshot| snapshot.fictional.name.clone())
+        .collect();
+    let goes = |lv: &LvName| removed.contains(lv) || fictional.contains(lv);
+    for gone in &removed {
+        if let Some(type_text) = vg.lv(gone).and_then(not_understood) {
+            return Err(Refusal::NotUnderstood { vg: vg.name.clone(), lv: gone.clone(), type_text });
+        }
+        if vg.users_of(gone).any(|user| !goes(&user.name)) {
+            return Err(Refusal::RemoveInternal { vg: vg.name.clone(), lv: gone.clone() });
+        }
+    }
+    let mut after = vg.clone();
+    after.lvs.retain(|lv| !goes(&lv.name));
+    let done = removed
+        .iter()
+        .map(|name| Notice::print(format!("Logical volume \"{name}\" successfully removed.")))
+        .collect();
+    Ok(Removal { vg: after, removed, questions, done })
+}

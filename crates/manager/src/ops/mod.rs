@@ -1,0 +1,22 @@
+//! Operations on VGs: a VG and a request in, a new VG and words out. No I/O.
+
+pub mod allocation;
+pub mod lv_create;
+pub mod lv_remove;
+pub mod merge;
+pub mod names;
+mod notice;
+pub mod pv_create;
+mod refusal;
+mod size;
+pub mod snapshot_create;
+mod space;
+pub mod vg_create;
+
+#[cfg(test)]
+mod tests;
+
+pub use notice::{Level, Notice};
+pub use refusal::Refusal;
+pub use size::{PercentOf, SizeRequest, parse_sectors};
+pub use space::Layout;

@@ -1,0 +1,290 @@
+//! Why an operation is refused, in LVM2's words where LVM2 refuses it too (lvm2.md 3.3).
+//!
+//! What must hold:
+//! - One variant for each reason, so that a caller can match; the text names the object.
+//! - [`Refusal::is_usage`] tells what is wrong with the command line (exit code 3) from what is wrong with the VG (5).
+
+use foldback_units::{LvName, VgName};
+
+/// A reason.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Not a name for an LV.
+    #[error("Logical volume name \"{0}\" is invalid.")]
+    LvNameInvalid(String),
+    /// LVM2 names hidden LVs so.
+    #[error("Names starting \"{0}\" are reserved. Please choose a different LV name.")]
+    NameStartReserved(&'static str),
+    /// LVM2 names hidden LVs so.
+    #[error("Names including \"{0}\" are reserved. Please choose a different LV name.")]
+    NamePartReserved(&'static str),
+    /// Not a name for a VG.
+    #[error("New volume group name \"{0}\" is invalid.")]
+    VgNameInvalid(String),
+    /// Too long for a VG.
+    #[error("New volume group name \"{0}\" is invalid: it is too long.")]
+    VgNameTooLong(String),
+    /// The name is taken.
+    #[error("Logical Volume \"{lv}\" already exists in volume group \"{vg}\"")]
+    LvExists {
+        /// The VG.
+        vg: VgName,
+        /// The name.
+        lv: LvName,
+    },
+    /// The mapped device's name would be too long.
+    #[error(
+        "Name \"{vg}/{lv}\" is too long: a device's name has at most 127 characters, hyphens count twice."
+    )]
+    DeviceNameTooLong {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// The name is taken.
+    #[error("A volume group called {0} already exists.")]
+    VgExists(VgName),
+    /// A VG of no PVs.
+    #[error("Please enter physical volume name(s)")]
+    NoPvs,
+    /// The PV belongs to a VG.
+    #[error(
+        "Physical volume '{path}' is already in volume group '{vg}'\n  Unable to add physical volume '{path}' to volume group '{new}'\n  {path}: physical volume not initialized."
+    )]
+    PvInVg {
+        /// The disk.
+        path: String,
+        /// Where it is.
+        vg: String,
+        /// Where it was to go.
+        new: VgName,
+    },
+    /// The PV belongs to a VG.
+    #[error(
+        "Can't initialize physical volume \"{path}\" of volume group \"{vg}\" without -ff\n  {path}: physical volume not initialized."
+    )]
+    PvOfVg {
+        /// The disk.
+        path: String,
+        /// Its VG.
+        vg: String,
+    },
+    /// The label says the PV is used, and nobody knows by which VG.
+    #[error(
+        "Can't initialize PV '{0}' without -ff.\n  {0}: physical volume not initialized.\n  The label says that a volume group uses it; its metadata was not found."
+    )]
+    PvUsed(String),
+    /// No label there.
+    #[error("No physical volume was found on {0}; pvcreate makes one.")]
+    PvAbsent(String),
+    /// Another disk carries the same label.
+    #[error("Cannot use physical volume {0}: another disk has the same PV UUID.")]
+    PvDuplicate(String),
+    /// A metadata area of it cannot be read.
+    #[error("Cannot use physical volume {0}: a metadata area on it is damaged.")]
+    PvDamaged(String),
+    /// Not enough room for label and metadata.
+    #[error("Cannot use {0}: device is too small (pv_min_size)")]
+    PvTooSmall(String),
+    /// Not even one extent.
+    #[error("PV {path} is too small for an extent of {extent_sectors} sectors.")]
+    NoExtents {
+        /// The disk.
+        path: String,
+        /// Of the VG.
+        extent_sectors: u32,
+    },
+    /// The same disk twice.
+    #[error("Physical volume '{0}' was given twice.")]
+    PvTwice(String),
+    /// Nothing was asked for.
+    #[error("--{0} may not be zero.")]
+    Zero(&'static str),
+    /// A size in per cent of something that does not apply.
+    #[error("Please express size as {0}.")]
+    PercentOf(&'static str),
+    /// Not a size.
+    #[error("Invalid argument for --{option}: {text}")]
+    BadSize {
+        /// `size` or `extents`.
+        option: &'static str,
+        /// As given.
+        text: String,
+    },
+    /// The per cent come to nothing.
+    #[error("Calculated size of logical volume is 0 extents. Needs to be larger.")]
+    CalculatedZero,
+    /// More extents than are free.
+    #[error("Volume group \"{vg}\" has insufficient free space ({free} extents): {required} required.")]
+    NoSpace {
+        /// The VG.
+        vg: VgName,
+        /// What is free.
+        free: u64,
+        /// What is wanted.
+        required: u64,
+    },
+    /// Enough extents, but not in the form that was asked for.
+    #[error("Insufficient suitable {policy}allocatable extents found for logical volume {lv}.")]
+    NoSuitable {
+        /// `contiguous ` or nothing.
+        policy: &'static str,
+        /// The LV to be.
+        lv: LvName,
+    },
+    /// The PV that was named is not in the VG.
+    #[error("Physical Volume \"{path}\" not found in Volume Group \"{vg}\".")]
+    PvNotInVg {
+        /// As given.
+        path: String,
+        /// The VG.
+        vg: VgName,
+    },
+    /// The PVs that were named have nothing free.
+    #[error("No specified PVs have space available.")]
+    NoSpaceOnPvs,
+    /// More stripes than PVs.
+    #[error("Number of stripes ({stripes}) must not exceed number of physical volumes ({pvs})")]
+    TooManyStripes {
+        /// Asked for.
+        stripes: u32,
+        /// There are.
+        pvs: usize,
+    },
+    /// Not a stripe size.
+    #[error("Invalid stripe size {0} sectors: it must be a power of 2, from 4 KiB to the extent size.")]
+    StripeSize(u64),
+    /// The VG has as many LVs as it may.
+    #[error("Maximum number of logical volumes ({max}) reached in volume group {vg}")]
+    TooManyLvs {
+        /// The VG.
+        vg: VgName,
+        /// Its limit.
+        max: u32,
+    },
+    /// The VG is not RESIZEABLE.
+    #[error("Volume group {0} is not resizeable.")]
+    NotResizeable(VgName),
+    /// No such LV.
+    #[error("Failed to find logical volume \"{vg}/{lv}\"")]
+    LvNotFound {
+        /// The VG.
+        vg: VgName,
+        /// The name.
+        lv: LvName,
+    },
+    /// A kind of LV of which LVM2 takes no snapshots, or this program cannot.
+    #[error("Snapshots of {0} are not supported.")]
+    SnapshotOf(&'static str),
+    /// Outside LVM2's bounds.
+    #[error("Chunk size must be a power of 2 in the range 4K to 512K.")]
+    ChunkSize,
+    /// Not even room for one exception.
+    #[error("Snapshot volume cannot be smaller than 3 chunks ({0} sectors).")]
+    FewerThanThreeChunks(u64),
+    /// The snapshot is merging, or will.
+    #[error("Can't remove merging snapshot logical volume {vg}/{lv}.")]
+    RemoveMerging {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+    },
+    /// A hidden or fictional LV.
+    #[error("Can't remove internal logical volume {vg}/{lv}: other logical volumes are made of it.")]
+    RemoveInternal {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// An LV of a kind that this program shows and does not change.
+    #[error(
+        "Logical volume {vg}/{lv} has a segment of type \"{type_text}\", which this program does not change."
+    )]
+    NotUnderstood {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+        /// Its segment's type.
+        type_text: String,
+    },
+    /// Not a snapshot.
+    #[error("{vg}/{lv} is not a mergeable logical volume.")]
+    NotMergeable {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// An LV without a store.
+    #[error("{vg}/{lv} is not a snapshot.")]
+    NotASnapshot {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// Another snapshot of the origin is merging.
+    #[error(
+        "Cannot merge snapshot {vg}/{lv} into the origin {vg}/{origin} with merging snapshot {vg}/{merging}."
+    )]
+    OtherMerging {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// Its origin.
+        origin: LvName,
+        /// The one that is merging.
+        merging: LvName,
+    },
+    /// The origin is read-only.
+    #[error("Cannot merge snapshot {vg}/{lv} into the read-only origin {vg}/{origin} (Use lvchange -p rw).")]
+    ReadOnlyOrigin {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// Its origin.
+        origin: LvName,
+    },
+    /// An LV lies, at least in part, on a PV that is missing.
+    #[error("Logical volume {vg}/{lv} is partial: a physical volume is missing.")]
+    Partial {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// A pvmove works on it.
+    #[error("Logical volume {vg}/{lv} is locked.")]
+    Locked {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// A number of extents or sectors beyond what a VG counts.
+    #[error("The size is beyond what a volume group can count.")]
+    TooLarge,
+}
+
+impl Refusal {
+    /// Whether the command line itself is wrong.
+    pub const fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::LvNameInvalid(_)
+                | Self::NameStartReserved(_)
+                | Self::NamePartReserved(_)
+                | Self::Zero(_)
+                | Self::BadSize { .. }
+                | Self::ChunkSize
+                | Self::StripeSize(_)
+                | Self::NoPvs
+        )
+    }
+}

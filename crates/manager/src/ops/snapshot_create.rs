@@ -1,0 +1,162 @@
+//! `lvcreate -s`: a snapshot of an LV. Pure.
+//!
+//! What must hold (lvm2.md 1.9, 1.10, 3.3):
+//! - Three LVs: the origin as it was; the store under the name users see, without VISIBLE; and the fictional
+//!   `snapshotN` with VISIBLE, as long as the origin is now.
+//! - A store is never larger than it can use, and never smaller than three chunks.
+//! - No snapshot of a snapshot, of a hidden LV, or of an origin with a merging snapshot.
+
+use crate::environment::{Environment, fresh_uuid};
+use crate::ops::lv_create::{
+    Planned, check_layout, check_room_for, choose_name, creation, round_to_stripes, say_rounding,
+};
+use crate::ops::names;
+use crate::ops::notice::{Notice, size_words};
+use crate::ops::refusal::Refusal;
+use crate::ops::size::SizeRequest;
+use crate::ops::space::{Layout, Space};
+use foldback_dm_snapshot_format::Layout as StoreLayout;
+use foldback_lvm2_format::vg::{
+    Lv, LvStatus, PvKey, Segment, SegmentKind, SnapshotLinks, SnapshotSegment, Vg,
+};
+use foldback_units::{ChunkSize, LvName, Sectors, TagName};
+
+/// LVM2's smallest chunk, and its default: 4 KiB.
+pub const CHUNK_MIN: u32 = 8;
+/// LVM2's largest chunk: 512 KiB.
+pub const CHUNK_MAX: u32 = 1024;
+
+/// What is to be made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewSnapshot {
+    /// Of which LV.
+    pub origin: LvName,
+    /// Its name; `None` for the next `lvolN`.
+    pub name: Option<LvName>,
+    /// Of the store.
+    pub size: SizeRequest,
+    /// In sectors, as `-c` gives it.
+    pub chunk_sectors: u32,
+    /// How the store lies.
+    pub layout: Layout,
+    /// The PVs it may lie on; empty for all.
+    pub pvs: Vec<PvKey>,
+    /// Without WRITE.
+    pub read_only: bool,
+    /// Its tags.
+    pub tags: Vec<TagName>,
+}
+
+/// Plans the snapshot.
+pub fn plan(vg: &Vg, new: &NewSnapshot, environment: &mut dyn Environment) -> Result<Planned, Refusal> {
+    let chunk = chunk_size(new.chunk_sectors)?;
+    check_room_for(vg, 1)?;
+    let origin = check_origin(vg, &new.origin)?;
+    let name = choose_name(vg, new.name.as_ref())?;
+    check_layout(vg, new.layout)?;
+    let space = Space::of(vg, &new.pvs)?;
+    let length = vg.extent_size.of(origin.extent_count());
+    let largest = vg
+        .extent_size
+        .to_hold(largest_store(length, chunk).ok_or(Refusal::TooLarge)?)
+        .ok_or(Refusal::TooLarge)?;
+    let (asked, _) = space.extents(vg, new.size, Some(largest))?;
+    let mut notices = Vec::new();
+    say_rounding(vg, new.size, asked, &mut notices);
+    let mut extents = round_to_stripes(vg, new.size, new.layout.stripes, asked, &mut notices)?;
+    let largest = largest.checked_next_multiple_of(new.layout.stripes.max(1)).ok_or(Refusal::TooLarge)?;
+    if extents > largest {
+        let size = |extents| size_words(vg.extent_size.of(extents));
+        notices.push(Notice::print(format!(
+            "Reducing COW size {} down to maximum usable size {}.",
+            size(extents),
+            size(largest)
+        )));
+        extents = largest;
+    }
+    let smallest = chunk.len().checked_mul(3).ok_or(Refusal::TooLarge)?;
+    if vg.extent_size.of(extents) < smallest {
+        return Err(Refusal::FewerThanThreeChunks(smallest.get()));
+    }
+    let mut store = Lv::new(name.clone(), fresh_uuid(environment), creation(environment));
+    store.segments = space.allocate(vg, &name, extents, new.layout)?;
+    store.tags.clone_from(&new.tags);
+    store.set_status(LvStatus::Visible, false);
+    store.set_status(LvStatus::Write, !new.read_only);
+    let mut fictional =
+        Lv::new(names::next_numbered(vg, "snapshot")?, fresh_uuid(environment), creation(environment));
+    fictional.segments = vec![Segment {
+        start_extent: 0,
+        extent_count: origin.extent_count(),
+        tags: Vec::new(),
+        kind: SegmentKind::Snapshot(SnapshotSegment {
+            chunk_size: chunk,
+            origin: new.origin.clone(),
+            cow: name.clone(),
+            merging: false,
+        }),
+        other: Vec::new(),
+    }];
+    let mut vg = vg.clone();
+    vg.lvs.push(store);
+    vg.lvs.push(fictional);
+    let done = vec![Notice::print(format!("Logical volume \"{name}\" created."))];
+    Ok(Planned { vg, lv: name, notices, done })
+}
+
+/// A chunk size within LVM2's bounds.
+pub fn chunk_size(sectors: u32) -> Result<ChunkSize, Refusal> {
+    if !(CHUNK_MIN..=CHUNK_MAX).contains(&sectors) {
+        return Err(Refusal::ChunkSize);
+    }
+    ChunkSize::from_sectors(sectors).map_err(|_| Refusal::ChunkSize)
+}
+
+/// What a store needs to hold an exception for every chunk of an origin of that length.
+pub fn largest_store(origin: Sectors, chunk: ChunkSize) -> Option<Sectors> {
+    let data = chunk.chunks_to_hold(origin);
+    let per_area = StoreLayout::new(chunk).exceptions_per_area();
+    let areas = data.checked_add(per_area)?.checked_div(per_area)?;
+    let chunks = data.checked_add(areas)?.checked_add(1)?;
+    chunk.len().checked_mul(chunks)
+}
+
+/// The LV, where a snapshot of it may be taken.
+fn check_origin<'v>(vg: &'v Vg, name: &LvName) -> Result<&'v Lv, Refusal> {
+    let links: SnapshotLinks<'v> = vg.snapshots();
+    let not_found = || Refusal::LvNotFound { vg: vg.name.clone(), lv: name.clone() };
+    let lv = vg.lv(name).ok_or_else(not_found)?;
+    if links.is_cow(name) {
+        return Err(Refusal::SnapshotOf("snapshots"));
+    }
+    if lv.snapshot().is_some() {
+        return Err(Refusal::SnapshotOf("hidden volumes"));
+    }
+    if links.merging_into(name).is_some() {
+        return Err(Refusal::SnapshotOf("an origin that has a merging snapshot"));
+    }
+    if lv.status.contains(&LvStatus::Locked) {
+        return Err(Refusal::SnapshotOf("locked devices"));
+    }
+    if lv.status.contains(&LvStatus::Pvmove) {
+        return Err(Refusal::SnapshotOf("pvmoves"));
+    }
+    if let Some(type_text) = not_understood(lv) {
+        return Err(Refusal::NotUnderstood { vg: vg.name.clone(), lv: name.clone(), type_text });
+    }
+    if !links.is_visible(lv) || vg.users_of(name).any(|user| user.snapshot().is_none()) {
+        return Err(Refusal::SnapshotOf("hidden volumes"));
+    }
+    if vg.is_partial(lv) {
+        return Err(Refusal::Partial { vg: vg.name.clone(), lv: name.clone() });
+    }
+    Ok(lv)
+}
+
+/// The type of the first segment that this program does not carry.
+pub(crate) fn not_understood(lv: &Lv) -> Option<String> {
+    lv.segments.iter().find_map(|segment| match &segment.kind {
+        SegmentKind::Unknown { type_text } => Some(type_text.clone()),
+        _ => None,
+    })
+}

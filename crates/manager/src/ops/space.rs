@@ -1,0 +1,153 @@
+//! Free extents of a VG, and new LVs made of them.
+//!
+//! What must hold:
+//! - Extents are taken only of PVs that are there and ALLOCATABLE, and of those that were named, where some were.
+//! - An LV made here lies on extents that nothing used, one after the other from its extent 0.
+
+use crate::ops::allocation::{self, FreePv, FreeRun, NewSegment, Policy};
+use crate::ops::refusal::Refusal;
+use crate::ops::size::{PercentOf, SizeRequest, percent_of};
+use foldback_lvm2_format::extents::ExtentMap;
+use foldback_lvm2_format::vg::{Area, AreaOn, PvKey, Segment, SegmentKind, Striped, Vg};
+use foldback_units::{LvName, Sectors};
+
+/// What may be allocated from.
+#[derive(Debug)]
+pub(crate) struct Space {
+    pvs: Vec<FreePv>,
+    keys: Vec<PvKey>,
+    /// Free extents on them.
+    pub(crate) free: u32,
+    /// All extents on them.
+    total: u32,
+    named: bool,
+}
+
+/// How the LV is to lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// How many stripes; 1 is linear.
+    pub stripes: u32,
+    /// Of one stripe, where there are several.
+    pub stripe_size: Sectors,
+    /// In one piece, or not.
+    pub policy: Policy,
+}
+
+impl Layout {
+    /// LVM2's default stripe size: 64 KiB.
+    pub const DEFAULT_STRIPE_SIZE: Sectors = Sectors(128);
+    /// Linear, in as many pieces as it takes.
+    pub const LINEAR: Self =
+        Self { stripes: 1, stripe_size: Self::DEFAULT_STRIPE_SIZE, policy: Policy::Normal };
+}
+
+impl Space {
+    /// The free space of `named` PVs; of all where none is named.
+    pub(crate) fn of(vg: &Vg, named: &[PvKey]) -> Result<Self, Refusal> {
+        let map = ExtentMap::of(vg);
+        let mut space =
+            Self { pvs: Vec::new(), keys: Vec::new(), free: 0, total: 0, named: !named.is_empty() };
+        for (index, pv) in vg.pvs.iter().enumerate() {
+            space.keys.push(pv.key.clone());
+            let usable = pv.is_allocatable() && !pv.is_missing();
+            if !usable || (space.named && !named.contains(&pv.key)) {
+                continue;
+            }
+            let runs: Vec<FreeRun> = map
+                .free_on(&pv.key)
+                .iter()
+                .map(|run| FreeRun { start: run.start, count: run.count })
+                .collect();
+            space.free = runs.iter().fold(space.free, |sum, run| sum.saturating_add(run.count));
+            space.total = space.total.saturating_add(pv.pe_count);
+            space.pvs.push(FreePv { pv: index, runs });
+        }
+        if space.named && space.free == 0 {
+            return Err(Refusal::NoSpaceOnPvs);
+        }
+        Ok(space)
+    }
+
+    /// How many extents `request` comes to, before rounding to stripes. `origin` is what 100%ORIGIN is.
+    pub(crate) fn extents(
+        &self,
+        vg: &Vg,
+        request: SizeRequest,
+        origin: Option<u32>,
+    ) -> Result<(u32, Option<u64>), Refusal> {
+        let too_large = |_| Refusal::TooLarge;
+        let of = match request {
+            SizeRequest::Sectors(sectors) => {
+                return Ok((vg.extent_size.to_hold(sectors).ok_or(Refusal::TooLarge)?, None));
+            }
+            SizeRequest::Extents(extents) => return Ok((extents, None)),
+            SizeRequest::Percent(_, of) => of,
+        };
+        let SizeRequest::Percent(percent, _) = request else { return Err(Refusal::TooLarge) };
+        let whole_vg = vg.pvs.iter().fold(0_u32, |sum, pv| sum.saturating_add(pv.pe_count));
+        let wanted = match of {
+            PercentOf::Vg => percent_of(percent, whole_vg, false),
+            PercentOf::Free => percent_of(percent, self.free, false),
+            PercentOf::Pvs => percent_of(percent, self.total, false),
+            PercentOf::Origin => {
+                let origin = origin.ok_or(Refusal::PercentOf("%FREE, %PVS or %VG"))?;
+                percent_of(percent, origin, true)
+            }
+        };
+        let limited = if of == PercentOf::Origin { wanted } else { wanted.min(u64::from(self.free)) };
+        let extents = u32::try_from(limited).map_err(too_large)?;
+        if extents == 0 {
+            return Err(Refusal::CalculatedZero);
+        }
+        Ok((extents, (limited < wanted).then_some(wanted)))
+    }
+
+    /// Segments for a new LV of `extents` extents, a multiple of the stripes.
+    pub(crate) fn allocate(
+        &self,
+        vg: &Vg,
+        name: &LvName,
+        extents: u32,
+        layout: Layout,
+    ) -> Result<Vec<Segment>, Refusal> {
+        if extents > self.free {
+            let (free, required) = (u64::from(self.free), u64::from(extents));
+            return Err(Refusal::NoSpace { vg: vg.name.clone(), free, required });
+        }
+        let stripes = layout.stripes.max(1);
+        let count = usize::try_from(stripes).map_err(|_| Refusal::TooLarge)?;
+        if count > self.pvs.len() {
+            return Err(Refusal::TooManyStripes { stripes, pvs: self.pvs.len() });
+        }
+        let each = extents.checked_div(stripes).ok_or(Refusal::TooLarge)?;
+        let pieces = allocation::allocate(&self.pvs, each, count, layout.policy);
+        let policy = if layout.policy == Policy::Contiguous { "contiguous " } else { "" };
+        let pieces = pieces.ok_or_else(|| Refusal::NoSuitable { policy, lv: name.clone() })?;
+        let mut segments = Vec::new();
+        let mut start = 0_u32;
+        for piece in pieces {
+            let segment = self.segment(start, &piece, layout).ok_or(Refusal::TooLarge)?;
+            start = segment.end_extent().ok_or(Refusal::TooLarge)?;
+            segments.push(segment);
+        }
+        Ok(segments)
+    }
+
+    fn segment(&self, start: u32, piece: &NewSegment, layout: Layout) -> Option<Segment> {
+        let stripes = u32::try_from(piece.stripes.len()).ok()?;
+        let mut areas = Vec::new();
+        for chosen in &piece.stripes {
+            let key = self.keys.get(chosen.pv)?.clone();
+            areas.push(Area { on: AreaOn::Pv(key), start_extent: chosen.start });
+        }
+        let stripe_size = (stripes > 1).then_some(layout.stripe_size);
+        Some(Segment {
+            start_extent: start,
+            extent_count: piece.count.checked_mul(stripes)?,
+            tags: Vec::new(),
+            kind: SegmentKind::Striped(Striped { stripe_size, areas }),
+            other: Vec::new(),
+        })
+    }
+}
