@@ -1,2 +1,25 @@
-//! Placeholder until the first slice lands.
-fn main() {}
+//! The program `foldback`: LVM2's commands on image files and block devices, without device-mapper and without root.
+//!
+//! What must hold:
+//! - Under an LVM2 command's name (`lvs -> foldback`) it is that command; as `foldback CMD` it is the same one.
+//! - Exit codes are LVM2's: 0 done, 2 no such command, 3 bad command line, 5 it failed.
+//! - Results go to standard output, everything else to standard error; lines begin with two blanks.
+//! - A command that failed says what it attempted, on what, why, and what can be done.
+#![forbid(unsafe_code)]
+
+mod command_line;
+mod commands;
+mod console;
+mod error;
+mod exit;
+mod names;
+mod options;
+mod reporting;
+mod session;
+mod sizes;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::run(std::env::args_os().collect()).into()
+}

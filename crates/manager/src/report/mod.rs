@@ -54,7 +54,7 @@ pub fn report(
     let (selection, sections) = Selection::parse(select.unwrap_or(""), asked.report)?;
     let layout = Layout::of(asked, &sections)?;
     let shows_selected = layout.columns.iter().any(|(_, field)| field.id == "selected");
-    let mut rows = rows(facts, layout.rows, choice);
+    let mut rows = rows(facts, asked.report, layout.rows, choice);
     if !shows_selected {
         rows.retain(|row| selection.keeps(row));
     }

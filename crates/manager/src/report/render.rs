@@ -111,11 +111,9 @@ impl Cells<'_> {
             let comma = if number == last { "" } else { "," };
             format!("                  {{{}}}{comma}\n", pairs.collect::<Vec<_>>().join(", "))
         });
-        let rows: String = rows.collect();
-        let name = self.list;
-        format!(
-            "  {{\n      \"report\": [\n          {{\n              \"{name}\": [\n{rows}              ]\n          }}\n                   ]\n  }}\n"
-        )
+        let opening = ["  {", "      \"report\": [", "          {"].join("\n");
+        let closing = ["              ]", "          }", "      ]", "  }"].join("\n");
+        format!("{opening}\n              \"{}\": [\n{}{closing}\n", self.list, rows.collect::<String>())
     }
 }
 

@@ -130,7 +130,7 @@ pub trait Choice {
 }
 
 /// All rows of a report, unsorted: in the metadata's order.
-pub(super) fn rows<'a>(facts: &'a Facts, kind: RowKind, choice: &dyn Choice) -> Vec<Row<'a>> {
+pub(super) fn rows<'a>(facts: &'a Facts, report: Report, kind: RowKind, choice: &dyn Choice) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
     for vg in facts.vgs.iter().filter(|vg| choice.vg(vg)) {
         match kind {
@@ -143,7 +143,7 @@ pub(super) fn rows<'a>(facts: &'a Facts, kind: RowKind, choice: &dyn Choice) -> 
             }
         }
     }
-    if matches!(kind, RowKind::Pv | RowKind::PvSegment) {
+    if matches!(report, Report::Pvs | Report::PvSegments) {
         for pv in facts.orphans.iter().filter(|pv| choice.pv(pv)) {
             pv_rows(Row::orphan(pv), kind, &mut rows);
         }

@@ -69,17 +69,17 @@ impl Units {
         format!("{}{number} {unit}", if rounded_up { "<" } else { "" })
     }
 
-    /// The same without the letter where the letter is fixed (`--nosuffix`).
+    /// The same without the letter where the letter is fixed (`--nosuffix`), and without the blank behind a zero.
     #[must_use]
     pub fn without_suffix(self) -> Self {
-        Self { suffix: matches!(self.scale, Scale::Human { .. }), ..self }
+        Self { suffix: false, ..self }
     }
 
     /// A size as a report shows it.
     pub fn show(self, size: Sectors) -> String {
         let bytes = u128::from(size.get()).saturating_mul(512);
         match self.scale {
-            Scale::Human { .. } if bytes == 0 => "0 ".to_owned(),
+            Scale::Human { .. } if bytes == 0 => self.with_letter("0".to_owned(), ' '),
             Scale::Human { base, marked } => {
                 let (number, power, rounded_up) = human(bytes, base);
                 let letter = LETTERS.get(power).copied().unwrap_or('b');
@@ -182,6 +182,7 @@ mod tests {
     fn nosuffix_takes_only_fixed_letters_away() {
         assert_eq!(Units::parse("m").unwrap().without_suffix().show(Sectors(768)), "0.38");
         assert_eq!(Units::default().without_suffix().show(Sectors(768)), "384.00k");
+        assert_eq!(Units::default().without_suffix().show(Sectors(0)), "0");
         assert_eq!(Units::parse("b").unwrap().without_suffix().show(Sectors(0)), "0");
     }
 

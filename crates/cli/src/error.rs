@@ -1,0 +1,93 @@
+//! What failed, for people: every error of the libraries becomes kind, sentence and hint here, and nowhere else.
+//!
+//! What must hold:
+//! - LVM2's words where LVM2 knows the case; else the attempt, the object, the place, the reason.
+//! - The hint says what to do next, in a line of its own.
+
+use crate::console::Console;
+use crate::exit::Exit;
+use foldback_device::{DiskError, DiskErrorKind};
+use foldback_manager::lock::LockError;
+use foldback_manager::report::BadLayout;
+use foldback_manager::store::DiskFault;
+
+/// A command that did not succeed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct CliError {
+    pub(crate) exit: Exit,
+    /// One message a line; empty where everything was said already.
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl CliError {
+    /// It failed.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, message: message.into(), hint: None }
+    }
+
+    /// The command line is wrong in a way that only shows when its parts are put together.
+    pub(crate) fn usage(command: &str, message: impl Into<String>) -> Self {
+        let message = format!("{}\nRun `{command} --help' for more information.", message.into());
+        Self { exit: Exit::BadCommandLine, message, hint: None }
+    }
+
+    /// It failed, and the messages were printed when it did.
+    pub(crate) const fn already_told(exit: Exit) -> Self {
+        Self { exit, message: String::new(), hint: None }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Prints it.
+    pub(crate) fn tell(&self, console: Console) {
+        if !self.message.is_empty() {
+            console.error(&self.message);
+        }
+        if let Some(hint) = &self.hint {
+            console.error(&format!("Hint: {hint}"));
+        }
+    }
+}
+
+impl From<DiskError> for CliError {
+    fn from(error: DiskError) -> Self {
+        let failed = Self::failed(format!("{error}."));
+        match error.kind {
+            DiskErrorKind::Missing => Self::failed(format!("No device found for {}.", error.path.display()))
+                .hint("make an image file first, for example with: truncate -s 1G FILE"),
+            _ => failed,
+        }
+    }
+}
+
+impl From<DiskFault> for CliError {
+    fn from(error: DiskFault) -> Self {
+        Self::failed(format!("{error}."))
+    }
+}
+
+impl From<LockError> for CliError {
+    fn from(error: LockError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<BadLayout> for CliError {
+    fn from(error: BadLayout) -> Self {
+        let hint = match &error {
+            BadLayout::Column(_) | BadLayout::SortKey(_) => Some("`-o help' lists the fields."),
+            _ => None,
+        };
+        let failed = Self::failed(error.to_string());
+        match hint {
+            Some(hint) => failed.hint(hint),
+            None => failed,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a command is told to work on: VGs, LVs, PVs and tags, as LVM2 lets them be named.
+//!
+//! What must hold:
+//! - `VG`, `VG/LV`, `/dev/VG/LV`, `/dev/mapper/VG-LV` and `@TAG` are understood; anything else is refused with
+//!   LVM2's sentence.
+
+use crate::error::CliError;
+use foldback_units::{BadName, LvName, TagName, VgName};
+
+/// A VG, an LV, or what carries a tag.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    /// A whole VG.
+    Vg(VgName),
+    /// One LV.
+    Lv(VgName, LvName),
+    /// Everything with this tag.
+    Tag(TagName),
+}
+
+impl Target {
+    /// Reads one.
+    pub(crate) fn parse(text: &str) -> Result<Self, CliError> {
+        if let Some(tag) = text.strip_prefix('@') {
+            let tag =
+                TagName::new(tag).map_err(|_| CliError::failed(format!("Skipping invalid tag {text}.")))?;
+            return Ok(Self::Tag(tag));
+        }
+        let plain = match text.strip_prefix("/dev/mapper/") {
+            Some(name) => undoubled(name)
+                .ok_or_else(|| CliError::failed(format!("\"{text}\": Invalid path for Logical Volume.")))?,
+            None => text.strip_prefix("/dev/").unwrap_or(text).to_owned(),
+        };
+        match plain.split_once('/') {
+            None => Ok(Self::Vg(vg_name(&plain)?)),
+            Some((vg, lv)) if !lv.contains('/') => {
+                let vg = vg_name(vg)?;
+                let lv = LvName::new(lv)
+                    .map_err(|_| CliError::failed(format!("Logical volume name \"{lv}\" is invalid.")))?;
+                Ok(Self::Lv(vg, lv))
+            }
+            Some(_) => Err(CliError::failed(format!("\"{text}\": Invalid path for Logical Volume."))),
+        }
+    }
+}
+
+/// Reads the name of a VG that should exist.
+pub(crate) fn vg_name(text: &str) -> Result<VgName, CliError> {
+    VgName::new(text).map_err(|error| {
+        let said = match error {
+            BadName::Character { .. } => format!("Volume group name \"{text}\" has invalid characters."),
+            _ => format!("Volume group name \"{text}\" is invalid."),
+        };
+        CliError::failed(format!("{said}\nCannot process volume group {text}"))
+    })
+}
+
+/// `VG-LV` with doubled hyphens, as `VG/LV`.
+fn undoubled(name: &str) -> Option<String> {
+    let marked = name.replace("--", "\0");
+    let (vg, lv) = marked.split_once('-')?;
+    Some(format!("{}/{}", vg.replace('\0', "-"), lv.replace('\0', "-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+
+    #[test]
+    fn every_way_to_name_an_lv_is_the_same_lv() {
+        let lv = Target::parse("my-vg/root").unwrap();
+        assert_eq!(Target::parse("/dev/my-vg/root").unwrap(), lv);
+        assert_eq!(Target::parse("/dev/mapper/my--vg-root").unwrap(), lv);
+        assert!(matches!(Target::parse("vg").unwrap(), Target::Vg(_)));
+        assert!(matches!(Target::parse("@a/b").unwrap(), Target::Tag(_)));
+    }
+
+    #[test]
+    fn wrong_names_are_refused_in_lvm2s_words() {
+        let told = |text| Target::parse(text).unwrap_err().message;
+        assert_eq!(told("bad/name/here"), "\"bad/name/here\": Invalid path for Logical Volume.");
+        let invalid = "Volume group name \"b@d\" has invalid characters.\nCannot process volume group b@d";
+        assert_eq!(told("b@d"), invalid);
+    }
+}

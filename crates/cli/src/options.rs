@@ -1,0 +1,105 @@
+//! Options that every command takes.
+//!
+//! What must hold:
+//! - What LVM2 takes everywhere is taken everywhere; what has no meaning here is accepted and does nothing, and the
+//!   help says so.
+
+use clap::{ArgAction, Args, ValueEnum};
+
+/// Yes or no, as LVM2 spells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum YesNo {
+    /// Yes.
+    #[value(name = "y", alias = "1", alias = "yes")]
+    Yes,
+    /// No.
+    #[value(name = "n", alias = "0", alias = "no")]
+    No,
+}
+
+/// Options that every command takes.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of LVM2's command line")]
+pub(crate) struct Options {
+    /// Image files and block devices that are the PVs [env: FOLDBACK_DEVICES]
+    #[arg(
+        long,
+        value_name = "FILE,...",
+        global = true,
+        value_delimiter = ',',
+        help_heading = "Global options"
+    )]
+    pub(crate) devices: Vec<String>,
+
+    /// Say more; may be repeated
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+
+    /// Say less; twice: nothing but errors
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub(crate) quiet: u8,
+
+    /// Answer every question with yes
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) yes: bool,
+
+    /// Go on where a question or a safeguard would stop; may be repeated
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub(crate) force: u8,
+
+    /// Say what would be done, and do nothing
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) test: bool,
+
+    /// Settings in lvm.conf's syntax: devices/dir, backup/backup_dir and others
+    #[arg(long, value_name = "TEXT", global = true, help_heading = "Global options")]
+    pub(crate) config: Option<String>,
+
+    /// Write a backup of the metadata after a change
+    #[arg(short = 'A', long, value_name = "y|n", global = true, help_heading = "Global options")]
+    pub(crate) autobackup: Option<YesNo>,
+
+    #[command(flatten)]
+    pub(crate) ignored: Ignored,
+}
+
+/// What LVM2 takes and has no meaning here.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of LVM2's command line")]
+pub(crate) struct Ignored {
+    /// Accepted as LVM2 does; without effect
+    #[arg(short, long, global = true, action = ArgAction::Count, hide = true)]
+    debug: u8,
+    #[arg(long, global = true, hide = true, value_name = "PROFILE")]
+    commandprofile: Option<String>,
+    #[arg(long, global = true, hide = true, value_name = "PROFILE")]
+    profile: Option<String>,
+    #[arg(long, global = true, hide = true, value_name = "y|n")]
+    driverloaded: Option<YesNo>,
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
+    devicesfile: Option<String>,
+    #[arg(long, global = true, hide = true, value_name = "TEXT")]
+    journal: Option<String>,
+    #[arg(long, global = true, hide = true, value_name = "TEXT")]
+    lockopt: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    nohints: bool,
+    #[arg(long, global = true, hide = true)]
+    nolocking: bool,
+    #[arg(long, global = true, hide = true)]
+    noudevsync: bool,
+}
+
+impl Options {
+    /// The disks to use: named on the command line, else in the environment.
+    pub(crate) fn disks(&self) -> Vec<String> {
+        let named = self.devices.iter().filter(|name| !name.is_empty());
+        let mut paths: Vec<String> = named.cloned().collect();
+        if paths.is_empty()
+            && let Ok(list) = std::env::var("FOLDBACK_DEVICES")
+        {
+            paths.extend(list.split(',').filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+        paths
+    }
+}

@@ -1,0 +1,283 @@
+//! `pvs`, `vgs` and `lvs` have the same options and the same way from disks to text.
+//!
+//! What must hold:
+//! - Objects that were named and do not exist are errors; the others are still shown, and the exit code is 5.
+//! - Without names everything is shown, hidden LVs only with `-a` or by name.
+
+use crate::commands::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::names::Target;
+use crate::session::Session;
+use clap::{Args, ValueEnum};
+use foldback_device::Access;
+use foldback_manager::report::{
+    Asked, BadLayout, Choice, Facts, Format, LvFacts, Machine, PvFacts, Report, Style, Units, VgFacts,
+    field_help, report,
+};
+use foldback_manager::store::{Discovery, FoundVg};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+/// How a report is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// Columns.
+    Basic,
+    /// JSON.
+    Json,
+}
+
+/// Options of reports.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of LVM2's command line")]
+pub(crate) struct ReportOptions {
+    /// Columns: FIELD,...; +FIELD,... adds, -FIELD,... takes away, #FIELD,... leaves out blank ones
+    #[arg(short, long, value_name = "FIELDS", allow_hyphen_values = true)]
+    options: Vec<String>,
+    /// Sort by these fields; -FIELD descending
+    #[arg(short = 'O', long, value_name = "FIELDS", allow_hyphen_values = true)]
+    sort: Vec<String>,
+    /// Show rows for which this holds, such as 'lv_size > 1g && origin = root'
+    #[arg(short = 'S', long, value_name = "SELECTION", allow_hyphen_values = true)]
+    select: Option<String>,
+    /// Show hidden volumes, too
+    #[arg(short, long)]
+    all: bool,
+    /// No line of headings
+    #[arg(long)]
+    noheadings: bool,
+    /// Sizes in h,r (chosen by size), b, s, k, m, g, t, p, e; capital: powers of 1000
+    #[arg(long, value_name = "UNIT")]
+    units: Option<String>,
+    /// No letter behind sizes
+    #[arg(long)]
+    nosuffix: bool,
+    /// Between columns, instead of padding
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    separator: Option<String>,
+    /// Pad columns although there is a separator
+    #[arg(long)]
+    aligned: bool,
+    /// Print columns as rows
+    #[arg(long)]
+    rows: bool,
+    /// Print LVM2_FIELD='value'
+    #[arg(long)]
+    nameprefixes: bool,
+    /// With --nameprefixes: no quotes
+    #[arg(long)]
+    unquoted: bool,
+    /// Do not sort
+    #[arg(long)]
+    unbuffered: bool,
+    /// Yes-or-no fields as 1, 0, -1
+    #[arg(long)]
+    binary: bool,
+    /// How to write the report
+    #[arg(long, value_name = "FORMAT")]
+    reportformat: Option<ReportFormat>,
+    #[arg(short, long, hide = true)]
+    partial: bool,
+    #[arg(short = 'P', long, hide = true)]
+    readonly: bool,
+    #[arg(long, hide = true)]
+    ignorelockingfailure: bool,
+    #[arg(long, hide = true)]
+    ignoreskippedcluster: bool,
+    #[arg(short = 'H', long, hide = true)]
+    history: bool,
+    #[arg(long, hide = true)]
+    shared: bool,
+    #[arg(long, hide = true)]
+    foreign: bool,
+}
+
+impl ReportOptions {
+    fn units(&self, command: &str) -> Result<Units, CliError> {
+        let Some(text) = &self.units else { return Ok(self.suffixed(Units::default())) };
+        let units = Units::parse(text).map_err(|error| CliError::usage(command, error.to_string()))?;
+        Ok(self.suffixed(units))
+    }
+
+    fn suffixed(&self, units: Units) -> Units {
+        if self.nosuffix { units.without_suffix() } else { units }
+    }
+
+    fn format(&self, units: Units) -> Format {
+        Format {
+            json: self.reportformat == Some(ReportFormat::Json),
+            headings: !self.noheadings,
+            separator: self.separator.clone(),
+            aligned: self.aligned,
+            rows: self.rows,
+            name_prefixes: self.nameprefixes,
+            unquoted: self.unquoted,
+            style: Style { units, binary: self.binary },
+        }
+    }
+}
+
+/// Makes and prints a report about `names`.
+pub(crate) fn run(
+    context: &Context,
+    options: &ReportOptions,
+    kind: Report,
+    names: &[String],
+) -> Result<Exit, CliError> {
+    let units = options.units(&context.command)?;
+    let asked = Asked {
+        report: kind,
+        options: options.options.clone(),
+        sort: options.sort.last().cloned(),
+        verbose: context.console.verbose() > 0,
+        unbuffered: options.unbuffered,
+    };
+    let show = |facts: &Facts, choice: &dyn Choice| {
+        report(facts, &asked, options.select.as_deref(), choice, &options.format(units))
+    };
+    // A wrong field is said before disks are looked for.
+    let nobody = Chosen::default();
+    match show(&Facts::default(), &nobody) {
+        Err(BadLayout::Help) => {
+            context.console.result(&field_help());
+            return Ok(Exit::Success);
+        }
+        other => drop(other?),
+    }
+    let mut session = Session::open(&context.options, Access::Read)?;
+    let found = session.discover();
+    tell_findings(context, &found);
+    let facts = Facts::of(&found, Machine { local_time: &local_time, device_number: &device_number });
+    let mut chosen = Chosen { everything: names.is_empty(), hidden: options.all, ..Chosen::default() };
+    let mut exit = if found.faults.is_empty() { Exit::Success } else { Exit::Failed };
+    for name in names {
+        if let Err(error) = chosen.add(name, kind, &facts) {
+            error.tell(context.console);
+            exit = exit.max(error.exit);
+        }
+    }
+    if chosen.everything || !chosen.targets.is_empty() || !chosen.pvs.is_empty() {
+        context.console.result(&show(&facts, &chosen)?);
+    }
+    Ok(exit)
+}
+
+/// Warns of everything that is wrong.
+pub(crate) fn tell_findings(context: &Context, found: &Discovery) {
+    for fault in &found.faults {
+        context.console.error(&format!("{fault}."));
+    }
+    for vg in &found.unreadable {
+        let name = vg.name.as_deref().unwrap_or("unknown");
+        context.console.warn(&format!("{}: metadata of VG {name} cannot be read: {}", vg.path, vg.reason));
+    }
+    for FoundVg { vg, findings, .. } in &found.vgs {
+        for finding in findings {
+            context.console.warn(&format!("VG {}: {finding}", vg.name));
+        }
+    }
+}
+
+/// What a report shows.
+#[derive(Default)]
+struct Chosen {
+    everything: bool,
+    hidden: bool,
+    targets: Vec<Target>,
+    pvs: Vec<String>,
+}
+
+impl Chosen {
+    fn add(&mut self, name: &str, kind: Report, facts: &Facts) -> Result<(), CliError> {
+        if matches!(kind, Report::Pvs | Report::PvSegments) && !name.starts_with('@') {
+            let all = facts.vgs.iter().flat_map(|vg| &vg.pvs).chain(&facts.orphans);
+            if !all.into_iter().any(|pv| pv.name == name) {
+                return Err(CliError::failed(format!("Cannot use {name}: device not found")));
+            }
+            self.pvs.push(name.to_owned());
+            return Ok(());
+        }
+        let target = Target::parse(name)?;
+        match &target {
+            Target::Tag(_) => {}
+            Target::Vg(vg) => {
+                vg_named(facts, vg.as_str())?;
+            }
+            Target::Lv(vg, lv) => {
+                if kind == Report::Vgs {
+                    return Err(CliError::failed(format!("\"{name}\" is not a volume group.")));
+                }
+                let facts = vg_named(facts, vg.as_str())?;
+                if !facts.lvs.iter().any(|known| known.name == lv.as_str()) {
+                    return Err(CliError::failed(format!("Failed to find logical volume \"{vg}/{lv}\"")));
+                }
+            }
+        }
+        self.targets.push(target);
+        Ok(())
+    }
+}
+
+fn vg_named<'a>(facts: &'a Facts, name: &str) -> Result<&'a VgFacts, CliError> {
+    facts.vgs.iter().find(|vg| vg.name == name).ok_or_else(|| no_vg(name))
+}
+
+/// LVM2's words for a VG that is not there.
+pub(crate) fn no_vg(name: &str) -> CliError {
+    CliError::failed(format!("Volume group \"{name}\" not found\nCannot process volume group {name}"))
+}
+
+fn has(tags: &[String], tag: &str) -> bool {
+    tags.iter().any(|known| known == tag)
+}
+
+impl Choice for Chosen {
+    fn vg(&self, vg: &VgFacts) -> bool {
+        self.everything
+            || !self.pvs.is_empty()
+            || self.targets.iter().any(|target| match target {
+                Target::Vg(name) | Target::Lv(name, _) => name.as_str() == vg.name,
+                Target::Tag(tag) => {
+                    has(&vg.tags, tag.as_str())
+                        || vg.lvs.iter().any(|lv| has(&lv.tags, tag.as_str()))
+                        || vg.pvs.iter().any(|pv| has(&pv.tags, tag.as_str()))
+                }
+            })
+    }
+
+    fn lv(&self, vg: &VgFacts, lv: &LvFacts) -> bool {
+        let named = self.targets.iter().any(|target| match target {
+            Target::Lv(in_vg, name) => in_vg.as_str() == vg.name && name.as_str() == lv.name,
+            _ => false,
+        });
+        let covered = self.everything
+            || self.targets.iter().any(|target| match target {
+                Target::Vg(name) => name.as_str() == vg.name,
+                Target::Tag(tag) => has(&vg.tags, tag.as_str()) || has(&lv.tags, tag.as_str()),
+                Target::Lv(..) => false,
+            });
+        named || (covered && (self.hidden || !lv.hidden))
+    }
+
+    fn pv(&self, pv: &PvFacts) -> bool {
+        self.everything
+            || self.pvs.contains(&pv.name)
+            || self.targets.iter().any(|target| match target {
+                Target::Tag(tag) => has(&pv.tags, tag.as_str()),
+                Target::Vg(_) | Target::Lv(..) => true,
+            })
+    }
+}
+
+/// As LVM2 writes it: `2026-11-23 08:57:31 +0000`.
+fn local_time(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        |_| String::new(),
+        |time| time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z").to_string(),
+    )
+}
+
+fn device_number(path: &str) -> Option<(u32, u32)> {
+    let metadata = std::fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
+    Some((rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev())))
+}
