@@ -317,7 +317,12 @@ impl Disks for UringDisks {
             if self.with_kernel == 0 && self.waiting.is_empty() {
                 return Ok(None);
             }
-            self.enter(wait)?;
+            // No system call where it could bring nothing: most reaps that do not wait are of that kind.
+            let reported = !self.ring.completion().is_empty();
+            let deferred = self.ring.submission().taskrun();
+            if !self.waiting.is_empty() || deferred || (wait && !reported) {
+                self.enter(wait && !reported)?;
+            }
             self.drain();
             if !wait && self.over.is_empty() {
                 return Ok(None);
