@@ -16,7 +16,11 @@ exec </dev/null >/dev/console 2>&1
 cd /run || poweroff -f
 
 ok() { echo "RESULT $1 ok"; }
-fail() { echo "RESULT $*" | sed 's/^\(RESULT [^ ]*\)/\1 fail/'; }
+fail() {
+	_failed=$1
+	shift
+	echo "RESULT $_failed fail $(echo "$*" | tr '\n' ' ')"
+}
 fact() { echo "FACT $*"; }
 
 # check NAME COMMAND...: the command must succeed.

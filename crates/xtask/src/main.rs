@@ -8,8 +8,9 @@
     clippy::arithmetic_side_effects,
     reason = "release builds keep overflow checks; no disk is at stake"
 )]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod bench;
 mod fixtures;
 mod guest;
 mod layers;
@@ -42,6 +43,9 @@ enum Task {
         #[arg(long)]
         long: bool,
     },
+    /// Measure
+    #[command(subcommand)]
+    Bench(Measure),
     /// Check the shape of files, names, lists
     Tidy,
     /// Check which crate uses which
@@ -59,11 +63,18 @@ enum Task {
     Guest(guest::Job),
 }
 
+#[derive(Subcommand)]
+enum Measure {
+    /// The merge of scattered exceptions beside the kernel's, the raw ceiling and qemu-img commit
+    Merge(bench::Settings),
+}
+
 fn main() -> ExitCode {
     let menu = Menu::parse();
     let outcome = match menu.command {
         Task::Fixtures => fixtures::run().map(|()| true),
         Task::Test { long } => test::run(long),
+        Task::Bench(Measure::Merge(settings)) => bench::merge(&settings).map(|()| true),
         Task::Tidy => tidy::run(),
         Task::Layers => layers::run(),
         Task::Uml { cases, long } => run_uml(&cases, long),
