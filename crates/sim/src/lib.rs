@@ -18,8 +18,9 @@ mod group;
 mod mutants;
 mod report;
 mod swarm;
+mod volume;
 
-pub use group::run as run_group;
 pub use mutants::{Verdict, hunt};
 pub use report::{Failure, RunReport, Scene, Scenes};
-pub use swarm::{Level, Swarm, Total};
+pub use swarm::{Level, Planted, Swarm, Total};
+pub use volume::DiskBug;

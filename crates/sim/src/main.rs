@@ -13,8 +13,7 @@
 )]
 
 use clap::{Parser, ValueEnum};
-use foldback_engine::planted::Bug;
-use sim::{Level, RunReport, Scene, Swarm, Total, hunt};
+use sim::{Level, Planted, RunReport, Scene, Swarm, Total, hunt};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -42,7 +41,7 @@ struct Args {
     /// Threads
     #[arg(long, default_value_t = 2)]
     threads: u64,
-    /// Plant this bug into the engine
+    /// Plant this bug
     #[arg(long)]
     bug: Option<String>,
     /// Hunt every planted bug, each with at most --runs runs
@@ -62,11 +61,12 @@ fn main() -> ExitCode {
         _ if args.mutants => mutants(&args),
         None => simulate(&args, None),
         Some(name) => {
-            let known = Bug::ALL.iter().find(|bug| format!("{bug:?}") == *name);
+            let known = Planted::all().into_iter().find(|bug| bug.name() == *name);
             if known.is_none() {
-                println!("no planted bug is called {name}; there are {:?}", Bug::ALL);
+                let names: Vec<String> = Planted::all().into_iter().map(Planted::name).collect();
+                println!("no planted bug is called {name}; there are {}", names.join(", "));
             }
-            known.is_some_and(|bug| simulate(&args, Some(*bug)))
+            known.is_some_and(|bug| simulate(&args, Some(bug)))
         }
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -79,7 +79,7 @@ fn level(args: &Args) -> Option<Level> {
     })
 }
 
-fn simulate(args: &Args, bug: Option<Bug>) -> bool {
+fn simulate(args: &Args, bug: Option<Planted>) -> bool {
     let swarm = Swarm { seed: args.seed, runs: args.runs, level: level(args), threads: args.threads, bug };
     if args.trace {
         let report = swarm.run_one(args.seed, true);
@@ -142,9 +142,9 @@ fn summary(args: &Args, total: &Total, seconds: f64) -> bool {
 
 fn mutants(args: &Args) -> bool {
     let mut survived = 0;
-    for bug in Bug::ALL {
+    for bug in Planted::all() {
         let verdict = hunt(bug, args.seed, args.runs, args.threads);
-        let name = format!("{bug:?}");
+        let name = bug.name();
         if let Some((seed, failure)) = verdict.caught {
             let invariant = failure.invariant;
             println!("{name:<22} caught by {invariant:<12} at run {:>5}, seed {seed}", verdict.runs);
@@ -153,6 +153,6 @@ fn mutants(args: &Args) -> bool {
             println!("{name:<22} SURVIVED {} runs", verdict.runs);
         }
     }
-    println!("{} planted bugs, {survived} survived", Bug::ALL.len());
+    println!("{} planted bugs, {survived} survived", Planted::all().len());
     survived == 0
 }

@@ -6,6 +6,7 @@
 
 use crate::group;
 use crate::report::{Failure, RunReport, Scene, Scenes};
+use crate::volume::{self, DiskBug};
 use foldback_engine::planted::{self, Bug};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,12 +27,45 @@ pub struct Swarm {
     pub seed: u64,
     /// How many runs.
     pub runs: u64,
-    /// Which level; none: both, in turn.
+    /// Which level; none: every fourth seed is a volume's, the others are the engine's.
     pub level: Option<Level>,
     /// On how many threads.
     pub threads: u64,
-    /// With this bug planted into the engine.
-    pub bug: Option<Bug>,
+    /// With this bug planted.
+    pub bug: Option<Planted>,
+}
+
+/// A rule that is broken on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Planted {
+    /// In the engine.
+    Engine(Bug),
+    /// Between the manager and its disks.
+    Disk(DiskBug),
+}
+
+impl Planted {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        let engine = Bug::ALL.iter().copied().map(Self::Engine);
+        engine.chain(DiskBug::ALL.iter().copied().map(Self::Disk)).collect()
+    }
+
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        match self {
+            Self::Engine(bug) => format!("{bug:?}"),
+            Self::Disk(bug) => format!("{bug:?}"),
+        }
+    }
+
+    /// The level at which it can be seen.
+    pub fn level(self) -> Level {
+        match self {
+            Self::Engine(_) => Level::Engine,
+            Self::Disk(_) => Level::Volume,
+        }
+    }
 }
 
 /// What came of it.
@@ -67,8 +101,17 @@ impl Total {
 impl Swarm {
     /// One run of this swarm.
     pub fn run_one(&self, seed: u64, traced: bool) -> RunReport {
-        planted::set(self.bug);
-        let run = std::panic::catch_unwind(|| group::run(seed, traced));
+        let (engine_bug, disk_bug) = match self.bug {
+            Some(Planted::Engine(bug)) => (Some(bug), None),
+            Some(Planted::Disk(bug)) => (None, Some(bug)),
+            None => (None, None),
+        };
+        planted::set(engine_bug);
+        let level = self.level.unwrap_or(if seed % 4 == 3 { Level::Volume } else { Level::Engine });
+        let run = std::panic::catch_unwind(|| match level {
+            Level::Engine => group::run(seed, traced),
+            Level::Volume => volume::run(seed, traced, disk_bug),
+        });
         run.unwrap_or_else(|_| RunReport {
             seed,
             steps: 0,

@@ -18,7 +18,7 @@ use crate::report::{RunReport, Scenes};
 use foldback_testkit::Rng;
 
 /// One run.
-pub fn run(seed: u64, traced: bool) -> RunReport {
+pub(crate) fn run(seed: u64, traced: bool) -> RunReport {
     let mut rng = Rng::new(seed);
     let scenario = scenario::Scenario::draw(&mut rng);
     let mut scenes = Scenes::default();
