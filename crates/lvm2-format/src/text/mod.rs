@@ -23,4 +23,4 @@ pub const DEPTH_MAX: usize = 16;
 /// Bytes of a text. The largest VGs known to be in use take less than a tenth of this.
 pub const TEXT_MAX: usize = 64 << 20;
 /// Keys and scalars of a text: what bounds the memory a crafted text can ask for.
-pub const ITEMS_MAX: usize = 4 << 20;
+pub const ITEMS_MAX: usize = 2 << 20;
