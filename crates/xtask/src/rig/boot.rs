@@ -71,9 +71,10 @@ impl<'a> Guest<'a> {
         let path = self.scratch.path().join(format!("{}.init", self.name));
         let tool = std::env::current_exe().context("finding this program's own file")?;
         let text = format!(
-            "#!/bin/sh\nSCRATCH='{}'\nXTASK='{}'\n{}\n{PRELUDE}\n{script}\nfinish\n",
+            "#!/bin/sh\nSCRATCH='{}'\nXTASK='{}'\nLIMIT={}\n{}\n{PRELUDE}\n{script}\nfinish\n",
             self.scratch.path().display(),
             tool.display(),
+            self.limit.as_secs(),
             self.variables,
         );
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
