@@ -325,6 +325,9 @@ mod tests {
         let mut many = label();
         many.pv.data_areas = vec![area(0x10_0000, 0); 27];
         assert_eq!(many.encode(), Err(PvHeaderError::Unterminated { list: "data" }.into()));
+        let mut none = label();
+        none.pv.data_areas.clear();
+        assert_eq!(none.encode(), Err(PvHeaderError::NoDataArea.into()));
         let mut zero = label();
         zero.pv.data_areas = vec![area(0, 5)];
         assert_eq!(zero.encode(), Err(PvHeaderError::ZeroOffset.into()));

@@ -269,6 +269,17 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_ends_with_the_ring_is_one_piece() {
+        let ring = ring(72);
+        let place = ring.place(Bytes(36352), Bytes(512)).unwrap();
+        let first = AreaRange { offset: 36352, len: 512 };
+        assert_eq!(ring.pieces(place), Pieces { first, second: None });
+        let one_more = ring.place(Bytes(36352), Bytes(513)).unwrap();
+        let second = Some(AreaRange { offset: 512, len: 1 });
+        assert_eq!(ring.pieces(one_more), Pieces { first, second });
+    }
+
+    #[test]
     fn the_first_text_goes_behind_the_header_and_a_full_ring_starts_over() {
         let ring = ring(72);
         assert_eq!(ring.place_next(None, Bytes(100)).unwrap().offset(), 512);

@@ -241,6 +241,14 @@ fn no_extent_has_two_owners() {
     finds(|vg| add(vg, 5, 1), &[twice(5, "root", "new")]);
     // Inside `root` and over the border to `a`: both are named.
     finds(|vg| add(vg, 39, 2), &[twice(39, "root", "new"), twice(40, "new", "a")]);
+    // A short run inside a long one does not hide the rest of the long one.
+    finds(
+        |vg| {
+            add(vg, 5, 1);
+            vg.lvs.push(lv("more", 21, true, Segment::linear(0, 1, key(0), 20)));
+        },
+        &[twice(5, "root", "new"), twice(20, "root", "more")],
+    );
     // Its own extents twice.
     finds(|vg| vg.lvs[0].segments.push(Segment::linear(40, 2, key(0), 7)), &[twice(7, "root", "root")]);
     // What is not understood is no proof.
