@@ -12,9 +12,11 @@
     allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)
 )]
 
+pub mod activation;
 pub mod apply;
 pub mod check;
 pub mod environment;
+pub mod job;
 pub mod lock;
 pub mod ops;
 pub mod report;

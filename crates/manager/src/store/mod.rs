@@ -8,6 +8,7 @@ mod disk_set;
 mod finding;
 mod label_write;
 mod mapping;
+pub mod select;
 
 #[cfg(test)]
 mod tests;
@@ -19,3 +20,4 @@ pub use disk_set::{DiskFault, DiskSet};
 pub use finding::{Consequence, Finding};
 pub use label_write::{LabelWriteError, make_pv};
 pub use mapping::{MapError, Piece, pieces, read_lv, write_lv};
+pub use select::SelectError;

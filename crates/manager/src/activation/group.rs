@@ -1,0 +1,201 @@
+//! An origin with its snapshots as devices: bringing all of them up, and taking them down.
+//!
+//! What must hold (lvm2.md 2.2, 2.5, 2.7, trap 8):
+//! - `-real`, `snapshot-origin` and `snapshot-merge` are as long as the origin is now; a snapshot, and the error device in
+//!   its place while it merges, as long as its fictional LV.
+//! - Every store is live before the origin takes writes: `-real`, then the stores, then snapshots, the origin, and last
+//!   the error device of the merging snapshot.
+//! - Down goes the other way round, so that nothing is removed while another table names it.
+
+use crate::activation::tables::{ActivationError, Device, Layer, lv_table};
+use crate::store::FoundVg;
+use foldback_dm_table::{Persistence, SnapshotParams, Table, Target, Verb};
+use foldback_lvm2_format::vg::Lv;
+use foldback_units::{ChunkSize, LvName, Sectors};
+
+/// A snapshot of a group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupSnapshot {
+    /// The LV users see, which is the store.
+    pub lv: LvName,
+    /// What users open.
+    pub top: Device,
+    /// The store.
+    pub cow: Device,
+    /// The store's own extents.
+    pub cow_table: Table,
+    /// Of the store.
+    pub chunk_size: ChunkSize,
+    /// As long as the fictional LV.
+    pub len: Sectors,
+    /// Without WRITE.
+    pub read_only: bool,
+    /// It merges into the origin.
+    pub merging: bool,
+}
+
+/// The origin of a group, or an LV that stands alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The LV.
+    pub lv: LvName,
+    /// What users open.
+    pub top: Device,
+    /// Its own extents below snapshots.
+    pub real: Device,
+    /// Its own extents.
+    pub table: Table,
+    /// Without WRITE.
+    pub read_only: bool,
+}
+
+/// An LV with all that must be active with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// The origin.
+    pub origin: Origin,
+    /// Its snapshots, in the VG's order; none for an LV that stands alone.
+    pub snapshots: Vec<GroupSnapshot>,
+}
+
+impl Group {
+    /// The group to which the LV `name` belongs, be it origin, snapshot or alone.
+    pub fn of(found: &FoundVg, name: &LvName) -> Result<Self, ActivationError> {
+        let links = found.vg.snapshots();
+        let origin_name = links.of_cow(name).map_or(name, |snapshot| &snapshot.segment.origin);
+        if links.is_cow(origin_name) {
+            return Err(ActivationError::Stacked { lv: origin_name.clone() });
+        }
+        let origin = lv(found, origin_name)?;
+        let mut snapshots = Vec::new();
+        for snapshot in links.of_origin(origin_name) {
+            let store = lv(found, &snapshot.segment.cow)?;
+            snapshots.push(GroupSnapshot {
+                lv: store.name.clone(),
+                top: Device::of(found, store, Layer::Top),
+                cow: Device::of(found, store, Layer::Cow),
+                cow_table: lv_table(found, store)?,
+                chunk_size: snapshot.segment.chunk_size,
+                len: found.vg.extent_size.of(snapshot.extent_count),
+                read_only: !store.is_writable(),
+                merging: snapshot.segment.merging,
+            });
+        }
+        let origin = Origin {
+            lv: origin.name.clone(),
+            top: Device::of(found, origin, Layer::Top),
+            real: Device::of(found, origin, Layer::Real),
+            table: lv_table(found, origin)?,
+            read_only: !origin.is_writable(),
+        };
+        Ok(Self { origin, snapshots })
+    }
+
+    /// The snapshot that merges.
+    pub fn merging(&self) -> Option<&GroupSnapshot> {
+        self.snapshots.iter().find(|snapshot| snapshot.merging)
+    }
+
+    /// The table of what users open as the origin.
+    pub fn origin_table(&self) -> Table {
+        if self.snapshots.is_empty() {
+            return self.origin.table.clone();
+        }
+        let target = match self.merging() {
+            Some(snapshot) => Target::SnapshotMerge(self.params(snapshot)),
+            None => Target::SnapshotOrigin { origin: self.origin.real.device_ref() },
+        };
+        Table::of(self.origin.table.len(), target)
+    }
+
+    /// The table of what users open as the snapshot.
+    pub fn snapshot_table(&self, snapshot: &GroupSnapshot) -> Table {
+        let target = if snapshot.merging { Target::Error } else { Target::Snapshot(self.params(snapshot)) };
+        Table::of(snapshot.len, target)
+    }
+
+    fn params(&self, snapshot: &GroupSnapshot) -> SnapshotParams {
+        SnapshotParams {
+            origin: self.origin.real.device_ref(),
+            cow: snapshot.cow.device_ref(),
+            persistence: Persistence::Persistent,
+            chunk_size: snapshot.chunk_size,
+        }
+    }
+
+    /// A merge writes the origin also where users may not.
+    pub(crate) fn real_read_only(&self) -> bool {
+        self.origin.read_only && self.merging().is_none()
+    }
+
+    /// Snapshots in the order in which they are resumed: the merging one's error device last, behind the origin.
+    pub(crate) fn live_snapshots(&self) -> impl Iterator<Item = &GroupSnapshot> {
+        self.snapshots.iter().filter(|snapshot| !snapshot.merging)
+    }
+}
+
+fn lv<'f>(found: &'f FoundVg, name: &LvName) -> Result<&'f Lv, ActivationError> {
+    let missing = || ActivationError::NotFound { vg: found.vg.name.to_string(), lv: name.clone() };
+    found.vg.lv(name).ok_or_else(missing)
+}
+
+pub(crate) fn create(device: &Device) -> Verb {
+    Verb::Create { name: device.name.clone(), uuid: device.uuid.clone() }
+}
+
+pub(crate) fn load(device: &Device, table: Table, read_only: bool) -> Verb {
+    Verb::Load { name: device.name.clone(), table, read_only }
+}
+
+pub(crate) fn resume(device: &Device) -> Verb {
+    Verb::Resume { name: device.name.clone() }
+}
+
+pub(crate) fn remove(device: &Device) -> Verb {
+    Verb::Remove { name: device.name.clone() }
+}
+
+fn up(verbs: &mut Vec<Verb>, device: &Device, table: Table, read_only: bool) {
+    verbs.extend([create(device), load(device, table, read_only), resume(device)]);
+}
+
+/// The verbs that bring a group up of which no device exists.
+pub fn activate(group: &Group) -> Vec<Verb> {
+    let mut verbs = Vec::new();
+    if group.snapshots.is_empty() {
+        up(&mut verbs, &group.origin.top, group.origin.table.clone(), group.origin.read_only);
+        return verbs;
+    }
+    up(&mut verbs, &group.origin.real, group.origin.table.clone(), group.real_read_only());
+    for snapshot in &group.snapshots {
+        // A store takes copies also where users may not write the snapshot.
+        up(&mut verbs, &snapshot.cow, snapshot.cow_table.clone(), false);
+    }
+    for snapshot in group.live_snapshots() {
+        up(&mut verbs, &snapshot.top, group.snapshot_table(snapshot), snapshot.read_only);
+    }
+    up(&mut verbs, &group.origin.top, group.origin_table(), group.origin.read_only);
+    if let Some(snapshot) = group.merging() {
+        up(&mut verbs, &snapshot.top, group.snapshot_table(snapshot), snapshot.read_only);
+    }
+    verbs
+}
+
+/// The verbs that take a group down.
+pub fn deactivate(group: &Group) -> Vec<Verb> {
+    let mut verbs: Vec<Verb> = group.snapshots.iter().map(|snapshot| remove(&snapshot.top)).collect();
+    verbs.push(remove(&group.origin.top));
+    verbs.extend(group.snapshots.iter().map(|snapshot| remove(&snapshot.cow)));
+    if !group.snapshots.is_empty() {
+        verbs.push(remove(&group.origin.real));
+    }
+    verbs
+}
+
+/// The device through which the LV `name` is read and written.
+pub fn device_of<'g>(group: &'g Group, name: &LvName) -> Option<&'g Device> {
+    if group.origin.lv == *name {
+        return Some(&group.origin.top);
+    }
+    group.snapshots.iter().find(|snapshot| snapshot.lv == *name).map(|snapshot| &snapshot.top)
+}

@@ -1,0 +1,88 @@
+//! What a job needs around it: who carries the devices, who holds the locks, who listens.
+//!
+//! What must hold:
+//! - The job never keeps the VG's lock while it only waits: others must be able to report and change meanwhile, as with
+//!   LVM2's poller. The hold on the data is the host's, and stays.
+
+use crate::ops::Notice;
+use foldback_device::Disks;
+use foldback_dm_table::{DeviceMapper, DmName};
+use foldback_units::{Bytes, ChunkSize, VgName};
+use std::error::Error;
+use std::ops::ControlFlow;
+
+/// How far a merge is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Chunks that were to be merged when this run began.
+    pub chunks_total: u64,
+    /// Chunks that are still to be merged.
+    pub chunks_left: u64,
+    /// What each is.
+    pub chunk_size: ChunkSize,
+}
+
+impl Progress {
+    /// What is merged already.
+    pub fn chunks_done(&self) -> u64 {
+        self.chunks_total.saturating_sub(self.chunks_left)
+    }
+
+    /// The same in bytes.
+    pub fn bytes_done(&self) -> Bytes {
+        Bytes(self.chunk_size.bytes().get().saturating_mul(self.chunks_done()))
+    }
+
+    /// All there is to merge, in bytes.
+    pub fn bytes_total(&self) -> Bytes {
+        Bytes(self.chunk_size.bytes().get().saturating_mul(self.chunks_total))
+    }
+}
+
+/// How the carrying of a merge ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carried {
+    /// The store is durably empty.
+    Finished,
+    /// The observer has had enough; the merge can be taken up again at any time.
+    Stopped,
+}
+
+/// Who carries the devices of a job, and holds its locks.
+pub trait MergeHost {
+    /// What can go wrong with devices and locks.
+    type Error: Error + Send + Sync + 'static;
+    /// Who carries out verbs.
+    type Mapper: DeviceMapper<Error = Self::Error>;
+
+    /// The executor of verbs.
+    fn mapper(&mut self) -> &mut Self::Mapper;
+
+    /// The disks on which the VG's metadata lies, in the order of the paths given to the job.
+    fn disks(&mut self) -> Box<dyn Disks + '_>;
+
+    /// Locks the VG exclusively; nothing happens where it is locked already.
+    fn lock(&mut self, vg: &VgName) -> Result<(), Self::Error>;
+
+    /// Gives the lock back.
+    fn unlock(&mut self);
+
+    /// Works on the merge into `device` until it is finished, or until `look` breaks off.
+    fn carry_merge(
+        &mut self,
+        device: &DmName,
+        look: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Carried, Self::Error>;
+}
+
+/// Who listens to a job.
+pub trait Observer {
+    /// Something to tell.
+    fn notice(&mut self, notice: Notice);
+
+    /// How far it is, often; breaking off stops the job where it can be taken up again.
+    fn progress(&mut self, progress: &Progress) -> ControlFlow<()>;
+
+    /// The VG was committed: the place to write its backup.
+    fn committed(&mut self, vg: &foldback_lvm2_format::vg::Vg);
+}
