@@ -1,21 +1,42 @@
-//! An origin group (being written): the methods that its users compile against.
+//! An origin group: the methods that its users see, and the loop that moves everything on.
+//!
+//! What must hold (architecture.md, "The engine's contract"):
+//! - Four kinds of method: a request comes in, what to do next, how it went, who can be answered. And getters.
+//! - After each of them everything that can go on has gone on: nothing waits for a call that may not come.
+//! - The same calls in the same order give the same I/Os in the same order.
 
-use crate::api::{Fault, Io, IoId, Outcome, Request, RequestId, SpaceGeometry, StoreId};
+use crate::api::{Fault, Io, IoId, Outcome, Request, RequestId, SpaceGeometry, StoreId, Volume};
+use crate::core::Core;
+use crate::ledger::Owner;
+use crate::merge::{Memory, Merge};
 use crate::opened::OpenedStore;
+use crate::ops::{Live, Op};
 use crate::settings::{ConfigError, GroupConfig, MIN_SCRATCH, MergeRefused};
+use crate::slab::Slab;
 use crate::status::{Counters, MergeProgress, StoreStatus};
-use foldback_units::Sectors;
-use std::collections::{BTreeMap, VecDeque};
+use crate::store::{Store, Validity};
+use crate::wake::Waiter;
+use foldback_units::{SectorRange, Sectors};
+use std::collections::VecDeque;
+
+/// Scratch memory for copies into stores at most: 4 MiB. A merge gets the rest, at least half.
+const COPY_MEMORY: Sectors = Sectors(8192);
+/// Origins are smaller: 2^62 sectors.
+const ORIGIN_LIMIT: u64 = 1 << 62;
 
 /// An origin, its snapshots, and at most one of them that is merging.
 #[derive(Debug)]
 pub struct Group {
-    config: GroupConfig,
-    stores: BTreeMap<StoreId, OpenedStore>,
-    merging: Option<StoreId>,
+    pub(crate) core: Core,
+    pub(crate) requests: Slab<Live>,
+    pub(crate) ops: Slab<Op>,
+    pub(crate) merge: Option<Merge>,
+    pub(crate) answers: VecDeque<(RequestId, Result<(), Fault>)>,
+    window: Sectors,
+    merge_memory: Memory,
     held: bool,
-    answers: VecDeque<(RequestId, Result<(), Fault>)>,
-    counters: Counters,
+    /// Requests that came while the group is held.
+    waiting: VecDeque<Request>,
 }
 
 impl Group {
@@ -24,17 +45,28 @@ impl Group {
         if config.scratch < MIN_SCRATCH {
             return Err(ConfigError::Scratch(config.scratch.0));
         }
+        if config.origin.size.0 >= ORIGIN_LIMIT {
+            return Err(ConfigError::OriginSize(config.origin.size.0));
+        }
+        let start = Sectors(config.scratch.0.div_euclid(2) & !7).min(COPY_MEMORY);
+        let len = Sectors(config.scratch.saturating_sub(start).0 & !7);
+        let window = config.window;
+        let core = Core::new(config, start);
         Ok(Self {
-            config,
-            stores: BTreeMap::new(),
-            merging: None,
-            held: false,
+            core,
+            requests: Slab::new(),
+            ops: Slab::new(),
+            merge: None,
             answers: VecDeque::new(),
-            counters: Counters::default(),
+            window,
+            merge_memory: Memory { start, len },
+            held: false,
+            waiting: VecDeque::new(),
         })
     }
 
-    /// Adds a snapshot of `size` sectors; only while the group is quiet.
+    /// Adds a snapshot of `size` sectors whose store was opened for writing, with this geometry and `size` as the length
+    /// of its origin. Only while the group is quiet, and not during a merge.
     pub fn attach(
         &mut self,
         store: StoreId,
@@ -42,85 +74,252 @@ impl Group {
         geometry: SpaceGeometry,
         opened: OpenedStore,
     ) -> Result<(), ConfigError> {
-        if size > self.config.origin.size || opened.geometry != geometry || !opened.writable {
+        self.refuse_unless_quiet()?;
+        if let Some(merging) = self.core.merging {
+            return Err(ConfigError::Merging(merging));
+        }
+        if self.core.stores.contains_key(&store) {
+            return Err(ConfigError::StoreExists(store));
+        }
+        let origin = self.core.origin.size;
+        if size > origin {
+            return Err(ConfigError::SnapshotSize { store, size: size.0, origin: origin.0 });
+        }
+        if opened.geometry != geometry || opened.origin != size || !opened.writable {
             return Err(ConfigError::NotOpenedSo(store));
         }
-        self.stores.insert(store, opened);
+        let opened = OpenedStore { geometry, ..opened };
+        self.core.stores.insert(store, Store::new(store, size, opened));
         Ok(())
     }
 
-    /// Takes a snapshot out of the group; only while it is quiet.
+    /// Takes a snapshot out of the group. Only while it is quiet; the merging one only when its merge is finished.
     pub fn detach(&mut self, store: StoreId) -> Result<OpenedStore, ConfigError> {
-        self.stores.remove(&store).ok_or(ConfigError::NoSuchStore(store))
+        self.refuse_unless_quiet()?;
+        let merging = self.core.merging == Some(store);
+        if merging && self.merge.as_ref().is_some_and(|merge| !merge.is_finished()) {
+            return Err(ConfigError::Merging(store));
+        }
+        let found = self.core.stores.remove(&store).ok_or(ConfigError::NoSuchStore(store))?;
+        if merging {
+            self.merge = None;
+            self.core.merging = None;
+        }
+        let valid = found.validity == Validity::Valid;
+        Ok(OpenedStore { valid, ..found.opened })
     }
 
-    /// Begins to merge a snapshot; only while the group is quiet.
+    fn refuse_unless_quiet(&self) -> Result<(), ConfigError> {
+        if self.is_quiet() { Ok(()) } else { Err(ConfigError::Busy) }
+    }
+
+    /// Begins to merge a snapshot. From now on [`Volume::Origin`] is the merged view, and the snapshot's own volume is
+    /// gone. Only while the group is quiet.
     pub fn start_merge(&mut self, store: StoreId) -> Result<(), MergeRefused> {
-        self.merging = Some(store);
+        if let Some(merging) = self.core.merging {
+            return Err(MergeRefused::AlreadyMerging(merging));
+        }
+        match self.core.stores.get(&store).map(|store| store.validity) {
+            None => return Err(MergeRefused::NoSuchStore(store)),
+            Some(Validity::Valid) => {}
+            Some(_) => return Err(MergeRefused::Invalid(store)),
+        }
+        if !self.is_quiet() {
+            return Err(MergeRefused::Busy);
+        }
+        self.merge = Merge::start(store, self.window, self.merge_memory, &mut self.core);
+        self.pump();
         Ok(())
     }
 
-    /// No new window is begun.
-    pub fn pause_merge(&mut self) {}
+    /// No new window is begun until [`Group::resume_merge`]; those that are under way are finished.
+    pub fn pause_merge(&mut self) {
+        if let Some(merge) = &mut self.merge {
+            merge.pause();
+        }
+    }
 
-    /// Goes on after [`Group::pause_merge`] or after a failure.
-    pub fn resume_merge(&mut self) {}
+    /// Goes on with a merge that was paused, and tries again one that failed.
+    pub fn resume_merge(&mut self) {
+        if let Some(merge) = &mut self.merge {
+            merge.resume();
+        }
+        self.pump();
+    }
 
-    /// Requests are taken but not begun.
+    /// From now on requests are taken but not begun. Those that were begun finish, exceptions are committed, and the
+    /// merge stops at the end of its windows: then the group is quiet.
     pub fn hold(&mut self) {
         self.held = true;
+        for (&id, store) in &mut self.core.stores {
+            store.making.want_all();
+            self.core.touched.insert(id);
+        }
+        self.pump();
     }
 
     /// Ends [`Group::hold`].
     pub fn release(&mut self) {
         self.held = false;
+        while let Some(request) = self.waiting.pop_front() {
+            self.begin(request);
+        }
+        self.pump();
     }
 
-    /// Whether nothing is under way.
+    /// Whether nothing is under way: no request, no I/O, no exception without a durable record, no window of a merge
+    /// (one that failed stands still).
     pub fn is_quiet(&self) -> bool {
-        self.held || self.answers.is_empty()
+        let merge = self.merge.as_ref().is_none_or(Merge::is_quiet);
+        merge && self.requests.is_empty() && self.core.is_quiet()
     }
 
-    /// Takes a request.
+    /// Takes a request. Its answer comes from [`Group::poll_answer`].
     pub fn submit(&mut self, request: Request) {
-        self.answers.push_back((request.id, Err(Fault::Gone)));
+        if self.held {
+            self.waiting.push_back(request);
+            return;
+        }
+        self.begin(request);
+        self.pump();
     }
 
-    /// What to do next.
+    fn begin(&mut self, request: Request) {
+        use crate::api::RequestKind::Flush;
+        let size = self.volume_size(request.volume);
+        let volume = size.and_then(|size| SectorRange::new(Sectors::ZERO, size));
+        let fits = volume.is_some_and(|volume| request.kind == Flush || volume.contains(request.range));
+        if !fits {
+            self.answers.push_back((request.id, Err(Fault::Range)));
+            return;
+        }
+        let key = self.requests.insert(Live::new(request));
+        if request.kind == Flush || !request.range.is_empty() {
+            match request.volume {
+                Volume::Origin => self.begin_origin(key, request.kind, request.range),
+                Volume::Snapshot(store) => self.begin_snapshot(key, store, request.kind, request.range),
+            }
+        }
+        self.part_done(key, Ok(()));
+    }
+
+    fn volume_size(&self, volume: Volume) -> Option<Sectors> {
+        match volume {
+            Volume::Origin => Some(self.core.origin.size),
+            Volume::Snapshot(id) if self.core.merging == Some(id) => None,
+            Volume::Snapshot(id) => self.core.stores.get(&id).map(|store| store.size),
+        }
+    }
+
+    /// What to do next. I/Os that were handed out have no order among each other.
     pub fn poll_io(&mut self) -> Option<(IoId, Io)> {
-        None
+        let (id, owner, io) = self.core.ledger.pop()?;
+        if let Owner::Flush { flush } = owner {
+            self.core.flushes.handed_out(flush);
+        }
+        Some((id, io))
     }
 
-    /// How an I/O went.
-    pub fn complete_io(&mut self, _id: IoId, _outcome: Outcome) {}
+    /// How an I/O went. One that is not under way is ignored.
+    pub fn complete_io(&mut self, id: IoId, outcome: Outcome) {
+        let Some(owner) = self.core.ledger.complete(id) else { return };
+        self.completed(owner, outcome);
+        self.pump();
+    }
+
+    fn completed(&mut self, owner: Owner, outcome: Outcome) {
+        let result = match &outcome {
+            Outcome::Failed(fault) => Err(*fault),
+            Outcome::Done | Outcome::Metadata(_) => Ok(()),
+        };
+        match owner {
+            Owner::Part { request } => self.part_done(request, result),
+            Owner::TrackedRead { request, read } => {
+                let waiters = self.core.tracked.remove(read);
+                self.core.wakes.wake_all(waiters, Ok(()));
+                self.part_done(request, result);
+            }
+            Owner::Leg { op } => self.leg_done(op, result),
+            Owner::CopyRead { copy } => self.core.copy_was_read(copy, result),
+            Owner::CopyWrite { copy, dest } => self.core.copy_was_written(copy, dest, result),
+            Owner::Flush { flush } => {
+                let core = &mut self.core;
+                core.flushes.complete(flush, result, &mut core.ledger, &mut core.wakes);
+            }
+            Owner::Commit { store } => self.core.commit_written(store, result),
+            Owner::Header { store } => self.core.invalidated(store, result),
+            Owner::WindowRecords { .. }
+            | Owner::MergeRead { .. }
+            | Owner::MergeWrite { .. }
+            | Owner::Truncate { .. } => {
+                if let Some(merge) = &mut self.merge {
+                    merge.completed(owner, outcome, result, &mut self.core);
+                }
+            }
+        }
+    }
 
     /// Who can be answered.
     pub fn poll_answer(&mut self) -> Option<(RequestId, Result<(), Fault>)> {
         self.answers.pop_front()
     }
 
-    /// The number of the next I/O.
-    pub fn next_io(&self) -> IoId {
-        IoId(0)
+    /// Moves on everything that can go on.
+    fn pump(&mut self) {
+        loop {
+            while let Some((waiter, result)) = self.core.wakes.next() {
+                self.woken(waiter, result);
+            }
+            if let Some(merge) = &mut self.merge {
+                merge.advance(self.held, &mut self.core);
+            }
+            self.core.advance();
+            if self.core.wakes.is_empty() && self.core.touched.is_empty() {
+                return;
+            }
+        }
     }
 
-    /// What a snapshot's status line says.
+    fn woken(&mut self, waiter: Waiter, result: Result<(), Fault>) {
+        match (waiter, &mut self.merge) {
+            (Waiter::Op(op), _) => self.op_woken(op, result),
+            (Waiter::Commit(store), _) => self.core.commit_flushed(store, result),
+            (Waiter::WindowOthers(window), Some(merge)) => merge.others_woken(window, result, &mut self.core),
+            (Waiter::WindowFlushed(window), Some(merge)) => {
+                merge.window_flushed(window, result, &mut self.core);
+            }
+            (Waiter::WindowOthers(_) | Waiter::WindowFlushed(_), None) => {}
+        }
+    }
+
+    /// The number of the next I/O.
+    pub fn next_io(&self) -> IoId {
+        self.core.ledger.next_io()
+    }
+
+    /// What a snapshot's status line says; `None` where it is not attached.
     pub fn store_status(&self, store: StoreId) -> Option<StoreStatus> {
-        self.stores.get(&store).map(|_| StoreStatus::Invalid)
+        let status = self.core.stores.get(&store)?.status();
+        let merge = self.merge.as_ref().filter(|merge| merge.store() == store && merge.is_failed());
+        Some(if merge.is_some() && status != StoreStatus::Invalid {
+            StoreStatus::MergeFailed
+        } else {
+            status
+        })
     }
 
     /// How far the merge is; `None` without one.
     pub fn merge_progress(&self) -> Option<MergeProgress> {
-        None
+        self.merge.as_ref().map(Merge::progress)
     }
 
-    /// Memory of the exception tables.
+    /// Memory of the exception tables, in bytes.
     pub fn table_bytes(&self) -> usize {
-        self.stores.values().fold(0, |sum, store| sum.saturating_add(store.table.bytes()))
+        self.core.stores.values().fold(0, |sum, store| sum.saturating_add(store.opened.table.bytes()))
     }
 
-    /// Plain numbers.
+    /// Plain numbers since the group was made.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.core.ledger.counters
     }
 }

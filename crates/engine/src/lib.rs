@@ -6,14 +6,33 @@
 )]
 
 mod api;
+mod commit;
+mod copies;
+mod copy_out;
+mod core;
+mod flushes;
 mod group;
+mod invalidate;
+mod ledger;
+mod making;
+mod merge;
 mod open;
 mod opened;
+mod ops;
+mod origin;
 pub mod planted;
+#[cfg(test)]
+mod rig;
+mod scratch;
 mod script;
 mod settings;
+mod slab;
+mod snapshot;
+mod spans;
 mod status;
+mod store;
 mod table;
+mod wake;
 
 pub use api::{
     Buffer, Fault, FlushDomain, Io, IoId, Outcome, Request, RequestId, RequestKind, Slice, Space,

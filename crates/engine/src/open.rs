@@ -203,7 +203,7 @@ impl StoreOpen {
         match report.first_chunk {
             Some(FirstChunk::Store(header)) if invalidated => {
                 let opened = self.opened_store(header, &[], report.findings);
-                self.opened = Some(opened.map(|opened| opened.made_invalid()));
+                self.opened = Some(opened.map(OpenedStore::made_invalid));
             }
             _ => {
                 report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));

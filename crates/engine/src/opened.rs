@@ -27,7 +27,7 @@ pub struct OpenedStore {
     pub(crate) writable: bool,
     /// A merge has truncated it: its status counts down as if it had no holes (1.8).
     pub(crate) merged: bool,
-    findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl OpenedStore {
@@ -90,6 +90,11 @@ impl OpenedStore {
     /// How many records the table has.
     pub fn records(&self) -> u64 {
         self.records
+    }
+
+    /// How many chunks have an exception.
+    pub fn exceptions(&self) -> u64 {
+        self.table.chunks()
     }
 
     /// The chunk that is given out next.

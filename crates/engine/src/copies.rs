@@ -1,0 +1,272 @@
+//! Copies into stores: data of the origin, of a request, or of both in one write.
+//!
+//! What must hold (C1, C8):
+//! - The origin is read once for all stores that need it.
+//! - A copy holds its scratch memory from its read until its last write is done.
+//! - A failed read fails the exceptions that need it; a failed write stops that store, and no other.
+//! - Foreground copies go first; of a merge's at most `depth` are under way.
+
+use crate::api::{Buffer, Fault, Io, Slice, Space, StoreId};
+use crate::core::Core;
+use crate::ledger::{Lane, Owner};
+use crate::making::Finished;
+use crate::scratch::Scratch;
+use crate::slab::{Key, Slab};
+use crate::store::Validity;
+use foldback_units::{SectorRange, Sectors};
+use std::collections::VecDeque;
+
+/// The longest piece that is copied at once: 1 MiB.
+const MAX_PIECE: Sectors = Sectors(2048);
+
+/// Where a copy is written.
+#[derive(Debug)]
+pub(crate) struct Dest {
+    pub(crate) store: StoreId,
+    /// The exception that it is a part of.
+    pub(crate) exception: u64,
+    pub(crate) at: Sectors,
+    /// What is written; scratch memory counts from where the source was read to.
+    pub(crate) from: Vec<Slice>,
+}
+
+/// One piece.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    /// What is read from the origin first.
+    pub(crate) source: Option<SectorRange>,
+    pub(crate) dests: Vec<Dest>,
+    pub(crate) lane: Lane,
+    memory: Sectors,
+    writing: usize,
+}
+
+impl Copy {
+    pub(crate) fn new(source: Option<SectorRange>, dests: Vec<Dest>, lane: Lane) -> Self {
+        Self { source, dests, lane, memory: Sectors::ZERO, writing: 0 }
+    }
+
+    /// A merge's copies are bounded here, so that they need not queue behind its other I/Os: somebody may wait for them.
+    fn ledger_lane(&self) -> Lane {
+        if self.lane == Lane::Background { Lane::Control } else { self.lane }
+    }
+
+    fn needs(&self) -> Sectors {
+        self.source.map_or(Sectors::ZERO, SectorRange::len)
+    }
+}
+
+/// All copies of a group.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    known: Slab<Copy>,
+    foreground: VecDeque<Key>,
+    background: VecDeque<Key>,
+    background_running: u32,
+    depth: u32,
+    scratch: Scratch,
+    piece: Sectors,
+}
+
+impl Copies {
+    pub(crate) fn new(memory: Sectors, depth: u32) -> Self {
+        // Several pieces at a time, each a multiple of 4 KiB: what the largest logical blocks need.
+        let piece = Sectors((memory.0.div_euclid(4) & !7).max(8)).min(MAX_PIECE);
+        Self {
+            known: Slab::new(),
+            foreground: VecDeque::new(),
+            background: VecDeque::new(),
+            background_running: 0,
+            depth: depth.max(1),
+            scratch: Scratch::new(memory),
+            piece,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The longest range that one copy reads.
+    pub(crate) fn piece(&self) -> Sectors {
+        self.piece
+    }
+
+    fn pop(&mut self) -> Option<(Key, Lane)> {
+        if let Some(key) = self.foreground.pop_front() {
+            return Some((key, Lane::Foreground));
+        }
+        if self.background_running >= self.depth {
+            return None;
+        }
+        Some((self.background.pop_front()?, Lane::Background))
+    }
+
+    fn unpop(&mut self, key: Key, lane: Lane) {
+        match lane {
+            Lane::Background => self.background.push_front(key),
+            Lane::Foreground | Lane::Control => self.foreground.push_front(key),
+        }
+    }
+}
+
+/// `range` in pieces of at most `piece`.
+pub(crate) fn pieces(range: SectorRange, piece: Sectors) -> impl Iterator<Item = SectorRange> {
+    let mut start = range.start();
+    std::iter::from_fn(move || {
+        let len = range.end().checked_sub(start)?.min(piece);
+        let next = SectorRange::new(start, len).filter(|range| !range.is_empty())?;
+        start = next.end();
+        Some(next)
+    })
+}
+
+impl Core {
+    /// Takes a copy; it starts when there is memory for it.
+    pub(crate) fn copy(&mut self, copy: Copy) {
+        for dest in &copy.dests {
+            if let Some(store) = self.stores.get_mut(&dest.store) {
+                store.making.add_part(dest.exception);
+            }
+        }
+        let lane = copy.lane;
+        let key = self.copies.known.insert(copy);
+        match lane {
+            Lane::Background => self.copies.background.push_back(key),
+            Lane::Foreground | Lane::Control => self.copies.foreground.push_back(key),
+        }
+    }
+
+    pub(crate) fn start_copies(&mut self) {
+        while let Some((key, lane)) = self.copies.pop() {
+            let Some(copy) = self.copies.known.get_mut(key) else { continue };
+            let memory = match copy.needs() {
+                Sectors::ZERO => Some(Sectors::ZERO),
+                needs => self.copies.scratch.take(needs),
+            };
+            let Some(memory) = memory else {
+                // Nobody overtakes: what is given back is joined until it is enough.
+                self.copies.unpop(key, lane);
+                return;
+            };
+            copy.memory = memory;
+            if lane == Lane::Background {
+                self.copies.background_running = self.copies.background_running.saturating_add(1);
+            }
+            self.begin_copy(key);
+        }
+    }
+
+    fn begin_copy(&mut self, key: Key) {
+        let Some(copy) = self.copies.known.get_mut(key) else { return };
+        let stores = &self.stores;
+        let usable =
+            |dest: &Dest| stores.get(&dest.store).is_some_and(|store| store.validity == Validity::Valid);
+        // A store that was lost meanwhile needs no copy any more.
+        let lost: Vec<Dest> = copy.dests.extract_if(.., |dest| !usable(dest)).collect();
+        match copy.source {
+            Some(source) if !copy.dests.is_empty() => {
+                let into = vec![Slice { buffer: Buffer::Scratch, offset: copy.memory, len: source.len() }];
+                let io = Io::Read { space: Space::Origin, at: source.start(), into };
+                self.ledger.push(copy.ledger_lane(), Owner::CopyRead { copy: key }, io);
+            }
+            _ => self.write_copy(key),
+        }
+        for dest in lost {
+            self.part_done(dest.store, dest.exception, true);
+        }
+    }
+
+    fn write_copy(&mut self, key: Key) {
+        let Some(copy) = self.copies.known.get_mut(key) else { return };
+        copy.writing = copy.dests.len();
+        let lane = copy.ledger_lane();
+        for (index, dest) in copy.dests.iter_mut().enumerate() {
+            let mut from = std::mem::take(&mut dest.from);
+            for slice in from.iter_mut().filter(|slice| slice.buffer == Buffer::Scratch) {
+                slice.offset = slice.offset.saturating_add(copy.memory);
+            }
+            let io = Io::Write { space: Space::Store(dest.store), at: dest.at, from, fua: false };
+            self.ledger.push(lane, Owner::CopyWrite { copy: key, dest: index }, io);
+        }
+        if copy.writing == 0 {
+            self.end_copy(key);
+        }
+    }
+
+    fn end_copy(&mut self, key: Key) -> Option<Copy> {
+        let copy = self.copies.known.remove(key)?;
+        if !copy.needs().is_zero() {
+            self.copies.scratch.give(copy.memory, copy.needs());
+        }
+        if copy.lane == Lane::Background {
+            self.copies.background_running = self.copies.background_running.saturating_sub(1);
+        }
+        Some(copy)
+    }
+
+    pub(crate) fn copy_was_read(&mut self, key: Key, result: Result<(), Fault>) {
+        if result.is_ok() {
+            return self.write_copy(key);
+        }
+        for dest in self.end_copy(key).map(|copy| copy.dests).unwrap_or_default() {
+            self.part_done(dest.store, dest.exception, false);
+        }
+    }
+
+    pub(crate) fn copy_was_written(&mut self, key: Key, dest: usize, result: Result<(), Fault>) {
+        let Some(copy) = self.copies.known.get_mut(key) else { return };
+        copy.writing = copy.writing.saturating_sub(1);
+        let Some((store, exception)) = copy.dests.get(dest).map(|dest| (dest.store, dest.exception)) else {
+            return;
+        };
+        if copy.writing == 0 {
+            self.end_copy(key);
+        }
+        if result.is_err() {
+            self.invalidate(store);
+        }
+        // Not a failed exception: its waiters wait for the store to be invalidated.
+        self.part_done(store, exception, true);
+    }
+
+    /// A part of an exception is done; not `good` where its source could not be read.
+    fn part_done(&mut self, id: StoreId, exception: u64, good: bool) {
+        let Some(store) = self.stores.get_mut(&id) else { return };
+        match store.making.part_done(exception, good) {
+            None => {}
+            Some(Finished::Mapped(run, waiters)) => {
+                if store.validity == Validity::Valid {
+                    store.opened.table.insert(run);
+                    let copied = &mut self.ledger.counters.chunks_copied_out;
+                    *copied = copied.saturating_add(run.len);
+                }
+                self.wakes.wake_all(waiters, Ok(()));
+            }
+            Some(Finished::Failed(waiters)) => {
+                let free = store.making.settle();
+                self.wakes.wake_all(waiters, Err(Fault::Device));
+                self.wakes.wake_all(free, Ok(()));
+            }
+        }
+        if matches!(store.validity, Validity::Invalid | Validity::Untold) {
+            let waiters = store.making.give_up();
+            self.wakes.wake_all(waiters, Ok(()));
+        }
+        self.touched.insert(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pieces;
+    use foldback_units::{SectorRange, Sectors};
+
+    #[test]
+    fn pieces_cover_a_range_once() {
+        let range = |start, len| SectorRange::new(Sectors(start), Sectors(len)).unwrap();
+        let cut: Vec<_> = pieces(range(5, 20), Sectors(8)).collect();
+        assert_eq!(cut, [range(5, 8), range(13, 8), range(21, 4)]);
+        assert_eq!(pieces(range(5, 0), Sectors(8)).count(), 0);
+    }
+}

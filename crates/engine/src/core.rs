@@ -1,0 +1,67 @@
+//! What all parts of a group share: its spaces, its I/Os, its stores, and the exceptions being made.
+//!
+//! What must hold:
+//! - Nothing here knows requests or a merge: whoever waits is a [`Waiter`].
+
+use crate::api::{FlushDomain, SpaceGeometry, StoreId};
+use crate::copies::Copies;
+use crate::flushes::Flushes;
+use crate::ledger::Ledger;
+use crate::settings::GroupConfig;
+use crate::spans::Spans;
+use crate::store::Store;
+use crate::wake::{Waiter, Wakes};
+use foldback_units::Sectors;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The shared part of a group.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) origin: SpaceGeometry,
+    pub(crate) ledger: Ledger,
+    pub(crate) flushes: Flushes,
+    pub(crate) wakes: Wakes,
+    pub(crate) stores: BTreeMap<StoreId, Store>,
+    /// The store that is being merged: it takes no exceptions, and nothing is copied out to it.
+    pub(crate) merging: Option<StoreId>,
+    pub(crate) copies: Copies,
+    /// Snapshot reads of the origin that are under way (C2).
+    pub(crate) tracked: Spans,
+    /// Stores that may have something to commit.
+    pub(crate) touched: BTreeSet<StoreId>,
+}
+
+impl Core {
+    pub(crate) fn new(config: GroupConfig, copy_memory: Sectors) -> Self {
+        Self {
+            origin: config.origin,
+            ledger: Ledger::new(config.depth),
+            flushes: Flushes::new(),
+            wakes: Wakes::default(),
+            stores: BTreeMap::new(),
+            merging: None,
+            copies: Copies::new(copy_memory, config.depth),
+            tracked: Spans::default(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Wakes `waiter` once what is complete now on these spaces is durable.
+    pub(crate) fn flush(&mut self, domains: &[&[FlushDomain]], waiter: Waiter) {
+        let domains: BTreeSet<FlushDomain> = domains.iter().copied().flatten().copied().collect();
+        self.flushes.ask(&domains, waiter, &mut self.ledger, &mut self.wakes);
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.ledger.is_empty() && self.copies.is_empty() && self.stores.values().all(Store::is_quiet)
+    }
+
+    /// Begins what can begin: copies that have memory now, commits that are wanted.
+    pub(crate) fn advance(&mut self) {
+        while let Some(store) = self.touched.pop_first() {
+            self.try_commit(store);
+        }
+        self.start_copies();
+    }
+}

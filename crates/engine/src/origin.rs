@@ -1,0 +1,179 @@
+//! Requests to the origin, or, while a snapshot is merging, to the merged view.
+//!
+//! What must hold:
+//! - C1, C2: a write reaches the origin only when every snapshot has its exception, durably, and no snapshot read of
+//!   those sectors is under way.
+//! - A read without exceptions is one I/O, whatever its length.
+//! - R8: a flush covers the origin, and while a merge is not finished its store as well.
+//! - A discard is passed down only where nobody else could miss what is discarded.
+
+use crate::api::{Fault, Io, RequestKind, Slice, Space, StoreId};
+use crate::copy_out::Asker;
+use crate::group::Group;
+use crate::ledger::{Lane, Owner};
+use crate::making::Until;
+use crate::merge::Route;
+use crate::ops::{Legs, Step, Work};
+use crate::planted::{self, Bug};
+use crate::slab::Key;
+use crate::store::Store;
+use crate::table::Found;
+use crate::wake::Waiter;
+use foldback_units::{SectorRange, Sectors};
+
+impl Group {
+    pub(crate) fn begin_origin(&mut self, request: Key, kind: RequestKind, range: SectorRange) {
+        match kind {
+            RequestKind::Read => self.read_origin(request, range),
+            RequestKind::Write { .. } | RequestKind::WriteZeroes { .. } => {
+                let op = self.add_op(request, range, Work::Origin, Step::Route);
+                self.route(op);
+            }
+            RequestKind::Flush => self.flush_origin(request, range),
+            RequestKind::Discard => {
+                if self.core.stores.is_empty() {
+                    self.add_part(request);
+                    let io = Io::Discard { space: Space::Origin, range };
+                    self.core.ledger.push(Lane::Foreground, Owner::Part { request }, io);
+                }
+            }
+        }
+    }
+
+    fn flush_origin(&mut self, request: Key, range: SectorRange) {
+        let op = self.add_op(request, range, Work::Origin, Step::Settle);
+        self.park(op, 1);
+        let origin = self.core.origin.domains.clone();
+        let merging = self.merging_store().filter(|_| !planted::is(Bug::AckFlushEarly));
+        let store = merging.map(|store| store.opened.geometry.domains.clone()).unwrap_or_default();
+        self.core.flush(&[&origin, &store], Waiter::Op(op));
+    }
+
+    /// The store whose exceptions are the merged view's, until the merge is finished.
+    fn merging_store(&self) -> Option<&Store> {
+        let merge = self.merge.as_ref().filter(|merge| !merge.is_finished())?;
+        self.core.stores.get(&merge.store())
+    }
+
+    fn read_origin(&mut self, request: Key, range: SectorRange) {
+        let runs = match self.merging_store() {
+            Some(store) => store.runs(range),
+            None => vec![(None, range)],
+        };
+        let store = self.core.merging;
+        for (place, run) in runs {
+            let (space, at) = match (place, store) {
+                (Some(at), Some(store)) => (Space::Store(store), at),
+                _ => (Space::Origin, run.start()),
+            };
+            let into = vec![self.memory(request, run)];
+            self.read(request, Owner::Part { request }, space, at, into);
+        }
+    }
+
+    pub(crate) fn read(&mut self, request: Key, owner: Owner, space: Space, at: Sectors, into: Vec<Slice>) {
+        self.add_part(request);
+        self.core.ledger.push(Lane::Foreground, owner, Io::Read { space, at, into });
+    }
+
+    /// Finds out where a write goes, and sends it there or waits.
+    pub(crate) fn route_origin(&mut self, key: Key) {
+        let Some(range) = self.ops.get(key).map(|op| op.range) else { return };
+        let merging = self.merge.as_mut().zip(self.core.merging);
+        let Some((merge, store)) = merging.filter(|(merge, _)| !merge.is_finished()) else {
+            return self.route_plain(key, range);
+        };
+        let (route, len) = merge.route(range, &self.core);
+        let Some(range) = self.cut(key, len) else { return };
+        match route {
+            Route::Plain => self.route_plain(key, range),
+            Route::Store { at } => {
+                let Some(merge) = &mut self.merge else { return };
+                let span = merge.begin_store_write(range, &self.core);
+                self.start_legs(key, Legs::MergingStore(span), &[(Space::Store(store), at)]);
+            }
+            Route::BothWays { at, window } => self.write_both_ways(key, range, store, at, window),
+            Route::Held { window, item } => {
+                self.park(key, 1);
+                let counter = &mut self.core.ledger.counters.writes_held;
+                *counter = counter.saturating_add(1);
+                if let Some(merge) = &mut self.merge {
+                    merge.hold_write(window, item, Waiter::Op(key));
+                }
+            }
+        }
+    }
+
+    /// R10: to the store and to the origin, after every overlapping write that goes both ways.
+    fn write_both_ways(&mut self, key: Key, range: SectorRange, store: StoreId, at: Sectors, window: u64) {
+        let Some(merge) = &mut self.merge else { return };
+        let waits = merge.wait_for_writes_both_ways(range, Waiter::Op(key));
+        if waits > 0 {
+            return self.park(key, waits);
+        }
+        let span = merge.begin_write_both_ways(range, window);
+        let counter = &mut self.core.ledger.counters.written_both_ways;
+        *counter = counter.saturating_add(1);
+        let places = [(Space::Store(store), at), (Space::Origin, range.start())];
+        self.start_legs(key, Legs::BothWays(span, window), &places);
+    }
+
+    fn route_plain(&mut self, key: Key, range: SectorRange) {
+        if self.core.flushes.is_poisoned(&self.core.origin.domains) {
+            return self.end_op(key, Err(Fault::Device));
+        }
+        let Some(op) = self.ops.get_mut(key) else { return };
+        let tell_again = !std::mem::replace(&mut op.told_again, true);
+        let waiter = Waiter::Op(key);
+        let asker = Asker { waiter, lane: Lane::Foreground, until: Until::Durable, tell_again };
+        let needs = self.core.need_exceptions(range, asker);
+        self.park(key, needs.waits);
+        if let Some(fault) = needs.fault {
+            return self.fail_op(key, fault);
+        }
+        if needs.waits > 0 {
+            return;
+        }
+        if !planted::is(Bug::SkipDrain) {
+            let reads = self.core.tracked.wait_overlapping(range, waiter);
+            if reads > 0 {
+                return self.park(key, reads);
+            }
+        }
+        self.start_legs(key, Legs::Plain, &[(Space::Origin, range.start())]);
+    }
+}
+
+impl Store {
+    /// `range` cut where its place changes: where each part lies in the store, `None` where it lies in the origin.
+    pub(crate) fn runs(&self, range: SectorRange) -> Vec<(Option<Sectors>, SectorRange)> {
+        let mut runs: Vec<(Option<Sectors>, SectorRange)> = Vec::new();
+        let mut rest = range;
+        while !rest.is_empty() {
+            let (place, len) = self.run_at(rest);
+            let Some(run) = SectorRange::new(rest.start(), len) else { break };
+            runs.push((place, run));
+            let left = rest.len().saturating_sub(len);
+            let Some(next) = SectorRange::new(run.end(), left) else { break };
+            rest = next;
+        }
+        runs
+    }
+
+    /// Where the first sectors of `range` lie, and how many of them.
+    pub(crate) fn run_at(&self, range: SectorRange) -> (Option<Sectors>, Sectors) {
+        let Some(clip) = self.clip(range).filter(|clip| clip.start() == range.start()) else {
+            return (None, range.len());
+        };
+        let (first, end) = self.chunks_of(clip);
+        let found = self.opened.table.find(first, end.saturating_sub(first));
+        let sectors = found.len().saturating_mul(self.chunk_size().len().0);
+        let len = Sectors(sectors).saturating_sub(self.chunk_size().offset_in_chunk(clip.start()));
+        match found {
+            Found::Mapped { new, .. } => (Some(self.place(clip.start(), new)), len.min(clip.len())),
+            // What lies behind the snapshot's end lies in the origin as well.
+            Found::Gap { .. } if len >= clip.len() => (None, range.len()),
+            Found::Gap { .. } => (None, len),
+        }
+    }
+}
