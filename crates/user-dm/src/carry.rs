@@ -214,3 +214,117 @@ impl Cursor {
         Some(taken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Surroundings, carry};
+    use crate::map::{Below, Kind, Map, Stretch};
+    use crate::traffic::{Owner, Traffic};
+    use foldback_device::{DiskId, Memory, Slice};
+    use foldback_engine::{Buffer, Io, IoId, Space};
+    use foldback_testkit::{Image, Order, Sector, SimDisks};
+    use foldback_units::{SectorRange, Sectors};
+
+    struct Place {
+        map: Map,
+        scratch: Memory,
+    }
+
+    impl Surroundings for Place {
+        fn space(&self, space: Space) -> Option<&Map> {
+            (space == Space::Origin).then_some(&self.map)
+        }
+
+        fn buffer(&self, buffer: Buffer) -> Option<Slice> {
+            (buffer == Buffer::Scratch).then(|| self.scratch.whole())
+        }
+    }
+
+    fn slice(buffer: Buffer, offset: u64, len: u64) -> foldback_engine::Slice {
+        foldback_engine::Slice { buffer, offset: Sectors(offset), len: Sectors(len) }
+    }
+
+    /// 16 sectors: 8 on each disk, the second disk first; then 8 of zeros, then an error.
+    fn place() -> (Traffic<SimDisks>, SimDisks, Place) {
+        let image = Image::new(vec![vec![Sector::Stamp(1); 64], vec![Sector::Stamp(2); 64]]);
+        let disks = SimDisks::new(image, &[1, 1], Order::Any, 1);
+        let linear = |disk, offset| Kind::Linear { below: Below::Disk(DiskId(disk)), offset };
+        let kinds = [linear(1, 8), linear(0, 32), Kind::Zero, Kind::Error];
+        let stretches = (0..).zip(kinds).map(|(number, kind)| Stretch { start: number * 8, len: 8, kind });
+        let scratch = Memory::new(64 * 512).unwrap();
+        (Traffic::new(disks.clone()).unwrap(), disks, Place { map: Map::new(stretches.collect()), scratch })
+    }
+
+    fn run(traffic: &mut Traffic<SimDisks>, place: &Place, io: Io) -> Result<Option<Vec<u8>>, ()> {
+        carry(traffic, Owner::Opener(IoId(0)), place, io);
+        let ended = loop {
+            if let Some(ended) = traffic.poll() {
+                break ended;
+            }
+            assert!(traffic.reap(true).unwrap(), "it must end");
+        };
+        ended.outcome.map(|()| ended.fetched.map(|slice| slice.to_vec())).map_err(drop)
+    }
+
+    #[test]
+    fn slices_and_pieces_are_cut_independently_of_each_other() {
+        let (mut traffic, disks, place) = place();
+        for sector in 0..16_u8 {
+            assert!(place.scratch.slice(usize::from(sector) * 512, 512).unwrap().copy_from(&[sector; 512]));
+        }
+        // Three slices over two stretches; the last is the engine's zeros.
+        let from =
+            vec![slice(Buffer::Scratch, 5, 3), slice(Buffer::Scratch, 0, 4), slice(Buffer::Zeroes, 0, 2)];
+        let write = Io::Write { space: Space::Origin, at: Sectors(4), from, fua: false };
+        assert!(run(&mut traffic, &place, write).is_ok());
+        let byte = |disk: usize, at: usize| disks.visible().disks[disk][at].to_bytes()[0];
+        assert_eq!([12, 13, 14, 15].map(|at| byte(1, at)), [5, 6, 7, 0]);
+        assert_eq!([32, 33, 34, 35, 36].map(|at| byte(0, at)), [1, 2, 3, 0, 0]);
+        let into = vec![slice(Buffer::Scratch, 20, 1), slice(Buffer::Scratch, 30, 8)];
+        let read = Io::Read { space: Space::Origin, at: Sectors(7), into };
+        assert!(run(&mut traffic, &place, read).is_ok());
+        let scratch = |sector: usize| place.scratch.slice(sector * 512, 1).unwrap().to_vec()[0];
+        assert_eq!([20, 30, 31, 32].map(scratch), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn zeros_are_read_from_zero_and_errors_fail_the_whole() {
+        let (mut traffic, _, place) = place();
+        assert!(place.scratch.slice(0, 4096).unwrap().copy_from(&[9; 4096]));
+        let into = vec![slice(Buffer::Scratch, 0, 8)];
+        let read = |at| Io::Read { space: Space::Origin, at: Sectors(at), into: into.clone() };
+        assert!(run(&mut traffic, &place, read(16)).is_ok());
+        assert_eq!(place.scratch.slice(0, 4096).unwrap().to_vec(), [0; 4096]);
+        assert!(run(&mut traffic, &place, read(20)).is_err());
+        assert!(run(&mut traffic, &place, read(28)).is_err(), "behind the end");
+    }
+
+    #[test]
+    fn metadata_goes_as_bytes_both_ways() {
+        let (mut traffic, _, place) = place();
+        let bytes = [[3; 512], [4; 512]].concat();
+        let write =
+            Io::WriteMetadata { space: Space::Origin, at: Sectors(7), bytes: bytes.clone(), fua: true };
+        assert!(run(&mut traffic, &place, write).is_ok());
+        let range = SectorRange::new(Sectors(7), Sectors(2)).unwrap();
+        let read = Io::ReadMetadata { space: Space::Origin, range };
+        assert_eq!(run(&mut traffic, &place, read).unwrap(), Some(bytes));
+    }
+
+    #[test]
+    fn what_is_not_there_fails_and_begins_nothing() {
+        let (mut traffic, disks, place) = place();
+        let taken = disks.taken();
+        let io =
+            |space, buffer| Io::Write { space, at: Sectors(0), from: vec![slice(buffer, 0, 1)], fua: false };
+        let store = Space::Store(foldback_engine::StoreId(1));
+        assert!(run(&mut traffic, &place, io(store, Buffer::Scratch)).is_err());
+        let stranger = Buffer::Request(foldback_engine::RequestId(1));
+        assert!(run(&mut traffic, &place, io(Space::Origin, stranger)).is_err());
+        let long = vec![slice(Buffer::Scratch, 60, 8)];
+        assert!(
+            run(&mut traffic, &place, Io::Read { space: Space::Origin, at: Sectors(0), into: long }).is_err()
+        );
+        assert_eq!(disks.taken(), taken);
+    }
+}

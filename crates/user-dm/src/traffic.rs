@@ -173,3 +173,77 @@ impl<D: Disks> Traffic<D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Owner, Traffic};
+    use foldback_device::{Completion, DiskId, Disks, Geometry, Op, Tag};
+    use std::io;
+
+    /// Completes in the reverse order, or breaks.
+    #[derive(Default)]
+    struct Stack {
+        tags: Vec<Tag>,
+        broken: bool,
+    }
+
+    impl Disks for Stack {
+        fn count(&self) -> u32 {
+            1
+        }
+
+        fn geometry(&self, _: DiskId) -> io::Result<Geometry> {
+            Err(io::ErrorKind::InvalidInput.into())
+        }
+
+        fn submit(&mut self, tag: Tag, _: DiskId, _: Op) {
+            self.tags.push(tag);
+        }
+
+        fn reap(&mut self, _: bool) -> io::Result<Option<Completion>> {
+            if self.broken {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            Ok(self.tags.pop().map(|tag| Completion { tag, outcome: Ok(()) }))
+        }
+    }
+
+    fn ended<D: Disks>(traffic: &mut Traffic<D>) -> Vec<(Owner, bool)> {
+        std::iter::from_fn(|| traffic.poll()).map(|ended| (ended.owner, ended.outcome.is_ok())).collect()
+    }
+
+    #[test]
+    fn it_ends_once_with_its_last_part_and_fails_with_any() {
+        let mut traffic = Traffic::new(Stack::default()).unwrap();
+        let two = traffic.begin(Owner::Request(2), None);
+        let none = traffic.begin(Owner::Request(0), None);
+        let failing = traffic.begin(Owner::Request(1), None);
+        traffic.part(two, DiskId(0), Op::Flush);
+        traffic.part(failing, DiskId(0), Op::Flush);
+        traffic.part(two, DiskId(0), Op::Flush);
+        traffic.fail(failing, io::ErrorKind::Other.into());
+        for begun in [two, none, failing] {
+            traffic.all_given(begun);
+        }
+        assert_eq!(ended(&mut traffic), [(Owner::Request(0), true)]);
+        assert!(traffic.reap(true).unwrap());
+        assert_eq!(ended(&mut traffic), [(Owner::Request(1), false), (Owner::Request(2), true)]);
+        assert!(!traffic.reap(true).unwrap());
+    }
+
+    #[test]
+    fn a_broken_queue_fails_what_is_under_way_and_all_that_follows() {
+        let mut traffic = Traffic::new(Stack::default()).unwrap();
+        let begun = traffic.begin(Owner::Request(1), None);
+        traffic.part(begun, DiskId(0), Op::Flush);
+        traffic.all_given(begun);
+        traffic.disks.broken = true;
+        assert!(traffic.reap(true).is_err());
+        assert_eq!(ended(&mut traffic), [(Owner::Request(1), false)]);
+        traffic.disks.broken = false;
+        let begun = traffic.begin(Owner::Request(2), None);
+        traffic.part(begun, DiskId(0), Op::Flush);
+        traffic.all_given(begun);
+        assert_eq!(ended(&mut traffic), [(Owner::Request(2), false)]);
+    }
+}
