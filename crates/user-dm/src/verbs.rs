@@ -3,7 +3,7 @@
 //! What must hold:
 //! - `load` fills the inactive slot and changes nothing that runs; the exception store is read then, as the kernel does,
 //!   unless a live snapshot has it: then it is handed over on resume, unread.
-//! - `resume` swaps; one that fails returns to the old table, running (K8).
+//! - `resume` swaps; one that fails returns to the old table, running (K8). It also starts a failed merge again.
 //! - `suspend` returns when nothing of the device is under way.
 //! - `remove` is refused while a table, live or not, names the device, or while it is open.
 
@@ -13,7 +13,7 @@ use crate::run::UserDm;
 use crate::settle::Opened;
 use foldback_device::Disks;
 use foldback_dm_table::{DmName, SnapshotParams, Table, Target, Verb};
-use foldback_engine::{OpenedStore, StoreId};
+use foldback_engine::{OpenedStore, StoreId, Volume};
 
 impl<D: Disks> UserDm<D> {
     pub(crate) fn carry_out(&mut self, verb: &Verb) -> Result<(), DmError> {
@@ -126,8 +126,21 @@ impl<D: Disks> UserDm<D> {
             self.set_suspended(id, false);
             self.settle(Opened::new())
         };
+        self.retry_merge(id);
         self.wake();
         outcome
+    }
+
+    /// A resume starts a failed merge again, as in the kernel.
+    fn retry_merge(&mut self, id: DeviceId) {
+        let Some(device) = self.devices.get(&id) else { return };
+        if let Route::Group(group, Volume::Origin) = device.route
+            && device.live_merge().is_some()
+            && let Some(group) = self.groups.get_mut(&group)
+            && group.engine.merge_progress().is_some_and(|progress| progress.failed)
+        {
+            group.engine.resume_merge();
+        }
     }
 
     /// Makes a table live; the old one again where that fails (K8).
