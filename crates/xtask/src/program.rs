@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,6 +12,8 @@ use crate::places;
 const PACKAGE: &str = "foldback-cli";
 const BINARY: &str = "foldback";
 
+static BUILT: OnceLock<Foldback> = OnceLock::new();
+
 /// A built program.
 #[derive(Debug, Clone)]
 pub(crate) struct Foldback {
@@ -18,8 +21,16 @@ pub(crate) struct Foldback {
 }
 
 impl Foldback {
-    /// Builds it, unless another one is asked for.
+    /// Builds it once, unless another one is asked for.
     pub(crate) fn build() -> Result<Self> {
+        if let Some(built) = BUILT.get() {
+            return Ok(built.clone());
+        }
+        let built = Self::build_now()?;
+        Ok(BUILT.get_or_init(|| built).clone())
+    }
+
+    fn build_now() -> Result<Self> {
         if let Some(path) = std::env::var_os("FOLDBACK_PROGRAM") {
             return Ok(Self { path: PathBuf::from(path) });
         }
