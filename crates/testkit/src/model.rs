@@ -27,17 +27,28 @@ struct Candidate {
     ended: Option<Moment>,
     succeeded: bool,
     durable: bool,
+    /// Writes that overlapped this one and were seen to have come after it.
+    precedes: Vec<WriteToken>,
 }
 
 impl Candidate {
     /// What the sector held in the beginning.
     fn first(content: Sector) -> Self {
-        Self { content, write: None, began: 0, ended: Some(0), succeeded: true, durable: true }
+        Self {
+            content,
+            write: None,
+            began: 0,
+            ended: Some(0),
+            succeeded: true,
+            durable: true,
+            precedes: Vec::new(),
+        }
     }
 
     /// Whether this one certainly came after `other`.
     fn follows(&self, other: &Self) -> bool {
-        self.succeeded && other.ended.is_some_and(|ended| ended < self.began)
+        let was_seen_after = self.write.is_some_and(|write| other.precedes.contains(&write));
+        self.succeeded && (was_seen_after || other.ended.is_some_and(|ended| ended < self.began))
     }
 }
 
@@ -78,6 +89,7 @@ impl VolumeModel {
                 ended: None,
                 succeeded: false,
                 durable: false,
+                precedes: Vec::new(),
             };
             self.sectors[sector as usize].push(candidate);
             self.open.insert(sector);
@@ -151,12 +163,13 @@ impl VolumeModel {
         let is_settled = |candidate: &Candidate| candidate.ended.is_some_and(|ended| ended < began);
         let mut matching = candidates.iter().filter(|candidate| candidate.content == *seen);
         let (Some(last), None) = (matching.next(), matching.next()) else { return };
-        if !last.succeeded || !candidates.iter().all(is_settled) {
+        let (Some(write), true) = (last.write, last.succeeded && candidates.iter().all(is_settled)) else {
             return;
-        }
-        let before = last.began.saturating_sub(1);
+        };
         for other in candidates.iter_mut().filter(|candidate| candidate.content != *seen) {
-            other.ended = other.ended.map(|ended| ended.min(before));
+            if !other.precedes.contains(&write) {
+                other.precedes.push(write);
+            }
         }
     }
 
@@ -254,6 +267,19 @@ mod tests {
         assert!(!model.may_read(0, &B, 7) && !model.may_survive(0, &B));
         model.prune(7);
         assert_eq!(model.settled(), Some(vec![A, OLD]));
+    }
+
+    #[test]
+    fn a_read_under_way_may_still_show_what_a_later_read_ruled_out() {
+        let mut model = model();
+        model.begin(WriteToken(1), 0, &[A], 1);
+        model.begin(WriteToken(2), 0, &[B], 2);
+        // A read begins at 3.
+        model.end(WriteToken(2), 0, 1, true, false, 4);
+        model.end(WriteToken(1), 0, 1, true, false, 5);
+        model.observe(0, &A, 6);
+        assert!(!model.may_read(0, &B, 6) && model.may_read(0, &B, 3));
+        assert!(model.may_survive(0, &B), "neither is durable");
     }
 
     #[test]

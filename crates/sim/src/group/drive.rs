@@ -12,7 +12,7 @@ use super::scenario::Scenario;
 use super::world::{World, geometry};
 use crate::report::{Failure, RunReport, Scene, Scenes};
 use foldback_engine::{Group, GroupConfig, Io, Outcome, RequestId, Space, SpaceGeometry, StoreId, Volume};
-use foldback_testkit::cow::load;
+use foldback_testkit::cow::{State, load};
 use foldback_testkit::{Moment, Rng, SimSet, VolumeModel};
 use foldback_units::{ChunkSize, Sectors};
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,6 +167,8 @@ impl Drive {
         for (store, facts) in &mut self.facts.stores {
             let device = self.facts.maps[&Space::Store(*store)].gather(&image);
             if let Ok(loaded) = load(&device) {
+                // The judge has seen this image and found a reason; it stays invalid for good.
+                facts.may_be_invalid |= loaded.state == State::Invalid;
                 facts.next_free = loaded.next_free();
                 facts.records = loaded.records;
                 facts.wanted.clear();
@@ -256,7 +258,7 @@ impl Drive {
                 self.answered(id, answer)?;
             }
             if let Some((id, io)) = io {
-                self.note(|_| format!("io {} {io:?}", id.0));
+                self.note(|_| format!("io {} {}", id.0, Runner::describe(&io)));
                 self.watch(&io)?;
                 self.runner.submit(Owner::Group, id, io, &mut self.scenes)?;
             }

@@ -24,7 +24,7 @@ pub(crate) struct Outstanding {
 
 impl Outstanding {
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self.kind, RequestKind::Write { .. } | RequestKind::WriteZeroes { .. })
+        !self.astray && matches!(self.kind, RequestKind::Write { .. } | RequestKind::WriteZeroes { .. })
     }
 
     fn is_fua(&self) -> bool {
@@ -105,7 +105,7 @@ impl Drive {
         };
         self.runner.lend(id, content);
         group.submit(Request { id, volume, kind, range });
-        if !astray && request.is_write() {
+        if request.is_write() {
             self.begin_write(id, &request);
         }
         match kind {
@@ -146,7 +146,7 @@ impl Drive {
         self.note(|_| format!("answer {} {answer:?}", id.0));
         self.now += 1;
         let content = self.runner.take_back(id)?;
-        if request.is_write() && !request.astray {
+        if request.is_write() {
             self.end_write(id, &request, answer.is_ok());
         }
         match answer {

@@ -7,7 +7,7 @@
 use super::control::MERGED;
 use super::drive::{Drive, Stop};
 use super::judge::StoreFacts;
-use super::runner::Owner;
+use super::runner::{Owner, Runner};
 use super::scenario::StorePlan;
 use crate::report::{Failure, Scene};
 use foldback_engine::{Io, IoId, OpenAccess, OpenError, OpenedStore, Outcome, Space, StoreId, StoreOpen};
@@ -112,7 +112,7 @@ impl Drive {
         for store in stores {
             while let Some((id, io)) = self.openings.get_mut(&store).and_then(StoreOpen::poll_io) {
                 begun = true;
-                self.note(|_| format!("io {} of opening {}: {io:?}", id.0, store.0));
+                self.note(|_| format!("io {} of opening {}: {}", id.0, store.0, Runner::describe(&io)));
                 let created = self.facts.stores[&store].created;
                 self.scenes.saw_if(created && matches!(io, Io::WriteMetadata { .. }), Scene::StaleTail);
                 self.runner.submit(Owner::Opening(store), id, io, &mut self.scenes)?;

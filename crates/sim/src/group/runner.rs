@@ -211,9 +211,8 @@ impl Runner {
             }
             Io::Flush { domain } => vec![(domain.0 as usize, SimOp::Flush, 0)],
             Io::Discard { space, range } => {
-                self.map(*space, range.start().get(), range.len().get(), "discard")?;
                 // The device forgets nothing; whether it may is the driver's to judge.
-                vec![(0, SimOp::Read { at: 0, len: 1 }, 0)]
+                self.reads(*space, range.start().get(), range.len().get())?
             }
         };
         let len = parts.iter().map(|(_, op, _)| op_len(op)).sum::<u64>() as usize;
@@ -226,6 +225,18 @@ impl Runner {
             self.set.submit(self.next_tag, disk, op);
         }
         Ok(())
+    }
+
+    /// An I/O in few words, for a trace.
+    pub(crate) fn describe(io: &Io) -> String {
+        match io {
+            Io::WriteMetadata { space, at, bytes, fua } => {
+                let used = bytes.chunks(16).filter(|record| record.iter().any(|byte| *byte != 0)).count();
+                let len = bytes.len() / 512;
+                format!("write metadata {space:?} {}+{len}, {used} records, fua {fua}", at.get())
+            }
+            io => format!("{io:?}"),
+        }
     }
 
     /// A truncation begins while another window is being read: windows are pipelined.
