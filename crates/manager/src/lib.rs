@@ -14,7 +14,9 @@
 
 pub mod activation;
 pub mod apply;
+pub mod backup;
 pub mod check;
+pub mod config;
 pub mod environment;
 pub mod job;
 pub mod lock;

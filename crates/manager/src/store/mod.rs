@@ -14,6 +14,7 @@ pub mod select;
 mod tests;
 
 pub use area::{AreaState, FoundArea};
+pub(crate) use commit::clock_text;
 pub use commit::{CommitError, Committed, Handover, Staged, stage};
 pub use discovery::{AreaPlace, Discovery, FoundPv, FoundVg, PvPlace, UnreadableVg, discover};
 pub use disk_set::{DiskFault, DiskSet};

@@ -1,0 +1,256 @@
+//! What is read of LVM2's configuration: where locks, backups and archives are, and who this host is.
+//!
+//! What must hold:
+//! - `--config` goes before `lvm.conf`, and that before LVM2's defaults.
+//! - The host's own `/etc/lvm` is not looked at for image files, unless `LVM_SYSTEM_DIR` says so (architecture.md,
+//!   "Devices"); who reads the file decides that by what it gives to [`Config::read`].
+//! - Keys that are not used here are not looked at, whatever they say.
+
+use crate::lock::{DEFAULT_LOCKING_DIR, LockWait};
+use foldback_lvm2_format::text::{self, Node, ParseError, Scalar, Section, Value};
+use std::path::{Path, PathBuf};
+
+/// Where LVM2's configuration is, unless `LVM_SYSTEM_DIR` says otherwise.
+pub const DEFAULT_SYSTEM_DIR: &str = "/etc/lvm";
+/// The bound for a configuration file.
+const CONFIG_MAX: u64 = 4 << 20;
+
+/// The settings that are used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// `global/locking_dir`.
+    pub locking_dir: PathBuf,
+    /// `global/wait_for_locks`.
+    pub wait_for_locks: LockWait,
+    /// `backup/backup`.
+    pub backup: bool,
+    /// `backup/archive`.
+    pub archive: bool,
+    /// `backup/backup_dir`, where it was set, or a system directory was named.
+    pub backup_dir: Option<PathBuf>,
+    /// `backup/archive_dir`, likewise.
+    pub archive_dir: Option<PathBuf>,
+    /// `backup/retain_min`: so many archives are kept, however old.
+    pub retain_min: u64,
+    /// `backup/retain_days`: archives younger than this are kept, however many.
+    pub retain_days: u64,
+    /// `local/system_id`, with `global/system_id_source = "lvmlocal"`.
+    pub system_id: Option<String>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not a configuration.
+    #[error("Failed to parse config from {place}: {source}")]
+    Parse {
+        /// The file, or `--config`.
+        place: String,
+        /// Where and why.
+        source: ParseError,
+    },
+    /// The file cannot be read.
+    #[error("reading {place}: {source}")]
+    Read {
+        /// The file.
+        place: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Config {
+    /// From `lvm.conf` and `lvmlocal.conf` in `system_dir`, where one is given and they are there, and from `--config`.
+    pub fn read(system_dir: Option<&Path>, option: Option<&str>) -> Result<Self, ConfigError> {
+        // What is looked at first wins.
+        let mut sources = Vec::new();
+        if let Some(option) = option {
+            sources.extend(parse_option(option)?);
+        }
+        if let Some(directory) = system_dir {
+            for name in ["lvmlocal.conf", "lvm.conf"] {
+                sources.extend(read_file(&directory.join(name))?);
+            }
+        }
+        let settings = Settings(&sources);
+        let directory = |key: &str, name: &str| {
+            let set = settings.text("backup", key).map(PathBuf::from);
+            set.or_else(|| system_dir.map(|directory| directory.join(name)))
+        };
+        let lvmlocal = settings.text("global", "system_id_source").is_some_and(|source| source == "lvmlocal");
+        let locking_dir = settings.text("global", "locking_dir");
+        let waits = settings.number("global", "wait_for_locks").unwrap_or(1) != 0;
+        Ok(Self {
+            locking_dir: locking_dir.map_or_else(|| PathBuf::from(DEFAULT_LOCKING_DIR), PathBuf::from),
+            wait_for_locks: if waits { LockWait::Wait } else { LockWait::Fail },
+            backup: settings.number("backup", "backup").unwrap_or(1) != 0,
+            archive: settings.number("backup", "archive").unwrap_or(1) != 0,
+            backup_dir: directory("backup_dir", "backup"),
+            archive_dir: directory("archive_dir", "archive"),
+            retain_min: settings.number("backup", "retain_min").unwrap_or(10),
+            retain_days: settings.number("backup", "retain_days").unwrap_or(30),
+            system_id: settings.text("local", "system_id").filter(|id| lvmlocal && !id.is_empty()),
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<Option<Section>, ConfigError> {
+    let place = path.display().to_string();
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(ConfigError::Read { place, source }),
+        Ok(found) if found.len() > CONFIG_MAX => {
+            let source = std::io::Error::other("it is longer than a configuration can be");
+            return Err(ConfigError::Read { place, source });
+        }
+        Ok(_) => {}
+    }
+    let bytes = std::fs::read(path).map_err(|source| ConfigError::Read { place: place.clone(), source })?;
+    text::parse(&bytes)
+        .map(|document| Some(document.root))
+        .map_err(|source| ConfigError::Parse { place, source })
+}
+
+/// The `--config` option: sections, or `section/key=value`, or both.
+fn parse_option(option: &str) -> Result<Vec<Section>, ConfigError> {
+    let failed = |source| ConfigError::Parse { place: "--config".to_owned(), source };
+    let parse = |text: &str| text::parse(text.as_bytes()).map(|document| document.root);
+    let mut sections = Vec::new();
+    let mut rest = String::new();
+    for part in split_slashed(option) {
+        match part {
+            Part::Plain(text) => rest.push_str(text),
+            Part::Slashed { section, assignment } => {
+                sections.push(parse(&format!("{section} {{\n{assignment}\n}}")).map_err(failed)?);
+            }
+        }
+    }
+    sections.push(parse(&rest).map_err(failed)?);
+    Ok(sections)
+}
+
+enum Part<'a> {
+    Plain(&'a str),
+    Slashed { section: &'a str, assignment: &'a str },
+}
+
+/// Cuts `section/key=value` out of a text. Values are what LVM2's scripts give there: a word, a string, or a list.
+fn split_slashed(text: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((plain, section, assignment, behind)) = next_slashed(rest) {
+        parts.push(Part::Plain(plain));
+        parts.push(Part::Slashed { section, assignment });
+        rest = behind;
+    }
+    parts.push(Part::Plain(rest));
+    parts
+}
+
+fn next_slashed(text: &str) -> Option<(&str, &str, &str, &str)> {
+    let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let mut quoted = false;
+    for (at, character) in text.char_indices() {
+        quoted ^= character == '"';
+        if quoted || character != '/' {
+            continue;
+        }
+        let (before, after) = text.split_at_checked(at)?;
+        let start = before.rfind(|character| !is_word(character)).map_or(0, |at| at.saturating_add(1));
+        let (plain, section) = before.split_at_checked(start)?;
+        let assignment = after.get(1..)?;
+        let equals = assignment.find('=')?;
+        let key = assignment.get(..equals)?.trim();
+        if section.is_empty() || key.is_empty() || !key.chars().all(is_word) {
+            continue;
+        }
+        let value = assignment.get(equals.saturating_add(1)..)?;
+        let len = value_len(value);
+        let end = equals.saturating_add(1).saturating_add(len);
+        return Some((plain, section, assignment.get(..end)?, assignment.get(end..)?));
+    }
+    None
+}
+
+/// How many bytes of the text are its first value.
+fn value_len(text: &str) -> usize {
+    let start = text.len().saturating_sub(text.trim_start().len());
+    let mut quoted = false;
+    let mut depth = 0_u32;
+    for (at, character) in text.char_indices().filter(|(at, _)| *at >= start) {
+        quoted ^= character == '"';
+        match character {
+            _ if quoted => {}
+            '[' => depth = depth.saturating_add(1),
+            ']' => depth = depth.saturating_sub(1),
+            _ if depth == 0 && (character.is_whitespace() || character == '}') => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+struct Settings<'a>(&'a [Section]);
+
+impl Settings<'_> {
+    fn scalar(&self, section: &str, key: &str) -> Option<&Scalar> {
+        self.0.iter().find_map(|source| match source.section(section)?.get(key)? {
+            Node::Value(Value::Scalar(scalar)) => Some(scalar),
+            _ => None,
+        })
+    }
+
+    fn text(&self, section: &str, key: &str) -> Option<String> {
+        match self.scalar(section, key)? {
+            Scalar::Str(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn number(&self, section: &str, key: &str) -> Option<u64> {
+        match self.scalar(section, key)? {
+            Scalar::Int(number) => u64::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+    use crate::lock::LockWait;
+    use std::path::Path;
+
+    #[test]
+    fn without_anything_lvm2s_defaults_hold() {
+        let config = Config::read(None, None).unwrap();
+        assert_eq!(config.locking_dir, Path::new("/run/lock/lvm"));
+        assert_eq!(config.wait_for_locks, LockWait::Wait);
+        assert!(config.backup && config.archive);
+        assert_eq!((config.backup_dir, config.system_id), (None, None));
+    }
+
+    #[test]
+    fn the_option_goes_before_the_file_and_slashes_name_sections() {
+        let dir = tempfile::tempdir().unwrap();
+        let file =
+            "# comment\nbackup {\n\tbackup_dir = \"/a\"\n\tarchive = 0\n}\nglobal { locking_dir = \"/l\" }\n";
+        std::fs::write(dir.path().join("lvm.conf"), file).unwrap();
+        std::fs::write(dir.path().join("lvmlocal.conf"), "local { system_id = \"me\" }").unwrap();
+        let option = "devices { filter = [ \"a|/dev/loop1$|\", \"r|.*|\" ] } backup/backup_dir=\"/b\" \
+                      global/wait_for_locks=0 global { system_id_source = \"lvmlocal\" }";
+        let config = Config::read(Some(dir.path()), Some(option)).unwrap();
+        assert_eq!(config.backup_dir.as_deref(), Some(Path::new("/b")));
+        assert_eq!(config.archive_dir, Some(dir.path().join("archive")));
+        assert_eq!(config.locking_dir, Path::new("/l"));
+        assert_eq!(config.wait_for_locks, LockWait::Fail);
+        assert!(!config.archive && config.backup);
+        assert_eq!(config.system_id.as_deref(), Some("me"));
+    }
+
+    #[test]
+    fn what_is_no_configuration_is_refused_with_its_place() {
+        let error = Config::read(None, Some("backup {")).unwrap_err().to_string();
+        assert!(error.starts_with("Failed to parse config from --config: line 1"), "{error}");
+    }
+}
