@@ -26,6 +26,7 @@ fn indented(text: &str) -> String {
     text.lines().flat_map(|line| ["  ", line.strip_prefix("  ").unwrap_or(line), "\n"]).collect()
 }
 
+#[expect(clippy::unused_self, reason = "every word goes through the console, also what it cannot silence")]
 impl Console {
     /// With the number of `-q` and `-v` given.
     pub(crate) fn new(quiet: u8, verbose: u8) -> Self {

@@ -4,9 +4,12 @@
 //! - LVM2's words where LVM2 knows the case; else the attempt, the object, the place, the reason.
 //! - The hint says what to do next, in a line of its own.
 
+use crate::carrying::HostError;
 use crate::console::Console;
 use crate::exit::Exit;
 use foldback_device::{DiskError, DiskErrorKind};
+use foldback_manager::apply::ApplyError;
+use foldback_manager::job::MergeError;
 use foldback_manager::lock::LockError;
 use foldback_manager::report::BadLayout;
 use foldback_manager::store::DiskFault;
@@ -30,11 +33,6 @@ impl CliError {
     pub(crate) fn usage(command: &str, message: impl Into<String>) -> Self {
         let message = format!("{}\nRun `{command} --help' for more information.", message.into());
         Self { exit: Exit::BadCommandLine, message, hint: None }
-    }
-
-    /// It failed, and the messages were printed when it did.
-    pub(crate) const fn already_told(exit: Exit) -> Self {
-        Self { exit, message: String::new(), hint: None }
     }
 
     /// What to do about it.
@@ -88,6 +86,28 @@ impl From<BadLayout> for CliError {
         match hint {
             Some(hint) => failed.hint(hint),
             None => failed,
+        }
+    }
+}
+
+impl From<ApplyError> for CliError {
+    fn from(error: ApplyError) -> Self {
+        Self::failed(format!("{error}."))
+    }
+}
+
+impl From<MergeError<HostError>> for CliError {
+    fn from(error: MergeError<HostError>) -> Self {
+        let told = error.to_string();
+        let failed = Self::failed(if told.ends_with('.') { told } else { format!("{told}.") });
+        match error {
+            MergeError::Invalidated { vg, lv } => failed.hint(format!(
+                "the store was too small for what changed; the snapshot is lost, remove it with: lvremove {vg}/{lv}"
+            )),
+            MergeError::Host { .. } | MergeError::Finish { .. } => {
+                failed.hint("when the cause is gone, the same command goes on with the merge")
+            }
+            _ => failed,
         }
     }
 }

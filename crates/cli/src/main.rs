@@ -7,13 +7,19 @@
 //! - A command that failed says what it attempted, on what, why, and what can be done.
 #![forbid(unsafe_code)]
 
+mod carrying;
+mod changing;
 mod command_line;
 mod commands;
 mod console;
 mod error;
 mod exit;
+mod interrupt;
+mod merging;
 mod names;
 mod options;
+mod progress;
+mod reading;
 mod reporting;
 mod session;
 mod sizes;

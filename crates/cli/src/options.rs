@@ -19,7 +19,6 @@ pub(crate) enum YesNo {
 
 /// Options that every command takes.
 #[derive(Args, Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of LVM2's command line")]
 pub(crate) struct Options {
     /// Image files and block devices that are the PVs [env: FOLDBACK_DEVICES]
     #[arg(
@@ -65,7 +64,6 @@ pub(crate) struct Options {
 
 /// What LVM2 takes and has no meaning here.
 #[derive(Args, Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of LVM2's command line")]
 pub(crate) struct Ignored {
     /// Accepted as LVM2 does; without effect
     #[arg(short, long, global = true, action = ArgAction::Count, hide = true)]

@@ -209,7 +209,7 @@ impl Chosen {
                 }
                 let facts = vg_named(facts, vg.as_str())?;
                 if !facts.lvs.iter().any(|known| known.name == lv.as_str()) {
-                    return Err(CliError::failed(format!("Failed to find logical volume \"{vg}/{lv}\"")));
+                    return Err(no_lv(vg, lv));
                 }
             }
         }
@@ -225,6 +225,11 @@ fn vg_named<'a>(facts: &'a Facts, name: &str) -> Result<&'a VgFacts, CliError> {
 /// LVM2's words for a VG that is not there.
 pub(crate) fn no_vg(name: &str) -> CliError {
     CliError::failed(format!("Volume group \"{name}\" not found\nCannot process volume group {name}"))
+}
+
+/// LVM2's words for an LV that is not there.
+pub(crate) fn no_lv(vg: &foldback_units::VgName, lv: &foldback_units::LvName) -> CliError {
+    CliError::failed(format!("Failed to find logical volume \"{vg}/{lv}\""))
 }
 
 fn has(tags: &[String], tag: &str) -> bool {

@@ -5,12 +5,17 @@
 //! - Disks are opened in the order given, and never two openings of one disk.
 //! - A lock that somebody holds is waited for, as LVM2 waits, but not for ever.
 
+use crate::commands::Context;
 use crate::error::CliError;
+use crate::exit::Exit;
 use crate::options::Options;
 use foldback_device::{
     Access, Backend, DiskErrorKind, DiskFile, Disks, HeldPart, Hold, HoldMode, open_disks, open_files,
 };
+use foldback_manager::lock::{DEFAULT_LOCKING_DIR, LockMode, LockWait, Locks, VgLock};
 use foldback_manager::store::{Discovery, DiskSet, discover};
+use foldback_units::VgName;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -25,8 +30,15 @@ pub(crate) struct Session {
     pub(crate) files: Vec<Arc<DiskFile>>,
     pub(crate) disks: Box<dyn Disks>,
     pub(crate) paths: Vec<String>,
-    /// Keeps the metadata's lock.
-    _metadata: Vec<Hold>,
+    /// The metadata's lock on image files.
+    metadata: Vec<Hold>,
+}
+
+/// The locks under which a VG is changed.
+#[derive(Debug)]
+pub(crate) struct LockedMetadata {
+    _vg: VgLock,
+    _images: Vec<Hold>,
 }
 
 impl std::fmt::Debug for Session {
@@ -38,22 +50,64 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// Opens the disks that the options name.
     pub(crate) fn open(options: &Options, access: Access) -> Result<Self, CliError> {
-        let paths = options.disks();
+        Self::open_with(options, &[], access)
+    }
+
+    /// Opens the disks that the options name, and `also`, and locks their metadata.
+    pub(crate) fn open_with(options: &Options, also: &[String], access: Access) -> Result<Self, CliError> {
+        let mut session = Self::open_unlocked(options, also, access)?;
+        let sharing = match access {
+            Access::Read => HoldMode::Shared,
+            Access::Write => HoldMode::Exclusive,
+        };
+        session.metadata = hold_metadata(&session.files, sharing)?;
+        Ok(session)
+    }
+
+    /// Opens the disks without a lock.
+    pub(crate) fn open_unlocked(
+        options: &Options,
+        also: &[String],
+        access: Access,
+    ) -> Result<Self, CliError> {
+        let mut paths = options.disks();
+        for path in also {
+            if !paths.contains(path) {
+                paths.push(path.clone());
+            }
+        }
         if paths.is_empty() {
             return Err(no_disks());
         }
         let files = open_files(&paths, access)?;
-        let mode = match access {
-            Access::Read => HoldMode::Shared,
-            Access::Write => HoldMode::Exclusive,
-        };
-        let mut holds = Vec::with_capacity(files.len());
-        for file in &files {
-            holds.push(hold(file, HeldPart::Metadata, mode, LOCK_PATIENCE)?);
-        }
         let disks = open_disks(&files, Backend::from_environment())
             .map_err(|error| CliError::failed(format!("setting up I/O: {error}.")))?;
-        Ok(Self { files, disks, paths, _metadata: holds })
+        Ok(Self { files, disks, paths, metadata: Vec::new() })
+    }
+
+    /// Lets others change metadata again.
+    pub(crate) fn unlock_metadata(&mut self) {
+        self.metadata.clear();
+    }
+
+    /// Holds the content of all disks, or says who does.
+    pub(crate) fn hold_all_data(&self) -> Result<Vec<Hold>, CliError> {
+        let take = |file| hold(file, HeldPart::Data, HoldMode::Exclusive, Duration::ZERO);
+        self.files.iter().map(take).collect()
+    }
+
+    /// Holds the content of all disks against whoever would change it.
+    pub(crate) fn share_all_data(&self) -> Result<Vec<Hold>, CliError> {
+        let take = |file| hold(file, HeldPart::Data, HoldMode::Shared, Duration::ZERO);
+        self.files.iter().map(take).collect()
+    }
+
+    /// Holds the content of the disk that was named `path`.
+    pub(crate) fn hold_data(&self, path: &str) -> Result<Hold, CliError> {
+        let absent = || CliError::failed(format!("No device found for {path}."));
+        let index = self.paths.iter().position(|known| known == path).ok_or_else(absent)?;
+        let file = self.files.get(index).ok_or_else(absent)?;
+        hold(file, HeldPart::Data, HoldMode::Exclusive, Duration::ZERO)
     }
 
     /// Reads every label and metadata area.
@@ -62,13 +116,44 @@ impl Session {
     }
 }
 
+/// Those of `paths` that exist; for the others it is said that they do not.
+pub(crate) fn split_missing(context: &Context, paths: &[String]) -> (Vec<String>, Exit) {
+    let mut exit = Exit::Success;
+    let mut present: Vec<String> = Vec::with_capacity(paths.len());
+    for path in paths {
+        if !std::path::Path::new(path).exists() {
+            let error = CliError::failed(format!("No device found for {path}."));
+            error.hint(format!("an image file is made with: truncate -s 1G {path}")).tell(context.console);
+            exit = Exit::Failed;
+        } else if !present.contains(path) {
+            present.push(path.clone());
+        }
+    }
+    (present, exit)
+}
+
 /// Says how disks are named.
 fn no_disks() -> CliError {
     CliError {
-        exit: crate::exit::Exit::BadCommandLine,
+        exit: Exit::BadCommandLine,
         message: "No disks were named.".to_owned(),
         hint: Some("name them with --devices FILE[,FILE] or in FOLDBACK_DEVICES".to_owned()),
     }
+}
+
+fn hold_metadata(files: &[Arc<DiskFile>], sharing: HoldMode) -> Result<Vec<Hold>, CliError> {
+    files.iter().map(|file| hold(file, HeldPart::Metadata, sharing, LOCK_PATIENCE)).collect()
+}
+
+/// LVM2's locks.
+pub(crate) fn locks() -> Locks {
+    Locks::new(Path::new(DEFAULT_LOCKING_DIR), LockWait::Wait)
+}
+
+/// Locks a VG to change it: LVM2's lock, then the images' own.
+pub(crate) fn lock_vg(vg: &VgName, files: &[Arc<DiskFile>]) -> Result<LockedMetadata, CliError> {
+    let vg = locks().vg(vg, LockMode::Exclusive)?;
+    Ok(LockedMetadata { _vg: vg, _images: hold_metadata(files, HoldMode::Exclusive)? })
 }
 
 /// Holds a part of a disk, waiting up to `patience` for whoever holds it.

@@ -4,24 +4,50 @@
 //! - Every command is listed here, and here only.
 //! - With `--test` nothing is written.
 
+mod check;
+mod export;
+mod import;
+mod lvconvert;
+mod lvcreate;
+mod lvremove;
 mod lvs;
+mod pvcreate;
 mod pvs;
+mod vgcreate;
 mod vgs;
 
+use crate::changing::one_vg;
 use crate::command_line::parse;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::names::Target;
 use crate::options::Options;
+use crate::session::Session;
 use clap::Subcommand;
+use foldback_device::Access;
+use foldback_units::{LvName, VgName};
 use std::ffi::OsString;
 
 /// Every command.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    Lvs(lvs::Lvs),
+    #[command(name = "pvcreate")]
+    PvCreate(pvcreate::PvCreate),
+    #[command(name = "vgcreate")]
+    VgCreate(vgcreate::VgCreate),
+    #[command(name = "lvcreate")]
+    LvCreate(lvcreate::LvCreate),
+    #[command(name = "lvremove")]
+    LvRemove(lvremove::LvRemove),
     Pvs(pvs::Pvs),
     Vgs(vgs::Vgs),
+    Lvs(lvs::Lvs),
+    #[command(name = "lvconvert")]
+    LvConvert(lvconvert::LvConvert),
+    Check(check::Check),
+    Export(export::Export),
+    Import(import::Import),
 }
 
 /// What every command gets beside its own arguments.
@@ -31,12 +57,22 @@ pub(crate) struct Context {
     pub(crate) console: Console,
     /// The command's name.
     pub(crate) command: String,
+    /// The whole command line from the command's name on, for the metadata's description.
+    pub(crate) line: String,
 }
 
 impl Command {
     fn name(&self) -> &'static str {
         match self {
+            Self::PvCreate(_) => "pvcreate",
+            Self::VgCreate(_) => "vgcreate",
+            Self::LvCreate(_) => "lvcreate",
+            Self::LvRemove(_) => "lvremove",
             Self::Lvs(_) => "lvs",
+            Self::LvConvert(_) => "lvconvert",
+            Self::Check(_) => "check",
+            Self::Export(_) => "export",
+            Self::Import(_) => "import",
             Self::Pvs(_) => "pvs",
             Self::Vgs(_) => "vgs",
         }
@@ -44,7 +80,15 @@ impl Command {
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         match self {
+            Self::PvCreate(arguments) => arguments.run(context),
+            Self::VgCreate(arguments) => arguments.run(context),
+            Self::LvCreate(arguments) => arguments.run(context),
+            Self::LvRemove(arguments) => arguments.run(context),
             Self::Lvs(arguments) => arguments.run(context),
+            Self::LvConvert(arguments) => arguments.run(context),
+            Self::Check(arguments) => arguments.run(context),
+            Self::Export(arguments) => arguments.run(context),
+            Self::Import(arguments) => arguments.run(context),
             Self::Pvs(arguments) => arguments.run(context),
             Self::Vgs(arguments) => arguments.run(context),
         }
@@ -53,6 +97,7 @@ impl Command {
 
 /// Runs the program.
 pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
+    let told: Vec<_> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let line = match parse(arguments) {
         Ok(line) => line,
         Err(nothing) => {
@@ -66,7 +111,11 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
     };
     let console = Console::new(line.options.quiet, line.options.verbose);
     let command = line.command.name().to_owned();
-    let context = Context { options: line.options, console, command };
+    let start = told.iter().position(|word| *word == command).unwrap_or(0);
+    let said = told.get(start..).unwrap_or_default().join(" ");
+    let said =
+        if start == 0 { said.replacen(told.first().map_or("", String::as_str), &command, 1) } else { said };
+    let context = Context { options: line.options, console, command, line: said };
     if context.options.test {
         console.error("TEST MODE: Metadata will NOT be updated and volumes will not be (de)activated.");
     }
@@ -74,4 +123,27 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
         error.tell(console);
         error.exit
     })
+}
+
+/// The LVs a target means, by VG: all visible ones of a VG, those with a tag, or the one that is named.
+pub(crate) fn resolve(context: &Context, target: &Target) -> Result<Vec<(VgName, Vec<LvName>)>, CliError> {
+    if let Target::Lv(vg, lv) = target {
+        return Ok(vec![(vg.clone(), vec![lv.clone()])]);
+    }
+    let found = Session::open(&context.options, Access::Read)?.discover();
+    if let Target::Vg(name) = target {
+        one_vg(&found, name)?;
+    }
+    let wanted = found.vgs.iter().filter_map(|found| {
+        let vg = &found.vg;
+        let links = vg.snapshots();
+        let lvs = vg.lvs.iter().filter(|lv| lv.snapshot().is_none()).filter(|lv| match target {
+            Target::Tag(tag) => lv.tags.contains(tag) || vg.tags.contains(tag),
+            Target::Vg(name) => vg.name == *name && (links.is_visible(lv) || links.is_cow(&lv.name)),
+            Target::Lv(..) => false,
+        });
+        let lvs: Vec<LvName> = lvs.map(|lv| lv.name.clone()).collect();
+        (!lvs.is_empty()).then(|| (vg.name.clone(), lvs))
+    });
+    Ok(wanted.collect())
 }

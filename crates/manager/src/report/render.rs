@@ -113,7 +113,11 @@ impl Cells<'_> {
         });
         let opening = ["  {", "      \"report\": [", "          {"].join("\n");
         let closing = ["              ]", "          }", "      ]", "  }"].join("\n");
-        format!("{opening}\n              \"{}\": [\n{}{closing}\n", self.list, rows.collect::<String>())
+        format!(
+            "{opening}\n              \"{}\": [\n{}{closing}\n",
+            self.list,
+            rows.collect::<Vec<_>>().concat()
+        )
     }
 }
 

@@ -1,0 +1,167 @@
+//! Volumes carried in this process: our device-mapper over the command's disks.
+//!
+//! What must hold:
+//! - The content of the disks is held for as long as a volume is carried; the metadata only while it is read or changed.
+//! - Devices are taken down again, so that stores are left as a clean stop leaves them.
+
+use crate::error::CliError;
+use crate::session::{LockedMetadata, Session, lock_vg};
+use foldback_device::{DiskFile, Disks, Hold};
+use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, Verb};
+use foldback_manager::activation::{Group, activate, deactivate, device_of};
+use foldback_manager::job::{Carried, MergeHost, Progress};
+use foldback_manager::store::FoundVg;
+use foldback_units::{LvName, VgName};
+use foldback_user_dm::{DmError, MergeEnd, Settings, UserDm};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Our device-mapper over the disks of a command.
+pub(crate) type Mapper = UserDm<Box<dyn Disks>>;
+
+/// What can go wrong while a merge is carried.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostError {
+    /// A device.
+    #[error(transparent)]
+    Device(#[from] DmError),
+    /// A lock.
+    #[error("{0}")]
+    Lock(String),
+}
+
+/// Takes over a session's disks.
+fn mapper(disks: Box<dyn Disks>, paths: &[String]) -> Result<Mapper, CliError> {
+    UserDm::new(disks, paths, Settings::default()).map_err(|error| CliError::failed(format!("{error}.")))
+}
+
+/// An LV with its whole group, readable and writable in this process.
+pub(crate) struct Carrier {
+    pub(crate) mapper: Mapper,
+    pub(crate) device: DmName,
+    group: Group,
+    _data: Vec<Hold>,
+}
+
+impl Carrier {
+    /// Brings `lv` up.
+    pub(crate) fn bring_up(session: Session, found: &FoundVg, lv: &LvName) -> Result<Self, CliError> {
+        let failed = |error: &dyn std::fmt::Display| CliError::failed(format!("{error}."));
+        let group = Group::of(found, lv).map_err(|error| failed(&error))?;
+        let device = device_of(&group, lv).ok_or_else(|| CliError::failed(format!("{lv} has no device.")))?;
+        let device = device.name.clone();
+        let data = session.hold_all_data()?;
+        let mut mapper = mapper(session.disks, &session.paths)?;
+        for verb in activate(&group) {
+            mapper.apply(&verb).map_err(|error| failed(&error))?;
+        }
+        Ok(Self { mapper, device, group, _data: data })
+    }
+
+    /// Snapshots of the group that have overflowed or failed.
+    pub(crate) fn invalid_snapshots(&mut self) -> Vec<LvName> {
+        let mapper = &mut self.mapper;
+        let invalid = self.group.snapshots.iter().filter(|snapshot| {
+            let status = mapper.status(&snapshot.top.name);
+            status.is_ok_and(|lines| lines.iter().any(|line| line == "Invalid"))
+        });
+        invalid.map(|snapshot| snapshot.lv.clone()).collect()
+    }
+
+    /// Takes it down again.
+    pub(crate) fn take_down(mut self) -> Result<(), CliError> {
+        for verb in deactivate(&self.group) {
+            self.mapper.apply(&verb).map_err(|error| CliError::failed(format!("{error}.")))?;
+        }
+        Ok(())
+    }
+}
+
+/// Carries a merge.
+pub(crate) struct Host {
+    mapper: HostMapper,
+    files: Vec<Arc<DiskFile>>,
+    pub(crate) paths: Vec<String>,
+    locked: Option<LockedMetadata>,
+    _data: Vec<Hold>,
+}
+
+/// Our device-mapper, with the host's error.
+pub(crate) struct HostMapper(Mapper);
+
+impl Host {
+    /// Takes over the disks, and holds their content.
+    pub(crate) fn new(session: Session) -> Result<Self, CliError> {
+        let data = session.hold_all_data()?;
+        let Session { files, disks, paths, .. } = session;
+        let mapper = HostMapper(mapper(disks, &paths)?);
+        Ok(Self { mapper, files, paths, locked: None, _data: data })
+    }
+}
+
+impl DeviceMapper for HostMapper {
+    type Error = HostError;
+
+    fn apply(&mut self, verb: &Verb) -> Result<(), HostError> {
+        Ok(self.0.apply(verb)?)
+    }
+
+    fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, HostError)> {
+        self.0.transact(transaction).map_err(|(stage, error)| (stage, error.into()))
+    }
+
+    fn list(&mut self) -> Result<Vec<Info>, HostError> {
+        Ok(self.0.list()?)
+    }
+
+    fn table(&mut self, name: &DmName) -> Result<Option<Table>, HostError> {
+        Ok(self.0.table(name)?)
+    }
+
+    fn status(&mut self, name: &DmName) -> Result<Vec<String>, HostError> {
+        Ok(self.0.status(name)?)
+    }
+}
+
+impl MergeHost for Host {
+    type Error = HostError;
+    type Mapper = HostMapper;
+
+    fn mapper(&mut self) -> &mut HostMapper {
+        &mut self.mapper
+    }
+
+    fn disks(&mut self) -> Box<dyn Disks + '_> {
+        Box::new(self.mapper.0.disks_mut())
+    }
+
+    fn lock(&mut self, vg: &VgName) -> Result<(), HostError> {
+        if self.locked.is_none() {
+            let locked = lock_vg(vg, &self.files).map_err(|error| HostError::Lock(error.message))?;
+            self.locked = Some(locked);
+        }
+        Ok(())
+    }
+
+    fn unlock(&mut self) {
+        self.locked = None;
+    }
+
+    fn carry_merge(
+        &mut self,
+        device: &DmName,
+        look: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Carried, HostError> {
+        let ended = self.mapper.0.run_until_merged(device, &mut |progress| {
+            look(&Progress {
+                chunks_total: progress.chunks_total,
+                chunks_left: progress.chunks_left,
+                chunk_size: progress.chunk_size,
+            })
+        })?;
+        Ok(match ended {
+            MergeEnd::Finished => Carried::Finished,
+            MergeEnd::Stopped => Carried::Stopped,
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! The way of every command that changes a VG: locks, the VG as it is, a plan, the commit, words.
+//!
+//! What must hold:
+//! - LVM2's lock and the image's own are held from reading to commit.
+//! - With `--test` the plan is made and told, and nothing is written.
+//! - A VG with a finding that refuses is not changed; the finding is the error.
+
+use crate::commands::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::reporting::{no_vg, tell_findings};
+use crate::session::{Session, locks};
+use foldback_device::Access;
+use foldback_manager::environment::Machine;
+use foldback_manager::lock::{LockMode, VgLock};
+use foldback_manager::ops::{Level, Notice, Refusal};
+use foldback_manager::store::{Committed, Discovery, DiskSet, FoundVg};
+use foldback_units::VgName;
+
+/// A change under way: everything that must be held until it is committed.
+pub(crate) struct Change<'c> {
+    pub(crate) context: &'c Context,
+    pub(crate) session: Session,
+    pub(crate) machine: Machine,
+    _lock: VgLock,
+}
+
+impl<'c> Change<'c> {
+    /// Locks the VG and opens the disks, `more` of them beside those that the options name.
+    pub(crate) fn of_vg(context: &'c Context, vg: &VgName, more: &[String]) -> Result<Self, CliError> {
+        Self::new(context, locks().vg(vg, LockMode::Exclusive)?, more)
+    }
+
+    /// Locks everything that is no VG: PVs without one, and the names of VGs.
+    pub(crate) fn global(context: &'c Context, more: &[String]) -> Result<Self, CliError> {
+        Self::new(context, locks().global(LockMode::Exclusive)?, more)
+    }
+
+    fn new(context: &'c Context, lock: VgLock, more: &[String]) -> Result<Self, CliError> {
+        let access = if context.options.test { Access::Read } else { Access::Write };
+        let session = Session::open_with(&context.options, more, access)?;
+        Ok(Self { context, session, machine: Machine::new(&context.line), _lock: lock })
+    }
+
+    /// Whether only words are wanted.
+    pub(crate) fn is_test(&self) -> bool {
+        self.context.options.test
+    }
+
+    /// Reads the disks and warns of what is wrong.
+    pub(crate) fn discover(&mut self) -> Discovery {
+        let found = self.session.discover();
+        tell_findings(self.context, &found);
+        found
+    }
+
+    /// The disks as the store wants them, and the machine.
+    pub(crate) fn store(&mut self) -> (DiskSet<'_>, &mut Machine) {
+        (DiskSet::new(&mut *self.session.disks, &self.session.paths), &mut self.machine)
+    }
+
+    /// Tells what a commit could not do beside its work.
+    pub(crate) fn committed(&self, committed: &Committed) {
+        for warning in &committed.warnings {
+            self.context.console.warn(warning);
+        }
+    }
+}
+
+/// The VG of that name, to be changed.
+pub(crate) fn vg_to_change<'f>(found: &'f Discovery, name: &VgName) -> Result<&'f FoundVg, CliError> {
+    let vg = one_vg(found, name)?;
+    match vg.refuses_change() {
+        Some(finding) => Err(CliError::failed(finding.refusal(name.as_str()))),
+        None => Ok(vg),
+    }
+}
+
+/// The VG of that name.
+pub(crate) fn one_vg<'f>(found: &'f Discovery, name: &VgName) -> Result<&'f FoundVg, CliError> {
+    if let Some(vg) = found.vgs.iter().find(|found| found.vg.name == *name) {
+        return Ok(vg);
+    }
+    let unreadable = found.unreadable.iter().find(|vg| vg.name.as_deref() == Some(name.as_str()));
+    Err(unreadable.map_or_else(
+        || no_vg(name.as_str()),
+        |vg| {
+            let reason = format!("reading volume group {name} from {}: {}", vg.path, vg.reason);
+            CliError::failed(format!("{reason}\nCannot process volume group {name}"))
+        },
+    ))
+}
+
+/// A refusal of a plan.
+pub(crate) fn refused(context: &Context, refusal: &Refusal) -> CliError {
+    if refusal.is_usage() {
+        return CliError::usage(&context.command, refusal.to_string());
+    }
+    CliError { exit: Exit::Failed, message: refusal.to_string(), hint: None }
+}
+
+/// Prints what a plan has to say.
+pub(crate) fn tell(context: &Context, notices: &[Notice]) {
+    for notice in notices {
+        match notice.level {
+            Level::Print => context.console.say(&notice.text),
+            Level::Warning => context.console.warn(notice.text.trim_start_matches("WARNING: ")),
+            Level::Verbose => context.console.detail(&notice.text),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `lvconvert --merge`: folds snapshots back into their origins.
+//!
+//! What must hold:
+//! - Volumes that nobody serves are merged at once; whatever ends the command, the same command goes on.
+//! - Of several snapshots the worst outcome counts; one that fails does not stop the others.
+
+use super::Context;
+use crate::carrying::Host;
+use crate::changing::{one_vg, refused};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::interrupt::Interrupt;
+use crate::merging::{DEFAULT_INTERVAL, Listener};
+use crate::names::Target;
+use crate::session::Session;
+use clap::Args;
+use foldback_device::Access;
+use foldback_manager::environment::Machine;
+use foldback_manager::job::{MergeOutcome, MergeRequest, merge};
+use foldback_manager::ops::merge::check;
+use foldback_units::{LvName, VgName};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// `[+]SECONDS`.
+#[derive(Clone, Copy, Debug)]
+struct Interval {
+    seconds: u64,
+    later: bool,
+}
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (later, number) = text.strip_prefix('+').map_or((false, text), |number| (true, number));
+        let seconds = number.parse().map_err(|_| String::new())?;
+        Ok(Self { seconds, later })
+    }
+}
+
+/// Fold snapshots back into their origins
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The origin gets back the content it had when the snapshot was taken, and the snapshot is removed. \
+                  A merge that was interrupted goes on with the same command.\n\nExamples:\n  foldback lvconvert \
+                  --merge vg/before\n  foldback lvconvert --merge @nightly"
+)]
+pub(crate) struct LvConvert {
+    /// Merge these snapshots
+    #[arg(short = 'M', long)]
+    merge: bool,
+    /// The same
+    #[arg(long)]
+    mergesnapshot: bool,
+    /// Seconds between two lines of progress; 0: one for every step; +N: the first after N
+    #[arg(short, long, value_name = "[+]SECONDS")]
+    interval: Option<Interval>,
+    /// Accepted as LVM2 does: merges without telling progress
+    #[arg(short, long)]
+    background: bool,
+    /// Snapshots; of a VG: all of them
+    #[arg(value_name = "VG/SNAPSHOT|VG|@TAG")]
+    names: Vec<String>,
+}
+
+impl LvConvert {
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        if !(self.merge || self.mergesnapshot) || self.names.is_empty() {
+            let message =
+                "No command with matching syntax recognised.  Run 'lvconvert --help' for more information.";
+            let hint = Some("to fold a snapshot back: lvconvert --merge VG/SNAPSHOT".to_owned());
+            return Err(CliError { exit: Exit::BadCommandLine, message: message.to_owned(), hint });
+        }
+        let interrupt = Interrupt::watch()?;
+        let mut exit = Exit::Success;
+        for name in &self.names {
+            let targets = Target::parse(name).and_then(|target| {
+                let all = super::resolve(context, &target)?;
+                Ok((matches!(target, Target::Vg(_)), all))
+            });
+            let done = targets.and_then(|(snapshots_only, all)| {
+                for (vg, lvs) in all {
+                    for lv in lvs {
+                        let one = self.one(context, &interrupt, &vg, &lv, snapshots_only);
+                        exit = exit.max(told(context, one));
+                        interrupt.check()?;
+                    }
+                }
+                Ok(Exit::Success)
+            });
+            exit = exit.max(told(context, done));
+            if interrupt.asked() {
+                break;
+            }
+        }
+        Ok(exit)
+    }
+
+    /// Merges one snapshot; where a whole VG was named, `snapshots_only` passes others by.
+    fn one(
+        &self,
+        context: &Context,
+        interrupt: &Interrupt,
+        vg: &VgName,
+        lv: &LvName,
+        snapshots_only: bool,
+    ) -> Result<Exit, CliError> {
+        let access = if context.options.test { Access::Read } else { Access::Write };
+        let mut session = Session::open_unlocked(&context.options, &[], access)?;
+        let discovery = session.discover();
+        let found = one_vg(&discovery, vg)?;
+        let links = found.vg.snapshots();
+        if snapshots_only && !links.is_cow(lv) {
+            return Ok(Exit::Success);
+        }
+        let origin = links.of_cow(lv).map_or(lv, |snapshot| &snapshot.segment.origin);
+        let every = self.interval.map_or(DEFAULT_INTERVAL, |interval| Duration::from_secs(interval.seconds));
+        let later = self.background || self.interval.is_some_and(|interval| interval.later);
+        let origin = format!("{vg}/{origin}");
+        if context.options.test {
+            check(&found.vg, lv).map_err(|refusal| refused(context, &refusal))?;
+            context.console.say(&format!("Merging of volume {vg}/{lv} into {origin} would start."));
+            return Ok(Exit::Success);
+        }
+        let mut host = Host::new(session)?;
+        let paths = host.paths.clone();
+        let request = MergeRequest { paths: &paths, system_id: None, vg: vg.clone(), lv: lv.clone() };
+        let mut listener = Listener::new(context, interrupt, origin, every, later);
+        let merged = merge(&mut host, &request, &mut Machine::new(&context.line), &mut listener);
+        drop(listener);
+        match merged.map_err(CliError::from)? {
+            MergeOutcome::Finished => Ok(Exit::Success),
+            MergeOutcome::Stopped => {
+                Err(CliError::failed(format!("Merging of volume {vg}/{lv} was stopped."))
+                    .hint("the same command goes on with it; nothing is lost meanwhile"))
+            }
+        }
+    }
+}
+
+fn told(context: &Context, outcome: Result<Exit, CliError>) -> Exit {
+    outcome.unwrap_or_else(|error| {
+        error.tell(context.console);
+        error.exit
+    })
+}

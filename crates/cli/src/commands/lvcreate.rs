@@ -1,0 +1,306 @@
+//! `lvcreate`: a linear or striped volume, or a snapshot of one.
+//!
+//! What must hold:
+//! - Options, sizes and refusals are LVM2's.
+//! - A new volume never shows what its extents held at its start: it is zeroed although nobody serves it (`-Zn`
+//!   leaves it).
+
+use super::Context;
+use super::vgcreate::tags;
+use crate::changing::{Change, refused, tell, vg_to_change};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::names::{Target, vg_name};
+use crate::options::YesNo;
+use crate::sizes::{Extents, KibSize, Of, Size};
+use clap::{Args, ValueEnum};
+use foldback_lvm2_format::vg::{PvKey, Vg};
+use foldback_manager::apply::{create_lv, create_snapshot};
+use foldback_manager::ops::allocation::Policy;
+use foldback_manager::ops::lv_create::{self, NewLv};
+use foldback_manager::ops::names::user_lv_name;
+use foldback_manager::ops::snapshot_create::{self, CHUNK_MIN, NewSnapshot, chunk_size};
+use foldback_manager::ops::{Layout, PercentOf, Refusal, SizeRequest};
+use foldback_manager::store::FoundVg;
+use foldback_units::{LvName, Sectors, VgName};
+
+/// What may be done with a volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Permission {
+    /// Read only.
+    #[value(name = "r")]
+    Read,
+    /// Read and write.
+    #[value(name = "rw")]
+    Write,
+}
+
+/// What can be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Type {
+    /// One extent after the other.
+    Linear,
+    /// Spread over several PVs.
+    Striped,
+    /// A snapshot.
+    Snapshot,
+}
+
+/// How extents are chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Alloc {
+    /// In one piece.
+    Contiguous,
+    /// As LVM2 does by default.
+    Normal,
+    /// As LVM2 does by default.
+    Inherit,
+}
+
+/// Create a logical volume, or a snapshot of one
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  lvcreate -L 10G -n root vg\n  lvcreate -s -l 20%ORIGIN -n before vg/root"
+)]
+pub(crate) struct LvCreate {
+    /// Size, in MiB unless a unit follows: 10g, 512m, 4096s
+    #[arg(short = 'L', long, value_name = "SIZE", allow_hyphen_values = true)]
+    size: Option<Size>,
+    /// Size in extents, or N%VG, N%FREE, N%PVS, N%ORIGIN
+    #[arg(short = 'l', long, value_name = "NUMBER[%...]", allow_hyphen_values = true)]
+    extents: Option<Extents>,
+    /// Name; lvolN if none is given
+    #[arg(short, long, value_name = "NAME")]
+    name: Option<String>,
+    /// Make a snapshot
+    #[arg(short, long)]
+    snapshot: bool,
+    /// Chunk size of a snapshot: 4k to 512k
+    #[arg(short, long, value_name = "SIZE")]
+    chunksize: Option<KibSize>,
+    /// r or rw
+    #[arg(short, long, value_name = "r|rw")]
+    permission: Option<Permission>,
+    /// Spread over this many PVs
+    #[arg(short = 'i', long, value_name = "NUMBER", default_value_t = 1)]
+    stripes: u32,
+    /// Size of a stripe's piece
+    #[arg(short = 'I', long, value_name = "SIZE")]
+    stripesize: Option<KibSize>,
+    /// Zero the volume's start
+    #[arg(short = 'Z', long, value_name = "y|n")]
+    zero: Option<YesNo>,
+    /// Add a tag; may be repeated
+    #[arg(long, value_name = "TAG")]
+    addtag: Vec<String>,
+    /// What to make
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<Type>,
+    /// How extents are chosen
+    #[arg(long, value_name = "POLICY")]
+    alloc: Option<Alloc>,
+    #[command(flatten)]
+    ignored: Ignored,
+    /// VG, or VG/LV with -s
+    #[arg(value_name = "VG[/LV]")]
+    target: String,
+    /// PVs to put it on
+    #[arg(value_name = "PV")]
+    pvs: Vec<String>,
+}
+
+/// What LVM2 takes and has no meaning where nobody serves the new volume.
+#[derive(Args, Debug)]
+struct Ignored {
+    #[arg(short, long, hide = true, value_parser = ["y", "n", "ay", "ey", "en", "ly", "ln", "sy"])]
+    activate: Option<String>,
+    #[arg(short = 'W', long, hide = true)]
+    wipesignatures: Option<YesNo>,
+    #[arg(short = 'k', long, hide = true)]
+    setactivationskip: Option<YesNo>,
+    #[arg(short = 'K', long, hide = true)]
+    ignoreactivationskip: bool,
+    #[arg(long, hide = true)]
+    monitor: Option<YesNo>,
+    #[arg(long, hide = true)]
+    ignoremonitoring: bool,
+}
+
+impl LvCreate {
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let usage = |message: &str| CliError::usage(&context.command, message);
+        let is_snapshot = self.snapshot || self.kind == Some(Type::Snapshot);
+        if self.chunksize.is_some() && !is_snapshot {
+            let message = "Command does not accept option: --chunksize.".to_owned();
+            return Err(CliError { exit: Exit::BadCommandLine, message, hint: None });
+        }
+        let size = self.size_request(context, is_snapshot)?;
+        let (in_name, name) = self.split_name(context)?;
+        let (vg, origin) = if is_snapshot {
+            match Target::parse(&self.target)? {
+                Target::Lv(vg, lv) => (vg, Some(lv)),
+                Target::Vg(_) | Target::Tag(_) => {
+                    return Err(usage("The origin name should include the volume group."));
+                }
+            }
+        } else if self.target.trim_start_matches("/dev/").contains('/') {
+            return Err(usage("Volume group name expected (no slash)"));
+        } else {
+            (vg_name(self.target.trim_start_matches("/dev/"))?, None)
+        };
+        if let Some(other) = in_name.filter(|other| *other != vg) {
+            return Err(usage(&format!("Inconsistent volume group names given: \"{other}\" and \"{vg}\"")));
+        }
+        let mut change = Change::of_vg(context, &vg, &[])?;
+        let discovery = change.discover();
+        let found = vg_to_change(&discovery, &vg)?;
+        match origin {
+            Some(origin) => self.snapshot(&mut change, found, &origin, name, size),
+            None => self.linear(&mut change, found, name, size),
+        }
+    }
+
+    fn linear(
+        &self,
+        change: &mut Change<'_>,
+        found: &FoundVg,
+        name: Option<LvName>,
+        size: SizeRequest,
+    ) -> Result<Exit, CliError> {
+        let context = change.context;
+        let new = NewLv {
+            name,
+            size,
+            layout: self.layout(),
+            pvs: self.pv_keys(context, found)?,
+            read_only: self.permission == Some(Permission::Read),
+            tags: tags(context, &self.addtag)?,
+        };
+        let planned = lv_create::plan(&found.vg, &new, &mut change.machine)
+            .map_err(|refusal| refused(context, &refusal))?;
+        tell(context, &planned.notices);
+        let zero = self.zero != Some(YesNo::No) && !new.read_only;
+        if !zero {
+            context.console.warn(&format!("Logical volume {}/{} not zeroed.", found.vg.name, planned.lv));
+        }
+        if !change.is_test() {
+            let (mut set, machine) = change.store();
+            let committed = create_lv(&mut set, found, &planned, zero, machine)?;
+            change.committed(&committed);
+        }
+        tell(context, &planned.done);
+        Ok(Exit::Success)
+    }
+
+    fn snapshot(
+        &self,
+        change: &mut Change<'_>,
+        found: &FoundVg,
+        origin: &LvName,
+        name: Option<LvName>,
+        size: SizeRequest,
+    ) -> Result<Exit, CliError> {
+        let context = change.context;
+        if found.vg.lv(origin).is_none() {
+            let vg = &found.vg.name;
+            return Err(CliError::failed(format!(
+                "Snapshot origin LV {origin} not found in Volume group {vg}."
+            )));
+        }
+        let chunk = self.chunksize.map_or(Sectors(CHUNK_MIN.into()), |KibSize(size)| size);
+        let chunk_sectors = u32::try_from(chunk.get()).unwrap_or(u32::MAX);
+        let chunk = chunk_size(chunk_sectors).map_err(|refusal| refused(context, &refusal))?;
+        let new = NewSnapshot {
+            origin: origin.clone(),
+            name,
+            size,
+            chunk_sectors,
+            layout: self.layout(),
+            pvs: self.pv_keys(context, found)?,
+            read_only: self.permission == Some(Permission::Read),
+            tags: tags(context, &self.addtag)?,
+        };
+        let planned = snapshot_create::plan(&found.vg, &new, &mut change.machine)
+            .map_err(|refusal| refused(context, &refusal))?;
+        tell(context, &planned.notices);
+        if !change.is_test() {
+            // A volume that somebody imports into or merges has no one state that a snapshot could keep.
+            let _data = change.session.hold_all_data()?;
+            let (mut set, machine) = change.store();
+            let committed = create_snapshot(&mut set, found, &planned, chunk, machine)?;
+            change.committed(&committed);
+        }
+        tell(context, &planned.done);
+        Ok(Exit::Success)
+    }
+
+    /// The name, and the VG where it stands in front of it.
+    fn split_name(&self, context: &Context) -> Result<(Option<VgName>, Option<LvName>), CliError> {
+        let Some(text) = &self.name else { return Ok((None, None)) };
+        let (vg, name) = match text.split_once('/') {
+            Some((vg, name)) => (Some(vg_name(vg)?), name),
+            None => (None, text.as_str()),
+        };
+        let name = user_lv_name(name).map_err(|refusal| refused(context, &refusal))?;
+        Ok((vg, Some(name)))
+    }
+
+    fn size_request(&self, context: &Context, is_snapshot: bool) -> Result<SizeRequest, CliError> {
+        let zero = |option| refused(context, &Refusal::Zero(option));
+        match (self.size, self.extents) {
+            (Some(_), Some(_)) => {
+                Err(CliError::usage(&context.command, "Please specify either size or extents (not both)."))
+            }
+            (None, None) if is_snapshot => {
+                Err(CliError::failed("Please specify either size or extents with snapshots."))
+            }
+            (None, None) => Err(CliError {
+                exit: Exit::BadCommandLine,
+                message: "No command with matching syntax recognised.  Run 'lvcreate --help' for more \
+                          information."
+                    .to_owned(),
+                hint: Some("give a size with -L, or a number of extents with -l".to_owned()),
+            }),
+            (Some(Size(Sectors::ZERO)), None) => Err(zero("size")),
+            (Some(Size(size)), None) => Ok(SizeRequest::Sectors(size)),
+            (None, Some(Extents::Count(0) | Extents::Percent(0, _))) => Err(zero("extents")),
+            (None, Some(Extents::Count(count))) => Ok(SizeRequest::Extents(count)),
+            (None, Some(Extents::Percent(percent, of))) => {
+                let of = match of {
+                    Of::Vg => PercentOf::Vg,
+                    Of::Free => PercentOf::Free,
+                    Of::Pvs => PercentOf::Pvs,
+                    Of::Origin if is_snapshot => PercentOf::Origin,
+                    Of::Origin | Of::Lv => {
+                        let of =
+                            if is_snapshot { "%FREE, %ORIGIN, %PVS or %VG" } else { "%FREE, %PVS or %VG" };
+                        return Err(refused(context, &Refusal::PercentOf(of)));
+                    }
+                };
+                Ok(SizeRequest::Percent(percent, of))
+            }
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        Layout {
+            stripes: self.stripes,
+            stripe_size: self.stripesize.map_or(Layout::DEFAULT_STRIPE_SIZE, |KibSize(size)| size),
+            policy: match self.alloc {
+                Some(Alloc::Contiguous) => Policy::Contiguous,
+                Some(Alloc::Normal | Alloc::Inherit) | None => Policy::Normal,
+            },
+        }
+    }
+
+    fn pv_keys(&self, context: &Context, found: &FoundVg) -> Result<Vec<PvKey>, CliError> {
+        let Vg { name, pvs, .. } = &found.vg;
+        let key = |path: &String| {
+            let mut all = pvs.iter().zip(&found.places);
+            let here = all.find(|(_, place)| place.as_ref().is_some_and(|place| place.path == *path));
+            let absent = || Refusal::PvNotInVg { path: path.clone(), vg: name.clone() };
+            here.map(|(pv, _)| pv.key.clone()).ok_or_else(|| refused(context, &absent()))
+        };
+        self.pvs.iter().map(key).collect()
+    }
+}

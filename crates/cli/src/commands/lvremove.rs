@@ -1,0 +1,91 @@
+//! `lvremove`: volumes and snapshots, all of a VG's, or all with a tag.
+//!
+//! What must hold:
+//! - What cannot be undone is asked, unless `-y` or `-f` answered it; without a terminal the answer is no.
+//! - One that cannot be removed does not stop the others; the exit code tells.
+
+use super::Context;
+use crate::changing::{Change, refused, tell, vg_to_change};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::names::Target;
+use crate::reporting::no_lv;
+use clap::Args;
+use foldback_manager::apply::commit;
+use foldback_manager::ops::lv_remove::plan;
+use foldback_units::{LvName, VgName};
+
+/// Remove logical volumes and snapshots
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lvremove vg/snap\n  lvremove -y vg/root @nightly")]
+pub(crate) struct LvRemove {
+    /// What to remove; of a VG: everything in it
+    #[arg(value_name = "VG|LV|@TAG", required = true)]
+    names: Vec<String>,
+}
+
+impl LvRemove {
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let mut exit = Exit::Success;
+        let mut fail = |error: CliError| {
+            error.tell(context.console);
+            exit = exit.max(error.exit);
+        };
+        for name in &self.names {
+            let done = Target::parse(name).and_then(|target| {
+                for (vg, lvs) in super::resolve(context, &target)? {
+                    remove_from(context, &vg, &lvs, matches!(target, Target::Lv(..)), &mut fail)?;
+                }
+                Ok(())
+            });
+            if let Err(error) = done {
+                fail(error);
+            }
+        }
+        Ok(exit)
+    }
+}
+
+/// Removes `lvs`; what went along with an earlier one is no error unless it was `named`.
+fn remove_from(
+    context: &Context,
+    vg: &VgName,
+    lvs: &[LvName],
+    named: bool,
+    fail: &mut dyn FnMut(CliError),
+) -> Result<(), CliError> {
+    let mut change = Change::of_vg(context, vg, &[])?;
+    let discovery = change.discover();
+    let mut found = vg_to_change(&discovery, vg)?.clone();
+    let _data = if change.is_test() { Vec::new() } else { change.session.hold_all_data()? };
+    for lv in lvs {
+        if found.vg.lv(lv).is_none() {
+            if named {
+                fail(no_lv(vg, lv));
+            }
+            continue;
+        }
+        let removal = match plan(&found.vg, lv) {
+            Ok(removal) => removal,
+            Err(refusal) => {
+                fail(refused(context, &refusal));
+                continue;
+            }
+        };
+        let forced = context.options.yes || context.options.force > 0;
+        if !forced && !removal.questions.iter().all(|question| context.console.ask(&question.to_string())) {
+            fail(CliError::failed(format!("Logical volume {vg}/{lv} not removed.")));
+            continue;
+        }
+        if change.is_test() {
+            found.vg = removal.vg;
+        } else {
+            let (mut set, machine) = change.store();
+            let committed = commit(&mut set, &found, removal.vg, machine)?;
+            change.committed(&committed);
+            found = committed.found;
+        }
+        tell(context, &removal.done);
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! `pvcreate`: labels for image files and disks.
+//!
+//! What must hold:
+//! - A disk that a VG uses is left alone unless forced twice.
+//! - Disks are independent: one that fails does not stop the others, and the exit code tells.
+
+use super::Context;
+use crate::changing::{Change, refused};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::options::YesNo;
+use crate::session::split_missing;
+use crate::sizes::Size;
+use clap::Args;
+use foldback_manager::ops::pv_create::{NewPv, check_unused, plan};
+use foldback_manager::store::{Discovery, make_pv};
+use foldback_units::LvmUuid;
+
+/// Make image files or disks physical volumes
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  truncate -s 1G disk.img && pvcreate disk.img")]
+pub(crate) struct PvCreate {
+    /// Least size of the metadata area
+    #[arg(long, value_name = "SIZE")]
+    metadatasize: Option<Size>,
+    /// Give the PV this UUID instead of a new one
+    #[arg(short, long, value_name = "UUID")]
+    uuid: Option<String>,
+    /// Accepted as LVM2 does with --uuid; there is no file to restore from here
+    #[arg(long, hide = true)]
+    norestorefile: bool,
+    /// Accepted as LVM2 does; the start of the disk is always zeroed
+    #[arg(short = 'Z', long, hide = true, value_name = "y|n")]
+    zero: Option<YesNo>,
+    /// Image files and disks
+    #[arg(value_name = "PV", required = true)]
+    pvs: Vec<String>,
+}
+
+impl PvCreate {
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let uuid = self.uuid.as_deref().map(LvmUuid::parse).transpose();
+        let id = uuid.map_err(|error| CliError::usage(&context.command, error.to_string()))?;
+        let new = NewPv { metadata_size: self.metadatasize.map(|Size(size)| size), id };
+        let (present, mut exit) = split_missing(context, &self.pvs);
+        if present.is_empty() {
+            return Ok(exit);
+        }
+        let mut change = Change::global(context, &present)?;
+        let found = change.discover();
+        for path in &present {
+            if let Err(error) = create(&mut change, &found, path, &new) {
+                error.tell(context.console);
+                exit = exit.max(error.exit);
+            }
+        }
+        Ok(exit)
+    }
+}
+
+/// Makes one PV; also what `vgcreate` does for a disk without a label.
+pub(super) fn create(
+    change: &mut Change<'_>,
+    found: &Discovery,
+    path: &str,
+    new: &NewPv,
+) -> Result<(), CliError> {
+    let context = change.context;
+    if let Some(id) = new.id
+        && let Some(pv) = found.pvs.iter().find(|pv| pv.label.pv.id == id && pv.path != path)
+    {
+        return Err(CliError::failed(format!("UUID {id} already in use on \"{}\".", pv.path)));
+    }
+    let test = change.is_test();
+    let _data = if test { None } else { Some(change.session.hold_data(path)?) };
+    let (mut set, machine) = change.store();
+    let disk = set.find(path).ok_or_else(|| CliError::failed(format!("No device found for {path}.")))?;
+    if let Err(refusal) = check_unused(found, disk) {
+        let forced = context.options.force > 1
+            && (context.options.yes
+                || context.console.ask(&format!("Really INITIALIZE physical volume \"{path}\"?")));
+        if !forced {
+            return Err(refused(context, &refusal));
+        }
+    }
+    let size = set.size(disk)?;
+    let label = plan(path, size, new, machine).map_err(|refusal| refused(context, &refusal))?;
+    if !test {
+        make_pv(&mut set, disk, &label).map_err(|error| CliError::failed(format!("{error}.")))?;
+    }
+    context.console.say(&format!("Physical volume \"{path}\" successfully created."));
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! `vgcreate`: a volume group of PVs that belong to none.
+//!
+//! What must hold:
+//! - A disk without a label becomes a PV first, as with LVM2.
+
+use super::Context;
+use super::pvcreate::create;
+use crate::changing::{Change, refused};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::session::split_missing;
+use crate::sizes::Size;
+use clap::Args;
+use foldback_lvm2_format::vg::ExtentSize;
+use foldback_manager::apply::commit;
+use foldback_manager::ops::names::user_vg_name;
+use foldback_manager::ops::pv_create::NewPv;
+use foldback_manager::ops::vg_create::{NewVg, plan};
+use foldback_units::{BadName, TagName, VgName};
+
+/// Create a volume group
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  vgcreate vg disk.img\n  vgcreate -s 1m --addtag lab vg a.img b.img")]
+pub(crate) struct VgCreate {
+    /// Size of an extent
+    #[arg(short = 's', long, value_name = "SIZE")]
+    physicalextentsize: Option<Size>,
+    /// Most LVs it may have; 0: any number
+    #[arg(short = 'l', long, value_name = "NUMBER", default_value_t = 0)]
+    maxlogicalvolumes: u32,
+    /// Most PVs it may have; 0: any number
+    #[arg(short = 'p', long, value_name = "NUMBER", default_value_t = 0)]
+    maxphysicalvolumes: u32,
+    /// Add a tag; may be repeated
+    #[arg(long, value_name = "TAG")]
+    addtag: Vec<String>,
+    /// The new volume group's name
+    #[arg(value_name = "VG")]
+    name: String,
+    /// Image files and disks
+    #[arg(value_name = "PV", required = true)]
+    pvs: Vec<String>,
+}
+
+impl VgCreate {
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let new = self.new_vg(context)?;
+        let (present, exit) = split_missing(context, &self.pvs);
+        if exit != Exit::Success {
+            return Ok(exit);
+        }
+        let mut change = Change::global(context, &present)?;
+        let mut found = change.discover();
+        if found.named(new.name.as_str()).next().is_none() {
+            for path in &present {
+                if !found.pvs.iter().any(|pv| pv.path == *path) {
+                    create(&mut change, &found, path, &NewPv::default())?;
+                }
+            }
+            if change.is_test() {
+                context.console.say(&format!("Volume group \"{}\" successfully created", new.name));
+                return Ok(Exit::Success);
+            }
+            found = change.session.discover();
+        }
+        let machine = &mut change.machine.clone();
+        let planned = plan(&found, &new, &present, machine).map_err(|refusal| refused(context, &refusal))?;
+        let (mut set, machine) = change.store();
+        let vg = planned.vg.clone();
+        let committed = commit(&mut set, &planned, vg, machine)?;
+        change.committed(&committed);
+        context.console.say(&format!("Volume group \"{}\" successfully created", new.name));
+        Ok(Exit::Success)
+    }
+
+    fn new_vg(&self, context: &Context) -> Result<NewVg, CliError> {
+        let usage = |message: &str| CliError::usage(&context.command, message);
+        if let Err(BadName::Character { .. }) = VgName::new(&self.name) {
+            let set = "Name contains invalid character, valid set includes: [a-zA-Z0-9.-_+].";
+            return Err(usage(&format!("{set}\nNew volume group name \"{}\" is invalid.", self.name)));
+        }
+        let name = user_vg_name(&self.name).map_err(|refusal| usage(&refusal.to_string()))?;
+        let mut new = NewVg::named(name);
+        if let Some(Size(size)) = self.physicalextentsize {
+            if size.is_zero() {
+                return Err(usage("Physical extent size may not be zero"));
+            }
+            let extent = u32::try_from(size.get()).ok().map(ExtentSize::from_sectors);
+            new.extent_size = extent.and_then(Result::ok).ok_or_else(|| {
+                CliError::failed(
+                    "Physical Extent size must be a multiple of 128.00 KiB when not a power of 2.",
+                )
+            })?;
+        }
+        new.max_lv = self.maxlogicalvolumes;
+        new.max_pv = self.maxphysicalvolumes;
+        new.tags = tags(context, &self.addtag)?;
+        Ok(new)
+    }
+}
+
+/// Tags that are to be added.
+pub(super) fn tags(context: &Context, texts: &[String]) -> Result<Vec<TagName>, CliError> {
+    let tag = |text: &String| TagName::new(text.strip_prefix('@').unwrap_or(text));
+    let tags: Result<Vec<_>, _> = texts.iter().map(tag).collect();
+    tags.map_err(|error| CliError::usage(&context.command, error.to_string()))
+}

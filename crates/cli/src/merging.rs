@@ -1,0 +1,116 @@
+//! What a merge says while it runs, and when it is to stop.
+//!
+//! What must hold:
+//! - On a terminal a bar; elsewhere LVM2's line at every interval, on standard output, out at once; with `-i 0` a line
+//!   for every durable step; with `-q` nothing of it.
+//! - The share shown is the share of the merge: 0 when it begins, 100 when it is done.
+
+use crate::commands::Context;
+use crate::console::Console;
+use crate::interrupt::Interrupt;
+use crate::progress::bar;
+use foldback_lvm2_format::vg::Vg;
+use foldback_manager::job::{Observer, Progress};
+use foldback_manager::ops::{Level, Notice};
+use indicatif::ProgressBar;
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+/// LVM2's activation/polling_interval.
+pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How progress is told.
+enum Way {
+    Nothing,
+    Bar(Option<ProgressBar>),
+    Lines { every: Duration, last: Option<Instant>, told: Option<u64> },
+}
+
+/// Listens to one merge.
+pub(crate) struct Listener<'l> {
+    console: Console,
+    interrupt: &'l Interrupt,
+    /// `VG/ORIGIN`.
+    origin: String,
+    way: Way,
+}
+
+impl<'l> Listener<'l> {
+    /// For the merge into `origin`; lines come `every` so often, the first only after a wait where `later`.
+    pub(crate) fn new(
+        context: &Context,
+        interrupt: &'l Interrupt,
+        origin: String,
+        every: Duration,
+        later: bool,
+    ) -> Self {
+        let way = if context.console.is_quiet() {
+            Way::Nothing
+        } else if io::stderr().is_terminal() && io::stdout().is_terminal() {
+            Way::Bar(None)
+        } else {
+            Way::Lines { every, last: later.then(Instant::now), told: None }
+        };
+        Self { console: context.console, interrupt, origin, way }
+    }
+
+    fn line(&self, progress: &Progress) {
+        let total = u128::from(progress.chunks_total);
+        let done = u128::from(progress.chunks_done());
+        let hundredths = done.saturating_mul(10_000).checked_div(total).unwrap_or(10_000);
+        let (whole, part) = (hundredths.div_euclid(100), hundredths.rem_euclid(100));
+        self.console.say(&format!("{}: Merged: {whole}.{part:02}%", self.origin));
+    }
+}
+
+impl Observer for Listener<'_> {
+    fn notice(&mut self, notice: Notice) {
+        if let Way::Bar(Some(bar)) = &self.way {
+            bar.finish_and_clear();
+        }
+        match notice.level {
+            Level::Print => self.console.say(&notice.text),
+            Level::Warning => self.console.warn(&notice.text),
+            Level::Verbose => self.console.detail(&notice.text),
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+        let mut due = false;
+        match &mut self.way {
+            Way::Nothing => {}
+            Way::Bar(shown) => {
+                let total = progress.bytes_total().get();
+                shown
+                    .get_or_insert_with(|| bar(&self.origin, Some(total)))
+                    .set_position(progress.bytes_done().get());
+            }
+            Way::Lines { every, last, told } => {
+                let step = *told != Some(progress.chunks_left);
+                let waited = last.is_none_or(|last| last.elapsed() >= *every);
+                due = step && (waited || progress.chunks_left == 0);
+                if due {
+                    *last = Some(Instant::now());
+                    *told = Some(progress.chunks_left);
+                }
+            }
+        }
+        if due {
+            self.line(progress);
+        }
+        if self.interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn committed(&mut self, vg: &Vg) {
+        self.console.detail(&format!("Volume group \"{}\" is now at revision {}.", vg.name, vg.seqno));
+    }
+}
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        if let Way::Bar(Some(bar)) = &self.way {
+            bar.finish_and_clear();
+        }
+    }
+}
