@@ -1,7 +1,8 @@
 //! Cases `kernel-finishes` and `foldback-finishes`: one party is stopped in the middle of a merge, the other ends it.
 //!
 //! Holds: that the merge really was half done is a check of its own, made from the kernel's count of the store;
-//! Foldback is stopped by SIGKILL after its first progress line, the kernel by the machine's end without a sync.
+//! Foldback is stopped by SIGKILL at its first line of progress above zero, after which a window of its work must be gone
+//! from the store; the kernel is stopped by the machine's end without a sync.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -18,6 +19,8 @@ const FILL: &str = include_str!("../../../../rig/handover-fill.sh");
 const BEGIN: &str = include_str!("../../../../rig/handover-begin.sh");
 const FINISH: &str = include_str!("../../../../rig/handover-finish.sh");
 const CHECK: &str = include_str!("../../../../rig/handover-check.sh");
+/// Sectors of the store that Foldback must have merged: a little less than a window of 16 MiB.
+const SHARE: &str = "30000";
 const IMAGE_MIB: u64 = 640;
 const LIMIT: Duration = Duration::from_mins(3);
 const MERGE: &[&str] = &["lvconvert", "--merge", "-i", "0", "vgh/s1"];
@@ -75,6 +78,7 @@ impl Disk {
         let mut guest = Guest::new(&self.scratch, &format!("{}-{part}", self.name), LIMIT);
         let disk = guest.disk(&self.image)?;
         guest.set("DISK", &disk).set("S1", &self.s1).set("S2", &self.s2).set("USED", &self.used);
+        guest.set("SHARE", SHARE);
         guest.run(script)
     }
 }
@@ -87,7 +91,7 @@ fn merge_until_first_progress(program: &Foldback, image: &Path) -> Result<String
     let mut seen = None;
     for line in BufReader::new(stdout).lines() {
         let line = line.context("reading its progress")?;
-        if line.contains("Merged:") {
+        if progress(&line).is_some_and(|percent| percent > 0.0) {
             seen = Some(line.trim().to_owned());
             break;
         }
@@ -95,6 +99,25 @@ fn merge_until_first_progress(program: &Foldback, image: &Path) -> Result<String
     child.kill().context("killing foldback")?;
     let status = child.wait().context("waiting for foldback")?;
     let seen = seen.with_context(|| format!("foldback told of no progress and ended with {status}"))?;
-    ensure!(!seen.contains("100.00%"), "the first progress line is already the last: {seen}");
+    ensure!(
+        progress(&seen).is_some_and(|percent| percent < 100.0),
+        "the first progress is already the end: {seen}"
+    );
     Ok(seen)
+}
+
+/// The number in a line like `VG/LV: Merged: 12.34%`.
+fn progress(line: &str) -> Option<f64> {
+    line.split_once("Merged:")?.1.trim().strip_suffix('%')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::progress;
+
+    #[test]
+    fn a_progress_line_is_read_and_others_are_not() {
+        assert_eq!(progress("  vg/lv: Merged: 12.50%"), Some(12.5));
+        assert_eq!(progress("  Merging of volume vg/s1 started."), None);
+    }
 }
