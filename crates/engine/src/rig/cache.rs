@@ -36,10 +36,6 @@ impl Disk {
         }
     }
 
-    pub(crate) fn durable(&self, sector: u64) -> [u8; 512] {
-        self.durable[sector as usize]
-    }
-
     pub(crate) fn write(&mut self, at: u64, bytes: &[u8], fua: bool) {
         self.writes += 1;
         for (sector, data) in (at..).zip(bytes.chunks_exact(512)) {

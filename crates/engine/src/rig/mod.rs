@@ -109,7 +109,10 @@ impl Rig {
     }
 
     /// An origin whose sector `n` holds stamp `n + 1`, and blank stores.
-    pub(crate) fn new(config: GroupConfig, snapshots: &[Snapshot]) -> Self {
+    ///
+    /// With `dice` only the first 4 KiB of a store are blank, as `lvcreate` leaves it: behind them lies what looks like
+    /// records.
+    pub(crate) fn unopened(config: GroupConfig, snapshots: &[Snapshot], mut dice: Option<&mut Dice>) -> Self {
         let size = config.origin.size.0;
         let mut origin = Disk::new(size);
         for sector in 0..size {
@@ -117,9 +120,22 @@ impl Rig {
         }
         let mut disks = BTreeMap::from([(Space::Origin, origin)]);
         for snapshot in snapshots {
-            disks.insert(Space::Store(snapshot.id), Disk::new(snapshot.store));
+            let mut disk = Disk::new(snapshot.store);
+            if let Some(dice) = &mut dice {
+                for sector in 8..snapshot.store {
+                    let words = (0..64).map(|word| 2 + dice.roll(30 + word));
+                    let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+                    disk.set(sector, bytes.try_into().unwrap());
+                }
+            }
+            disks.insert(Space::Store(snapshot.id), disk);
         }
-        let mut rig = Self::over(config, disks);
+        Self::over(config, disks)
+    }
+
+    /// The same, with all stores made and attached.
+    pub(crate) fn new(config: GroupConfig, snapshots: &[Snapshot]) -> Self {
+        let mut rig = Self::unopened(config, snapshots, None);
         for snapshot in snapshots {
             rig.attach(snapshot);
         }
@@ -132,6 +148,16 @@ impl Rig {
     }
 
     pub(crate) fn open(&mut self, snapshot: &Snapshot) -> Result<OpenedStore, crate::OpenError> {
+        self.open_partly(snapshot, u64::MAX).unwrap()
+    }
+
+    /// `None` where it takes more than so many I/Os: the rest is not done.
+    pub(crate) fn open_partly(
+        &mut self,
+        snapshot: &Snapshot,
+        ios: u64,
+    ) -> Option<Result<OpenedStore, crate::OpenError>> {
+        let mut left = ios;
         let chunk = ChunkSize::from_sectors(snapshot.chunk).unwrap();
         let (geometry, size) = (snapshot.geometry(), Sectors(snapshot.size));
         let mut open =
@@ -139,12 +165,13 @@ impl Rig {
         loop {
             while let Some((id, io)) = open.poll_io() {
                 self.before_handing_out(&io);
+                left = left.checked_sub(1)?;
                 let outcome = self.perform(&io);
                 self.log.push(io);
                 open.complete_io(id, outcome);
             }
             if let Some(opened) = open.poll_opened() {
-                return opened;
+                return Some(opened);
             }
         }
     }
@@ -202,10 +229,28 @@ impl Rig {
         self.complete(id, outcome);
     }
 
-    /// Fails it instead.
-    pub(crate) fn fail(&mut self, at: usize) {
-        let (id, _) = self.handed.remove(at);
+    /// Fails it instead: a write may have reached the disk, in part or as a whole.
+    pub(crate) fn fail(&mut self, at: usize, dice: &mut Dice) {
+        let (id, io) = self.handed.remove(at);
+        self.tear(&io, dice);
         self.complete(id, Outcome::Failed(Fault::Device));
+    }
+
+    /// Some of the sectors of a write, in no cache's order.
+    fn tear(&mut self, io: &Io, dice: &mut Dice) {
+        let (space, at, bytes) = match io {
+            Io::Write { space, at, from, .. } => {
+                (*space, *at, from.iter().flat_map(|slice| self.gather(*slice)).collect::<Vec<u8>>())
+            }
+            Io::WriteMetadata { space, at, bytes, .. } => (*space, *at, bytes.clone()),
+            _ => return,
+        };
+        let mood = dice.roll(3);
+        for (sector, data) in (at.0..).zip(bytes.chunks_exact(512)) {
+            if mood == 0 || (mood == 1 && dice.roll(2) == 0) {
+                self.disks.get_mut(&space).unwrap().write(sector, data, false);
+            }
+        }
     }
 
     fn complete(&mut self, id: IoId, outcome: Outcome) {
@@ -325,7 +370,10 @@ impl Rig {
     }
 
     /// Pulls the plug: new disks with what survives.
-    pub(crate) fn power_cut(self, dice: &mut Dice) -> BTreeMap<Space, Disk> {
+    pub(crate) fn power_cut(mut self, dice: &mut Dice) -> BTreeMap<Space, Disk> {
+        for (_, io) in std::mem::take(&mut self.handed) {
+            self.tear(&io, dice);
+        }
         self.disks.into_iter().map(|(space, disk)| (space, disk.after_power_cut(dice))).collect()
     }
 }

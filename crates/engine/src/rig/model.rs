@@ -1,109 +1,139 @@
 //! What a volume may hold: too simple to be wrong.
 //!
-//! Per sector the content that is certain to survive, and whatever was written since. The driver never has two writes
-//! of one sector under way.
+//! Per sector all versions that may still be found after a power cut, oldest first, and which of them may be the
+//! newest. Writes that overlapped while unanswered, and writes that failed, leave it open which one that is until
+//! somebody reads; from then on it must stay.
 
-use std::collections::BTreeMap;
+#[derive(Clone, Debug)]
+struct Sector {
+    /// What may be found after a power cut.
+    versions: Vec<u64>,
+    /// The last so many of them may be the newest.
+    open: usize,
+    /// Writes under way.
+    busy: usize,
+    /// All there ever were.
+    history: Vec<u64>,
+    /// How many writes have begun or ended.
+    events: u64,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
-    /// Oldest first; the last one is what a read sees, unless a write is under way.
-    versions: Vec<Vec<u64>>,
-    /// All of them, also those that are out of date: for reads that began long ago.
-    history: Vec<Vec<u64>>,
-    busy: BTreeMap<u64, ()>,
+    sectors: Vec<Sector>,
+}
+
+/// What was known when a read was submitted.
+pub(crate) struct Before(Vec<(u64, u64)>);
+
+impl Sector {
+    fn new(versions: Vec<u64>) -> Self {
+        Self { history: versions.clone(), versions, open: 1, busy: 0, events: 0 }
+    }
+
+    /// The oldest that may be what a read sees.
+    fn oldest_open(&self) -> u64 {
+        self.versions[self.versions.len() - self.open]
+    }
+
+    fn settle(&mut self, stamp: u64) {
+        self.versions.retain(|version| *version != stamp);
+        self.versions.push(stamp);
+        self.open = 1;
+    }
 }
 
 impl Model {
     pub(crate) fn new(content: impl IntoIterator<Item = u64>) -> Self {
-        let versions: Vec<Vec<u64>> = content.into_iter().map(|stamp| vec![stamp]).collect();
-        Self { history: versions.clone(), versions, busy: BTreeMap::new() }
+        Self { sectors: content.into_iter().map(|stamp| Sector::new(vec![stamp])).collect() }
     }
 
     pub(crate) fn size(&self) -> u64 {
-        self.versions.len() as u64
+        self.sectors.len() as u64
     }
 
-    pub(crate) fn is_busy(&self, start: u64, len: u64) -> bool {
-        self.busy.range(start..start + len).next().is_some()
+    fn range(&mut self, start: u64, len: u64) -> impl Iterator<Item = &mut Sector> {
+        self.sectors.iter_mut().skip(start as usize).take(len as usize)
     }
 
     pub(crate) fn begin_write(&mut self, start: u64, data: &[u64]) {
-        for (sector, &stamp) in (start..).zip(data) {
-            self.versions[sector as usize].push(stamp);
-            self.history[sector as usize].push(stamp);
-            self.busy.insert(sector, ());
+        for (sector, &stamp) in self.range(start, data.len() as u64).zip(data) {
+            sector.versions.push(stamp);
+            sector.history.push(stamp);
+            sector.open += 1;
+            sector.busy += 1;
+            sector.events += 1;
         }
     }
 
-    /// With FUA what was there before is out of date for good.
-    pub(crate) fn end_write(&mut self, start: u64, len: u64, fua: bool) {
-        for sector in start..start + len {
-            self.busy.remove(&sector);
-            if fua {
-                let versions = &mut self.versions[sector as usize];
-                versions.drain(..versions.len() - 1);
+    /// `good`: it was answered so; with FUA what was there before is out of date for good.
+    pub(crate) fn end_write(&mut self, start: u64, data: &[u64], good: bool, fua: bool) {
+        for (sector, &stamp) in self.range(start, data.len() as u64).zip(data) {
+            sector.busy -= 1;
+            sector.events += 1;
+            let alone = sector.open == 2 && sector.versions.last() == Some(&stamp);
+            if good && alone {
+                sector.open = 1;
+                if fua {
+                    sector.versions = vec![stamp];
+                }
             }
         }
     }
 
-    /// The versions of `first`, and behind its end those of `rest`.
-    pub(crate) fn adopt(&mut self, first: &Self, rest: &Self) {
-        let versions = first.versions.iter().chain(rest.versions.iter().skip(first.versions.len()));
-        self.versions = versions.cloned().collect();
-        self.history = self.versions.clone();
-    }
-
-    /// What a flush that is submitted now makes certain: per sector how many versions become out of date.
+    /// What a flush that is submitted now makes certain: nothing older than this.
     pub(crate) fn begin_flush(&self) -> Vec<u64> {
-        let certain = |(sector, versions): (usize, &Vec<u64>)| {
-            let busy = self.busy.contains_key(&(sector as u64));
-            versions[versions.len() - 1 - usize::from(busy && versions.len() > 1)]
-        };
-        self.versions.iter().enumerate().map(certain).collect()
+        self.sectors.iter().map(Sector::oldest_open).collect()
     }
 
     pub(crate) fn end_flush(&mut self, certain: &[u64]) {
-        for (versions, stamp) in self.versions.iter_mut().zip(certain) {
-            if let Some(at) = versions.iter().position(|version| version == stamp) {
-                versions.drain(..at);
+        for (sector, stamp) in self.sectors.iter_mut().zip(certain) {
+            if let Some(at) = sector.versions.iter().position(|version| version == stamp) {
+                let at = at.min(sector.versions.len() - sector.open);
+                sector.versions.drain(..at);
             }
         }
     }
 
-    /// What a read may see: the newest content, and where a write is under way the one before.
-    pub(crate) fn check_read(&self, start: u64, stamps: &[u64], before: &[u64], what: &str) {
-        for ((sector, &stamp), &was) in (start..).zip(stamps).zip(before) {
-            let versions = &self.history[sector as usize];
-            let from = versions.iter().position(|&version| version == was).unwrap();
-            assert!(
-                versions[from..].contains(&stamp),
-                "{what}: sector {sector} read {stamp}, may be {:?}",
-                &versions[from..]
-            );
-        }
+    pub(crate) fn begin_read(&self, start: u64, len: u64) -> Before {
+        let sectors = self.sectors.iter().skip(start as usize).take(len as usize);
+        Before(sectors.map(|sector| (sector.oldest_open(), sector.events)).collect())
     }
 
-    /// The content a read that is submitted now sees at least.
-    pub(crate) fn newest_certain(&self, start: u64, len: u64) -> Vec<u64> {
-        let all = self.begin_flush();
-        all[start as usize..(start + len) as usize].to_vec()
+    /// What a read may have seen: anything from the oldest that was open when it was submitted. If nothing was written
+    /// meanwhile, what it saw is what is there.
+    pub(crate) fn end_read(&mut self, start: u64, stamps: &[u64], before: &Before, what: &str) {
+        let sectors = (start..).zip(self.range(start, stamps.len() as u64)).zip(stamps.iter().zip(&before.0));
+        for ((at, sector), (&stamp, &(oldest, events))) in sectors {
+            let from = sector.history.iter().position(|&version| version == oldest).unwrap();
+            let may = &sector.history[from..];
+            assert!(may.contains(&stamp), "{what}: sector {at} read {stamp}, may be {may:?}");
+            if sector.busy == 0 && sector.events == events {
+                let open = &sector.versions[sector.versions.len() - sector.open..];
+                assert!(open.contains(&stamp), "{what}: sector {at} read {stamp}, may be {open:?}");
+                sector.settle(stamp);
+            }
+        }
     }
 
     /// After a power cut: each sector is one of its versions, and from then on that one.
     pub(crate) fn check_and_settle(&mut self, stamps: &[u64], what: &str) {
-        for (sector, (&stamp, versions)) in stamps.iter().zip(&mut self.versions).enumerate() {
-            assert!(versions.contains(&stamp), "{what}: sector {sector} holds {stamp}, may be {versions:?}");
-            *versions = vec![stamp];
-            self.history[sector] = vec![stamp];
+        for (at, (&stamp, sector)) in stamps.iter().zip(&mut self.sectors).enumerate() {
+            let may = &sector.versions;
+            assert!(may.contains(&stamp), "{what}: sector {at} holds {stamp}, may be {may:?}");
+            *sector = Sector::new(vec![stamp]);
         }
-        self.busy.clear();
     }
 
-    /// Exactly the newest content.
-    pub(crate) fn check_exact(&self, stamps: &[u64], what: &str) {
-        for (sector, (stamp, versions)) in stamps.iter().zip(&self.versions).enumerate() {
-            assert_eq!(Some(stamp), versions.last(), "{what}: sector {sector}, versions {versions:?}");
-        }
+    /// The newest content, where nothing is under way.
+    pub(crate) fn check_exact(&mut self, stamps: &[u64], what: &str) {
+        let before = self.begin_read(0, self.size());
+        self.end_read(0, stamps, &before, what);
+    }
+
+    /// The versions of `first`, and behind its end those of `rest`.
+    pub(crate) fn joined(first: &Self, rest: &Self) -> Self {
+        let behind = rest.sectors.iter().skip(first.sectors.len());
+        Self { sectors: first.sectors.iter().chain(behind).cloned().collect() }
     }
 }

@@ -2,18 +2,19 @@
 //!
 //! Goal: each volume always holds what the model says, also after a power cut and a second opening; the merge comes to
 //! its end and leaves the origin equal to the merged view. Method: small sizes, so that everything collides; writes of
-//! unique stamps; no two writes of one sector at once (the simulator does that).
+//! unique stamps; in some runs writes of the same sectors at once, in some errors of the device.
 
-use super::model::Model;
+use super::model::{Before, Model};
 use super::{Dice, Rig, Snapshot, config, range};
-use crate::{Fault, RequestId, RequestKind, Space, StoreStatus, Volume};
+use crate::{Fault, FlushDomain, Io, RequestId, RequestKind, Space, StoreStatus, Volume};
+use foldback_dm_snapshot_format::Severity;
 use std::collections::BTreeMap;
 
 const ORIGIN: u64 = 200;
 
 enum Under {
-    Read { volume: Volume, start: u64, before: Vec<u64> },
-    Write { volume: Volume, start: u64, len: u64, fua: bool },
+    Read { volume: Volume, start: u64, before: Before },
+    Write { volume: Volume, start: u64, data: Vec<u64>, fua: bool },
     Flush { volume: Volume, certain: Vec<u64> },
 }
 
@@ -26,6 +27,10 @@ struct Run {
     merging: bool,
     stamp: u64,
     seed: u64,
+    /// One I/O in so many fails; none where it is zero.
+    errors: u64,
+    /// Whether flushes fail as well: then nothing on that cache can be flushed until it is opened again.
+    flushes_fail: bool,
 }
 
 /// The model of a volume: 0 is the origin.
@@ -44,7 +49,7 @@ impl Run {
             .map(|id| {
                 let size = if dice.roll(3) == 0 { 60 + dice.roll(ORIGIN - 60) } else { ORIGIN };
                 let chunk = 1 << dice.roll(6);
-                let store = if dice.roll(6) == 0 { 2 * u64::from(chunk) + dice.roll(300) } else { 2000 };
+                let store = if dice.roll(3) == 0 { 2 * u64::from(chunk) + dice.roll(300) } else { 2000 };
                 let mut snapshot = Snapshot::new(id, size, chunk, store);
                 snapshot.block = 1 << dice.roll(3);
                 snapshot
@@ -52,11 +57,35 @@ impl Run {
             .collect();
         let scratch = 32 + dice.roll(6) * 40;
         let window = 1 + dice.roll(80);
-        let rig = Rig::new(config(ORIGIN, scratch, window), &snapshots);
+        let mut rig = Rig::unopened(config(ORIGIN, scratch, window), &snapshots, Some(&mut dice));
+        if dice.roll(3) == 0 {
+            // I8: a creation that is interrupted.
+            for snapshot in &snapshots {
+                let ios = dice.roll(7);
+                drop(rig.open_partly(snapshot, ios));
+            }
+            rig = Rig::over(config(ORIGIN, scratch, window), rig.power_cut(&mut dice));
+        }
+        for snapshot in &snapshots {
+            rig.attach(snapshot);
+        }
+        let errors = if dice.roll(3) == 0 { 10 + dice.roll(100) } else { 0 };
+        let flushes_fail = dice.roll(2) == 0;
         let content = |size: u64| Model::new(1..=size);
         let mut models = BTreeMap::from([(0, content(ORIGIN))]);
         models.extend(snapshots.iter().map(|snapshot| (snapshot.id.0, content(snapshot.size))));
-        Self { rig, dice, snapshots, models, under: BTreeMap::new(), merging: false, stamp: 1_000_000, seed }
+        Self {
+            rig,
+            dice,
+            snapshots,
+            models,
+            under: BTreeMap::new(),
+            merging: false,
+            stamp: 1_000_000,
+            seed,
+            errors,
+            flushes_fail,
+        }
     }
 
     fn is_invalid(&self, id: u32) -> bool {
@@ -86,18 +115,17 @@ impl Run {
                 self.under.insert(id, Under::Flush { volume, certain });
             }
             1..=3 => {
-                let before = model.newest_certain(start, len);
+                let before = model.begin_read(start, len);
                 let id = self.rig.submit(volume, RequestKind::Read, range(start, len), &[]);
                 self.under.insert(id, Under::Read { volume, start, before });
             }
-            _ if model.is_busy(start, len) => {}
             _ => {
                 let data: Vec<u64> = (0..len).map(|sector| self.stamp + sector).collect();
                 self.stamp += len;
                 model.begin_write(start, &data);
                 let kind = RequestKind::Write { fua };
                 let id = self.rig.submit(volume, kind, range(start, len), &data);
-                self.under.insert(id, Under::Write { volume, start, len, fua });
+                self.under.insert(id, Under::Write { volume, start, data, fua });
             }
         }
     }
@@ -112,17 +140,18 @@ impl Run {
             };
             if result == Err(Fault::Invalid) {
                 assert!(self.is_invalid(key(volume)), "seed {}: {volume:?} is said to be invalid", self.seed);
-                continue;
+            } else {
+                assert!(result.is_ok() || self.errors > 0, "seed {}: {result:?}", self.seed);
             }
-            assert_eq!(result, Ok(()), "seed {}", self.seed);
             let model = self.models.get_mut(&key(volume)).unwrap();
             match under {
-                Under::Read { start, before, .. } => {
+                Under::Read { start, before, .. } if result.is_ok() => {
                     let stamps = self.rig.stamps(id);
-                    model.check_read(start, &stamps, &before, &format!("seed {} {volume:?}", self.seed));
+                    model.end_read(start, &stamps, &before, &format!("seed {} {volume:?}", self.seed));
                 }
-                Under::Write { start, len, fua, .. } => model.end_write(start, len, fua),
-                Under::Flush { certain, .. } => model.end_flush(&certain),
+                Under::Write { start, data, fua, .. } => model.end_write(start, &data, result.is_ok(), fua),
+                Under::Flush { certain, .. } if result.is_ok() => model.end_flush(&certain),
+                Under::Read { .. } | Under::Flush { .. } => {}
             }
         }
     }
@@ -133,7 +162,16 @@ impl Run {
             self.submit();
         } else if busy > 0 {
             let at = self.dice.roll(busy) as usize;
-            self.rig.execute(at);
+            let flush = matches!(self.rig.handed[at].1, Io::Flush { .. });
+            if self.errors > 0 && self.dice.roll(self.errors) == 0 && (!flush || self.flushes_fail) {
+                self.rig.fail(at, &mut self.dice);
+            } else {
+                self.rig.execute(at);
+            }
+            if self.errors > 0 && self.merging && self.dice.roll(20) == 0 {
+                self.rig.group.resume_merge();
+                self.rig.collect();
+            }
         }
         self.answers();
     }
@@ -164,11 +202,7 @@ impl Run {
             self.rig.group.start_merge(first.id).unwrap();
             if !self.merging {
                 // The merged view: the snapshot, and the origin behind its end.
-                let snapshot = self.models[&1].begin_flush();
-                let durable = self.models[&0].begin_flush();
-                let mut view = Model::new(snapshot.iter().chain(&durable[snapshot.len()..]).copied());
-                // What was not flushed before may still be lost.
-                view.adopt(&self.models[&1], &self.models[&0]);
+                let view = Model::joined(&self.models[&1], &self.models[&0]);
                 self.models.insert(0, view);
             }
             self.merging = true;
@@ -198,10 +232,18 @@ impl Run {
             snapshots.iter().map(|snapshot| self.is_invalid(snapshot.id.0)).collect();
         let (scratch, window) = (32 + self.dice.roll(6) * 40, 1 + self.dice.roll(80));
         let disks = self.rig.power_cut(&mut self.dice);
+        self.errors = 0;
         self.rig = Rig::over(config(ORIGIN, scratch, window), disks);
         self.under.clear();
         for (snapshot, was_invalid) in snapshots.iter().zip(was_invalid) {
             self.rig.attach(snapshot);
+            // I5: opening it again finds nothing to repair.
+            let findings = self.rig.open(snapshot).unwrap();
+            assert!(
+                findings.findings().iter().all(|found| found.severity() != Severity::Repair),
+                "seed {}",
+                self.seed
+            );
             let lost = self.is_invalid(snapshot.id.0);
             assert!(!lost || was_invalid, "seed {}: {:?} was valid", self.seed, snapshot.id);
         }
@@ -216,6 +258,21 @@ impl Run {
         self
     }
 
+    /// No more errors; what failed is tried again.
+    fn calm(&mut self) {
+        self.errors = if self.errors > 0 { u64::MAX } else { 0 };
+        self.drain();
+        self.rig.group.resume_merge();
+        self.rig.collect();
+        self.drain();
+    }
+
+    fn is_poisoned(&self) -> bool {
+        let domains = self.snapshots.iter().map(|snapshot| FlushDomain(snapshot.domain));
+        let domains: Vec<_> = domains.chain([super::ORIGIN_DOMAIN]).collect();
+        self.rig.group.core.flushes.is_poisoned(&domains)
+    }
+
     fn finish_merge(&mut self) {
         self.drain();
         let progress = self.rig.group.merge_progress().unwrap();
@@ -223,7 +280,7 @@ impl Run {
         self.read_all("after the merge", true);
         let origin: Vec<u64> =
             (0..ORIGIN).map(|sector| super::stamp_of(&self.rig.disks[&Space::Origin].get(sector))).collect();
-        self.models[&0].check_exact(&origin, "the origin itself");
+        self.models.get_mut(&0).unwrap().check_exact(&origin, "the origin itself");
     }
 }
 
@@ -248,6 +305,13 @@ fn one_run(seed: u64) {
             }
         }
     }
+    run.calm();
+    if run.dice.roll(4) == 0 && run.errors > 0 {
+        run = run.power_cut();
+    }
+    if run.is_poisoned() {
+        run = run.power_cut();
+    }
     if run.merging {
         run.finish_merge();
     }
@@ -269,4 +333,23 @@ fn i1_i2_i3_every_volume_holds_what_the_model_says() {
         let outcome = std::panic::catch_unwind(|| one_run(seed));
         assert!(outcome.is_ok(), "repeat with FOLDBACK_ENGINE_SEED={seed} FOLDBACK_ENGINE_RUNS=1");
     }
+}
+
+/// A harness that does not see a broken rule proves nothing: each planted bug must be caught.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn every_planted_bug_is_caught() {
+    let mut missed = Vec::new();
+    std::panic::set_hook(Box::new(|_| {}));
+    for bug in crate::planted::Bug::ALL {
+        crate::planted::set(Some(bug));
+        let caught = (0..4000).find(|&seed| std::panic::catch_unwind(|| one_run(seed)).is_err());
+        crate::planted::set(None);
+        match caught {
+            Some(seed) => eprintln!("{bug:?}: seed {seed}"),
+            None => missed.push(bug),
+        }
+    }
+    drop(std::panic::take_hook());
+    assert_eq!(missed, []);
 }
