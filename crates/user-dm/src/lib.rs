@@ -32,7 +32,7 @@ mod volume;
 mod wanted;
 
 pub use error::{DmError, DmErrorKind, IoError};
-pub use foldback_engine::{Fault, RequestKind};
+pub use foldback_engine::{Counters, Fault, RequestKind};
 pub use group::Settings;
 pub use lent::LentDisks;
 pub use requests::{Ticket, VolumeRequest};
