@@ -9,6 +9,7 @@ use crate::session::{LockedMetadata, Session, lock_vg};
 use foldback_device::{DiskFile, Disks, Hold};
 use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, Verb};
 use foldback_manager::activation::{Group, activate, deactivate, device_of};
+use foldback_manager::config::Config;
 use foldback_manager::job::{Carried, MergeHost, Progress};
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
@@ -82,6 +83,7 @@ pub(crate) struct Host {
     mapper: HostMapper,
     files: Vec<Arc<DiskFile>>,
     pub(crate) paths: Vec<String>,
+    pub(crate) config: Config,
     locked: Option<LockedMetadata>,
     _data: Vec<Hold>,
 }
@@ -93,9 +95,9 @@ impl Host {
     /// Takes over the disks, and holds their content.
     pub(crate) fn new(session: Session) -> Result<Self, CliError> {
         let data = session.hold_all_data()?;
-        let Session { files, disks, paths, .. } = session;
+        let Session { files, disks, paths, config, .. } = session;
         let mapper = HostMapper(mapper(disks, &paths)?);
-        Ok(Self { mapper, files, paths, locked: None, _data: data })
+        Ok(Self { mapper, files, paths, config, locked: None, _data: data })
     }
 }
 
@@ -137,7 +139,8 @@ impl MergeHost for Host {
 
     fn lock(&mut self, vg: &VgName) -> Result<(), HostError> {
         if self.locked.is_none() {
-            let locked = lock_vg(vg, &self.files).map_err(|error| HostError::Lock(error.message))?;
+            let locked =
+                lock_vg(vg, &self.files, &self.config).map_err(|error| HostError::Lock(error.message))?;
             self.locked = Some(locked);
         }
         Ok(())

@@ -11,6 +11,9 @@ use crate::exit::Exit;
 use crate::reporting::{no_vg, tell_findings};
 use crate::session::{Session, locks};
 use foldback_device::Access;
+use foldback_lvm2_format::vg::Vg;
+use foldback_manager::apply::ApplyError;
+use foldback_manager::backup::BackupPlaces;
 use foldback_manager::environment::Machine;
 use foldback_manager::lock::{LockMode, VgLock};
 use foldback_manager::ops::{Level, Notice, Refusal};
@@ -22,24 +25,33 @@ pub(crate) struct Change<'c> {
     pub(crate) context: &'c Context,
     pub(crate) session: Session,
     pub(crate) machine: Machine,
-    _lock: VgLock,
+    _lock: Option<VgLock>,
 }
 
 impl<'c> Change<'c> {
-    /// Locks the VG and opens the disks, `more` of them beside those that the options name.
+    /// Opens the disks, `more` of them beside those that the options name, and locks the VG.
     pub(crate) fn of_vg(context: &'c Context, vg: &VgName, more: &[String]) -> Result<Self, CliError> {
-        Self::new(context, locks().vg(vg, LockMode::Exclusive)?, more)
+        Self::new(context, Some(vg), more)
     }
 
-    /// Locks everything that is no VG: PVs without one, and the names of VGs.
+    /// The same for everything that is no VG: PVs without one, and the names of VGs.
     pub(crate) fn global(context: &'c Context, more: &[String]) -> Result<Self, CliError> {
-        Self::new(context, locks().global(LockMode::Exclusive)?, more)
+        Self::new(context, None, more)
     }
 
-    fn new(context: &'c Context, lock: VgLock, more: &[String]) -> Result<Self, CliError> {
-        let access = if context.options.test { Access::Read } else { Access::Write };
-        let session = Session::open_with(&context.options, more, access)?;
-        Ok(Self { context, session, machine: Machine::new(&context.line), _lock: lock })
+    fn new(context: &'c Context, vg: Option<&VgName>, more: &[String]) -> Result<Self, CliError> {
+        if context.options.test {
+            let session = Session::open_with(&context.options, more, Access::Read)?;
+            return Ok(Self { context, session, machine: Machine::new(&context.line), _lock: None });
+        }
+        let mut session = Session::open_unlocked(&context.options, more, Access::Write)?;
+        let locks = locks(&session.config);
+        let lock = match vg {
+            Some(vg) => locks.vg(vg, LockMode::Exclusive)?,
+            None => locks.global(LockMode::Exclusive)?,
+        };
+        session.lock_metadata()?;
+        Ok(Self { context, session, machine: Machine::new(&context.line), _lock: Some(lock) })
     }
 
     /// Whether only words are wanted.
@@ -54,16 +66,36 @@ impl<'c> Change<'c> {
         found
     }
 
-    /// The disks as the store wants them, and the machine.
-    pub(crate) fn store(&mut self) -> (DiskSet<'_>, &mut Machine) {
-        (DiskSet::new(&mut *self.session.disks, &self.session.paths), &mut self.machine)
-    }
-
-    /// Tells what a commit could not do beside its work.
-    pub(crate) fn committed(&self, committed: &Committed) {
+    /// Carries a plan out: an archive of the VG as it was, the change, a backup of what it is now.
+    pub(crate) fn apply(
+        &mut self,
+        before: &Vg,
+        carry_out: impl FnOnce(&mut DiskSet<'_>, &mut Machine) -> Result<Committed, ApplyError>,
+    ) -> Result<FoundVg, CliError> {
+        let Self { context, session, machine, .. } = self;
+        let places = session.backup_places();
+        archive(context, &places, before, machine);
+        let mut set = DiskSet::new(&mut *session.disks, &session.paths);
+        let committed = carry_out(&mut set, machine)?;
         for warning in &committed.warnings {
-            self.context.console.warn(warning);
+            context.console.warn(warning);
         }
+        backup(context, &places, &committed.found.vg, machine);
+        Ok(committed.found)
+    }
+}
+
+/// Writes the VG as it is before a change; a failure is only worth a warning.
+pub(crate) fn archive(context: &Context, places: &BackupPlaces, vg: &Vg, machine: &mut Machine) {
+    if let Err(error) = places.archive(vg, machine) {
+        context.console.warn(&format!("{error}. The metadata before this change is not archived."));
+    }
+}
+
+/// Writes the VG as it is after a change; a failure is only worth a warning.
+pub(crate) fn backup(context: &Context, places: &BackupPlaces, vg: &Vg, machine: &mut Machine) {
+    if let Err(error) = places.backup(vg, machine) {
+        context.console.warn(&format!("{error}. This metadata update is NOT backed up."));
     }
 }
 

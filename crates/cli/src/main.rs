@@ -12,6 +12,7 @@ mod changing;
 mod command_line;
 mod commands;
 mod console;
+mod demo;
 mod error;
 mod exit;
 mod interrupt;

@@ -5,11 +5,14 @@
 //!   for every durable step; with `-q` nothing of it.
 //! - The share shown is the share of the merge: 0 when it begins, 100 when it is done.
 
+use crate::changing::backup;
 use crate::commands::Context;
 use crate::console::Console;
 use crate::interrupt::Interrupt;
 use crate::progress::bar;
 use foldback_lvm2_format::vg::Vg;
+use foldback_manager::backup::BackupPlaces;
+use foldback_manager::environment::Machine;
 use foldback_manager::job::{Observer, Progress};
 use foldback_manager::ops::{Level, Notice};
 use indicatif::ProgressBar;
@@ -20,6 +23,15 @@ use std::time::{Duration, Instant};
 /// LVM2's activation/polling_interval.
 pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
 
+/// When lines come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Between two of them.
+    pub(crate) every: Duration,
+    /// The first only after a wait.
+    pub(crate) later: bool,
+}
+
 /// How progress is told.
 enum Way {
     Nothing,
@@ -29,7 +41,9 @@ enum Way {
 
 /// Listens to one merge.
 pub(crate) struct Listener<'l> {
+    context: &'l Context,
     console: Console,
+    places: BackupPlaces,
     interrupt: &'l Interrupt,
     /// `VG/ORIGIN`.
     origin: String,
@@ -37,14 +51,15 @@ pub(crate) struct Listener<'l> {
 }
 
 impl<'l> Listener<'l> {
-    /// For the merge into `origin`; lines come `every` so often, the first only after a wait where `later`.
+    /// For the merge into `origin`; backups of the VG go to `places`.
     pub(crate) fn new(
-        context: &Context,
+        context: &'l Context,
         interrupt: &'l Interrupt,
         origin: String,
-        every: Duration,
-        later: bool,
+        pace: Pace,
+        places: BackupPlaces,
     ) -> Self {
+        let Pace { every, later } = pace;
         let way = if context.console.is_quiet() {
             Way::Nothing
         } else if io::stderr().is_terminal() && io::stdout().is_terminal() {
@@ -52,7 +67,7 @@ impl<'l> Listener<'l> {
         } else {
             Way::Lines { every, last: later.then(Instant::now), told: None }
         };
-        Self { console: context.console, interrupt, origin, way }
+        Self { context, console: context.console, places, interrupt, origin, way }
     }
 
     fn line(&self, progress: &Progress) {
@@ -103,7 +118,7 @@ impl Observer for Listener<'_> {
     }
 
     fn committed(&mut self, vg: &Vg) {
-        self.console.detail(&format!("Volume group \"{}\" is now at revision {}.", vg.name, vg.seqno));
+        backup(self.context, &self.places, vg, &mut Machine::new(&self.context.line));
     }
 }
 

@@ -8,14 +8,17 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::options::Options;
+use crate::options::{Options, YesNo};
 use foldback_device::{
-    Access, Backend, DiskErrorKind, DiskFile, Disks, HeldPart, Hold, HoldMode, open_disks, open_files,
+    Access, Backend, DiskErrorKind, DiskFile, DiskKind, Disks, HeldPart, Hold, HoldMode, open_disks,
+    open_files,
 };
-use foldback_manager::lock::{DEFAULT_LOCKING_DIR, LockMode, LockWait, Locks, VgLock};
+use foldback_manager::backup::BackupPlaces;
+use foldback_manager::config::{Config, DEFAULT_SYSTEM_DIR};
+use foldback_manager::lock::{LockMode, Locks, VgLock};
 use foldback_manager::store::{Discovery, DiskSet, discover};
 use foldback_units::VgName;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -30,6 +33,7 @@ pub(crate) struct Session {
     pub(crate) files: Vec<Arc<DiskFile>>,
     pub(crate) disks: Box<dyn Disks>,
     pub(crate) paths: Vec<String>,
+    pub(crate) config: Config,
     /// The metadata's lock on image files.
     metadata: Vec<Hold>,
 }
@@ -82,7 +86,23 @@ impl Session {
         let files = open_files(&paths, access)?;
         let disks = open_disks(&files, Backend::from_environment())
             .map_err(|error| CliError::failed(format!("setting up I/O: {error}.")))?;
-        Ok(Self { files, disks, paths, metadata: Vec::new() })
+        let mut config = config(options, &files)?;
+        if options.autobackup == Some(YesNo::No) {
+            config.backup = false;
+        }
+        Ok(Self { files, disks, paths, config, metadata: Vec::new() })
+    }
+
+    /// Where backups of VGs on these disks go.
+    pub(crate) fn backup_places(&self) -> BackupPlaces {
+        let image = self.files.iter().find(|file| file.kind() == DiskKind::Image);
+        BackupPlaces::choose(&self.config, image.map(|file| file.path()))
+    }
+
+    /// Locks the images' metadata to change it.
+    pub(crate) fn lock_metadata(&mut self) -> Result<(), CliError> {
+        self.metadata = hold_metadata(&self.files, HoldMode::Exclusive)?;
+        Ok(())
     }
 
     /// Lets others change metadata again.
@@ -112,7 +132,8 @@ impl Session {
 
     /// Reads every label and metadata area.
     pub(crate) fn discover(&mut self) -> Discovery {
-        discover(&mut DiskSet::new(&mut *self.disks, &self.paths), None)
+        let id = self.config.system_id.as_deref();
+        discover(&mut DiskSet::new(&mut *self.disks, &self.paths), id)
     }
 }
 
@@ -145,14 +166,27 @@ fn hold_metadata(files: &[Arc<DiskFile>], sharing: HoldMode) -> Result<Vec<Hold>
     files.iter().map(|file| hold(file, HeldPart::Metadata, sharing, LOCK_PATIENCE)).collect()
 }
 
+/// LVM2's settings, as far as they matter here: the host's own only where no image file is among the disks.
+fn config(options: &Options, files: &[Arc<DiskFile>]) -> Result<Config, CliError> {
+    let named = std::env::var_os("LVM_SYSTEM_DIR").map(PathBuf::from);
+    let host = || files.iter().all(|file| file.kind() == DiskKind::Block);
+    let directory = named.or_else(|| host().then(|| PathBuf::from(DEFAULT_SYSTEM_DIR)));
+    let read = Config::read(directory.as_deref(), options.config.as_deref());
+    read.map_err(|error| CliError { exit: Exit::BadCommandLine, message: error.to_string(), hint: None })
+}
+
 /// LVM2's locks.
-pub(crate) fn locks() -> Locks {
-    Locks::new(Path::new(DEFAULT_LOCKING_DIR), LockWait::Wait)
+pub(crate) fn locks(config: &Config) -> Locks {
+    Locks::new(&config.locking_dir, config.wait_for_locks)
 }
 
 /// Locks a VG to change it: LVM2's lock, then the images' own.
-pub(crate) fn lock_vg(vg: &VgName, files: &[Arc<DiskFile>]) -> Result<LockedMetadata, CliError> {
-    let vg = locks().vg(vg, LockMode::Exclusive)?;
+pub(crate) fn lock_vg(
+    vg: &VgName,
+    files: &[Arc<DiskFile>],
+    config: &Config,
+) -> Result<LockedMetadata, CliError> {
+    let vg = locks(config).vg(vg, LockMode::Exclusive)?;
     Ok(LockedMetadata { _vg: vg, _images: hold_metadata(files, HoldMode::Exclusive)? })
 }
 

@@ -69,10 +69,8 @@ impl Export {
         let written = written.and_then(|written| sink.complete(volume.len()).map(|()| written))?;
         if !sink.is_standard_output() {
             let (size, written) = (bytes_in_words(volume.len().get()), bytes_in_words(written));
-            context.console.say(&format!(
-                "Logical volume \"{name}\" exported to {}: {size}, {written} of it not zero.",
-                self.file
-            ));
+            let file = &self.file;
+            context.console.say(&format!("Exported \"{name}\" to {file}: {size}, {written} of it data."));
         }
         Ok(Exit::Success)
     }

@@ -82,7 +82,7 @@ impl Import {
         let (taken, written) = (bytes_in_words(taken), bytes_in_words(written));
         context
             .console
-            .say(&format!("{} imported to \"{name}\": {taken}, {written} of it differed.", source.name()));
+            .say(&format!("Imported {} to \"{name}\": {taken}, {written} of it differed.", source.name()));
         Ok(Exit::Success)
     }
 }
@@ -137,7 +137,7 @@ impl Source {
     }
 
     fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or("Standard input")
+        self.name.as_deref().unwrap_or("standard input")
     }
 
     /// Fills as much of `into` as there is; less only at the end.

@@ -6,11 +6,11 @@
 
 use super::Context;
 use crate::carrying::Host;
-use crate::changing::{one_vg, refused};
+use crate::changing::{archive, one_vg, refused};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
-use crate::merging::{DEFAULT_INTERVAL, Listener};
+use crate::merging::{DEFAULT_INTERVAL, Listener, Pace};
 use crate::names::Target;
 use crate::session::Session;
 use clap::Args;
@@ -123,11 +123,15 @@ impl LvConvert {
             context.console.say(&format!("Merging of volume {vg}/{lv} into {origin} would start."));
             return Ok(Exit::Success);
         }
+        let places = session.backup_places();
+        let mut machine = Machine::new(&context.line);
         let mut host = Host::new(session)?;
-        let paths = host.paths.clone();
-        let request = MergeRequest { paths: &paths, system_id: None, vg: vg.clone(), lv: lv.clone() };
-        let mut listener = Listener::new(context, interrupt, origin, every, later);
-        let merged = merge(&mut host, &request, &mut Machine::new(&context.line), &mut listener);
+        archive(context, &places, &found.vg, &mut machine);
+        let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
+        let request =
+            MergeRequest { paths: &paths, system_id: system_id.as_deref(), vg: vg.clone(), lv: lv.clone() };
+        let mut listener = Listener::new(context, interrupt, origin, Pace { every, later }, places);
+        let merged = merge(&mut host, &request, &mut machine, &mut listener);
         drop(listener);
         match merged.map_err(CliError::from)? {
             MergeOutcome::Finished => Ok(Exit::Success),

@@ -184,9 +184,7 @@ impl LvCreate {
             context.console.warn(&format!("Logical volume {}/{} not zeroed.", found.vg.name, planned.lv));
         }
         if !change.is_test() {
-            let (mut set, machine) = change.store();
-            let committed = create_lv(&mut set, found, &planned, zero, machine)?;
-            change.committed(&committed);
+            change.apply(&found.vg, |set, machine| create_lv(set, found, &planned, zero, machine))?;
         }
         tell(context, &planned.done);
         Ok(Exit::Success)
@@ -226,9 +224,7 @@ impl LvCreate {
         if !change.is_test() {
             // A volume that somebody imports into or merges has no one state that a snapshot could keep.
             let _data = change.session.hold_all_data()?;
-            let (mut set, machine) = change.store();
-            let committed = create_snapshot(&mut set, found, &planned, chunk, machine)?;
-            change.committed(&committed);
+            change.apply(&found.vg, |set, machine| create_snapshot(set, found, &planned, chunk, machine))?;
         }
         tell(context, &planned.done);
         Ok(Exit::Success)

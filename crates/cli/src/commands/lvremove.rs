@@ -80,10 +80,7 @@ fn remove_from(
         if change.is_test() {
             found.vg = removal.vg;
         } else {
-            let (mut set, machine) = change.store();
-            let committed = commit(&mut set, &found, removal.vg, machine)?;
-            change.committed(&committed);
-            found = committed.found;
+            found = change.apply(&found.vg, |set, machine| commit(set, &found, removal.vg, machine))?;
         }
         tell(context, &removal.done);
     }

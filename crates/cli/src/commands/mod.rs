@@ -5,6 +5,7 @@
 //! - With `--test` nothing is written.
 
 mod check;
+mod demo;
 mod export;
 mod import;
 mod lvconvert;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Check(check::Check),
     Export(export::Export),
     Import(import::Import),
+    Demo(demo::Demo),
 }
 
 /// What every command gets beside its own arguments.
@@ -73,6 +75,7 @@ impl Command {
             Self::Check(_) => "check",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
+            Self::Demo(_) => "demo",
             Self::Pvs(_) => "pvs",
             Self::Vgs(_) => "vgs",
         }
@@ -89,6 +92,7 @@ impl Command {
             Self::Check(arguments) => arguments.run(context),
             Self::Export(arguments) => arguments.run(context),
             Self::Import(arguments) => arguments.run(context),
+            Self::Demo(arguments) => arguments.run(context),
             Self::Pvs(arguments) => arguments.run(context),
             Self::Vgs(arguments) => arguments.run(context),
         }

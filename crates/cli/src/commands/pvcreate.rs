@@ -13,7 +13,7 @@ use crate::session::split_missing;
 use crate::sizes::Size;
 use clap::Args;
 use foldback_manager::ops::pv_create::{NewPv, check_unused, plan};
-use foldback_manager::store::{Discovery, make_pv};
+use foldback_manager::store::{Discovery, DiskSet, make_pv};
 use foldback_units::LvmUuid;
 
 /// Make image files or disks physical volumes
@@ -73,7 +73,7 @@ pub(super) fn create(
     }
     let test = change.is_test();
     let _data = if test { None } else { Some(change.session.hold_data(path)?) };
-    let (mut set, machine) = change.store();
+    let mut set = DiskSet::new(&mut *change.session.disks, &change.session.paths);
     let disk = set.find(path).ok_or_else(|| CliError::failed(format!("No device found for {path}.")))?;
     if let Err(refusal) = check_unused(found, disk) {
         let forced = context.options.force > 1
@@ -84,7 +84,7 @@ pub(super) fn create(
         }
     }
     let size = set.size(disk)?;
-    let label = plan(path, size, new, machine).map_err(|refusal| refused(context, &refusal))?;
+    let label = plan(path, size, new, &mut change.machine).map_err(|refusal| refused(context, &refusal))?;
     if !test {
         make_pv(&mut set, disk, &label).map_err(|error| CliError::failed(format!("{error}.")))?;
     }

@@ -63,12 +63,9 @@ impl VgCreate {
             }
             found = change.session.discover();
         }
-        let machine = &mut change.machine.clone();
-        let planned = plan(&found, &new, &present, machine).map_err(|refusal| refused(context, &refusal))?;
-        let (mut set, machine) = change.store();
-        let vg = planned.vg.clone();
-        let committed = commit(&mut set, &planned, vg, machine)?;
-        change.committed(&committed);
+        let planned = plan(&found, &new, &present, &mut change.machine)
+            .map_err(|refusal| refused(context, &refusal))?;
+        change.apply(&planned.vg, |set, machine| commit(set, &planned, planned.vg.clone(), machine))?;
         context.console.say(&format!("Volume group \"{}\" successfully created", new.name));
         Ok(Exit::Success)
     }
