@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// No run takes as many events.
 const MAX_STEPS: u64 = 400_000;
-/// How often a stopped merge is resumed before it counts as one that does not end.
-const MAX_RESUMES: u64 = 50;
+/// How often a stopped merge is resumed before the process is started again.
+const MAX_RESUMES: u64 = 12;
 
 /// Why a life ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,6 +172,7 @@ impl Drive {
                 facts.next_free = loaded.next_free();
                 facts.records = loaded.records;
                 facts.wanted.clear();
+                facts.leaked = 0;
             }
         }
         self.want_merge();
@@ -327,7 +328,13 @@ impl Drive {
             facts.clean = false;
         };
         match io {
-            Io::Read { .. } | Io::ReadMetadata { .. } | Io::Discard { .. } => self.scenes.saw(Scene::EioRead),
+            Io::Read { .. } | Io::ReadMetadata { .. } | Io::Discard { .. } => {
+                self.scenes.saw(Scene::EioRead);
+                // A copy may be made of several reads; one that fails wastes the chunks of all of them.
+                for facts in self.facts.stores.values_mut() {
+                    facts.leaked += self.scenario.scratch.div_ceil(facts.chunk) + 1;
+                }
+            }
             Io::Write { space, .. } | Io::WriteMetadata { space, .. } => {
                 self.scenes.saw(Scene::EioWrite);
                 if let Space::Store(store) = space
@@ -374,7 +381,7 @@ impl Drive {
             return Ok(None);
         }
         if self.facts.merge.is_some() && !self.merge_is_finished() {
-            return self.merge_stands_still().map(|()| None);
+            return self.merge_stands_still();
         }
         if self.requests_left > 0 {
             self.submit();
@@ -387,13 +394,17 @@ impl Drive {
         Ok(Some(Stop::Done))
     }
 
-    fn merge_stands_still(&mut self) -> Result<(), Failure> {
+    /// A merge that an error stopped is resumed, and where that does not help, the process is started again.
+    fn merge_stands_still(&mut self) -> Result<Option<Stop>, Failure> {
         let progress = self.group.as_ref().and_then(Group::merge_progress);
-        if progress.is_some_and(|progress| progress.failed) && self.resumes < MAX_RESUMES {
+        if progress.is_some_and(|progress| progress.failed) {
             self.resumes += 1;
             self.scenes.saw(Scene::MergeFailed);
+            if self.resumes > MAX_RESUMES {
+                return Ok(Some(Stop::Kill));
+            }
             self.resume();
-            return Ok(());
+            return Ok(None);
         }
         Err(Failure::new("liveness", format!("the merge stands still: {progress:?}")))
     }

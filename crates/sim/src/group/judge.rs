@@ -26,6 +26,8 @@ pub(crate) struct StoreFacts {
     pub(crate) next_free: u64,
     /// Chunks that may have asked for an exception since.
     pub(crate) wanted: BTreeSet<u64>,
+    /// Chunks that copies which met an error may have taken for nothing.
+    pub(crate) leaked: u64,
 }
 
 /// A merge that was begun.
@@ -54,12 +56,12 @@ impl StoreFacts {
     /// Whether it can have run full (C5): what was asked for since it was opened does not fit.
     pub(crate) fn can_overflow(&self, device_len: u64) -> bool {
         let known: BTreeSet<u64> = self.records.iter().map(|(old, _)| *old).collect();
-        let more = self.wanted.difference(&known).count() as u64;
+        let more = self.wanted.difference(&known).count() as u64 + self.leaked;
         let per_area = self.chunk * 32;
         let mut next = self.next_free;
         let mut count = self.records.len() as u64;
-        for _ in 0..more {
-            count += 1;
+        for taken in 0..more {
+            count += u64::from(taken >= self.leaked);
             let end_area = 1 + (count / per_area) * (per_area + 1);
             if device_len < (next + 1) * self.chunk || device_len < (end_area + 1) * self.chunk {
                 return true;

@@ -30,6 +30,7 @@ impl StoreFacts {
             records: Vec::new(),
             next_free: 2,
             wanted: BTreeSet::new(),
+            leaked: 0,
         }
     }
 }
