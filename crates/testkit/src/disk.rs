@@ -16,7 +16,7 @@ pub(crate) type WriteId = u64;
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
     pub(crate) write: WriteId,
-    /// When its write was completed without an error; never, for one that failed.
+    /// When its write was completed, or failed.
     pub(crate) completed: Option<u64>,
     pub(crate) content: Sector,
 }

@@ -144,8 +144,8 @@ impl VolumeModel {
 
     /// Whether a read that began at `began` and has just ended may have seen this.
     pub fn may_read(&self, sector: u64, seen: &Sector, began: Moment) -> bool {
-        if self.distrusted {
-            return self.may_survive(sector, seen);
+        if self.distrusted && self.may_survive(sector, seen) {
+            return true;
         }
         let candidates = &self.sectors[sector as usize];
         let ruled_out = |lost: &Candidate| {

@@ -3,7 +3,7 @@
 //! What must hold:
 //! - Every operation completes exactly once.
 //! - A write may become visible, in part and in any order, at any time between submission and completion; a failed
-//!   one may have landed in part, and stays uncertain for a power cut until something durable overwrites it.
+//!   one may have landed in part; what has landed is content of the cache like any other.
 //! - A failed flush drops an arbitrary part of what was not durable, and poisons its disk: no write or flush succeeds
 //!   on it until [`SimSet::reopen`].
 //!
@@ -274,6 +274,7 @@ impl SimSet {
             SimOp::Write { .. } if done.doomed || poisoned => {
                 let share = if self.rng.one_in(3) { 0 } else { self.rng.below(101) };
                 land_entry(&mut done, &mut self.disks, share, &mut self.rng);
+                self.end_landed(&done);
                 SimOutcome::Failed
             }
             SimOp::Write { at, content, durable } => {
@@ -339,7 +340,17 @@ impl SimSet {
 
     /// Whoever submitted what is under way is gone: it lands as far as it has landed, and completes never.
     pub fn abandon(&mut self) {
-        self.under_way.clear();
+        for entry in std::mem::take(&mut self.under_way) {
+            self.end_landed(&entry);
+        }
+    }
+
+    /// What has landed of a write that will not go on is in the cache like any other content: reads see it, and the
+    /// next flush makes it durable.
+    fn end_landed(&mut self, entry: &UnderWay) {
+        if let SimOp::Write { at, content, .. } = &entry.op {
+            self.disks[entry.disk].complete(entry.number, *at, content.len() as u64, false, self.now);
+        }
     }
 
     /// The power goes and comes back: this is what is there, nothing is under way, no error is armed.
