@@ -63,6 +63,9 @@ pub(crate) struct Copies {
     foreground: VecDeque<Key>,
     background: VecDeque<Key>,
     background_running: u32,
+    background_memory: Sectors,
+    /// A merge takes no more of the memory, so that somebody who waits finds some.
+    background_share: Sectors,
     depth: u32,
     scratch: Scratch,
     piece: Sectors,
@@ -77,6 +80,8 @@ impl Copies {
             foreground: VecDeque::new(),
             background: VecDeque::new(),
             background_running: 0,
+            background_memory: Sectors::ZERO,
+            background_share: Sectors(memory.0.div_euclid(2)),
             depth: depth.max(1),
             scratch: Scratch::new(memory),
             piece,
@@ -96,10 +101,13 @@ impl Copies {
         if let Some(key) = self.foreground.pop_front() {
             return Some((key, Lane::Foreground));
         }
-        if self.background_running >= self.depth {
+        let key = *self.background.front()?;
+        let needs = self.known.get(key).map_or(Sectors::ZERO, Copy::needs);
+        let full = self.background_memory.saturating_add(needs) > self.background_share;
+        if self.background_running > 0 && (full || self.background_running >= self.depth) {
             return None;
         }
-        Some((self.background.pop_front()?, Lane::Background))
+        self.background.pop_front().map(|key| (key, Lane::Background))
     }
 
     fn unpop(&mut self, key: Key, lane: Lane) {
@@ -140,10 +148,8 @@ impl Core {
     pub(crate) fn start_copies(&mut self) {
         while let Some((key, lane)) = self.copies.pop() {
             let Some(copy) = self.copies.known.get_mut(key) else { continue };
-            let memory = match copy.needs() {
-                Sectors::ZERO => Some(Sectors::ZERO),
-                needs => self.copies.scratch.take(needs),
-            };
+            let needs = copy.needs();
+            let memory = if needs.is_zero() { Some(Sectors::ZERO) } else { self.copies.scratch.take(needs) };
             let Some(memory) = memory else {
                 // Nobody overtakes: what is given back is joined until it is enough.
                 self.copies.unpop(key, lane);
@@ -151,7 +157,9 @@ impl Core {
             };
             copy.memory = memory;
             if lane == Lane::Background {
-                self.copies.background_running = self.copies.background_running.saturating_add(1);
+                let copies = &mut self.copies;
+                copies.background_running = copies.background_running.saturating_add(1);
+                copies.background_memory = copies.background_memory.saturating_add(needs);
             }
             self.begin_copy(key);
         }
@@ -200,7 +208,9 @@ impl Core {
             self.copies.scratch.give(copy.memory, copy.needs());
         }
         if copy.lane == Lane::Background {
-            self.copies.background_running = self.copies.background_running.saturating_sub(1);
+            let copies = &mut self.copies;
+            copies.background_running = copies.background_running.saturating_sub(1);
+            copies.background_memory = copies.background_memory.saturating_sub(copy.needs());
         }
         Some(copy)
     }

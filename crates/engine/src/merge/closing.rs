@@ -118,12 +118,14 @@ impl Merge {
                     store.opened.repeats.remove(&old);
                 }
             }
-            for &(old, here) in &window.repeated {
-                if let Some(more) = store.opened.repeats.get_mut(&old) {
-                    *more = more.saturating_sub(here);
+            for (old, here) in &window.repeated {
+                if let Some(more) = store.opened.repeats.get_mut(old) {
+                    *more = more.saturating_sub(*here);
+                    if *more == 0 {
+                        store.opened.repeats.remove(old);
+                    }
                 }
             }
-            store.opened.repeats.retain(|_, more| *more > 0);
             store.opened.records = window.records.start;
             store.opened.tail = std::mem::take(&mut window.keep);
             store.opened.merged = true;

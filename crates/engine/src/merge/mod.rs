@@ -31,7 +31,7 @@ use crate::store::Store;
 use crate::wake::Waiter;
 use foldback_units::Sectors;
 use others::Others;
-use records::Reading;
+use records::{Contents, Reading};
 use slots::{After, Slots};
 use std::collections::VecDeque;
 use window::{Phase, Shape, Window};
@@ -174,16 +174,13 @@ impl Merge {
 
     /// Brings the last window as far as copying.
     fn prepare(&mut self, core: &mut Core) -> bool {
-        let Some(window) = self.windows.back_mut().filter(|_| !self.failed) else { return false };
+        let Some(window) = self.windows.back().filter(|_| !self.failed) else { return false };
         match window.phase {
             Phase::Reading => {
-                let reading = self.reading.as_ref().filter(|reading| reading.is_of(window.number));
-                let Some(good) = reading.and_then(Reading::finished) else { return false };
-                let store = core.stores.get(&self.store);
-                let contents = reading.zip(store).filter(|_| good);
-                let contents = contents.and_then(|(reading, store)| reading.contents(window, store));
+                let Some(good) = self.reading.as_ref().and_then(Reading::finished) else { return false };
+                let contents = if good { self.contents(core) } else { None };
                 self.reading = None;
-                let Some(contents) = contents else {
+                let Some((window, contents)) = self.windows.back_mut().zip(contents) else {
                     self.fail(core);
                     return false;
                 };
@@ -196,13 +193,21 @@ impl Merge {
                 let over = self.others.advance(window, self.store, core);
                 if over.is_err() {
                     self.fail(core);
-                } else if over == Ok(true) {
+                } else if over == Ok(true)
+                    && let Some(window) = self.windows.back_mut()
+                {
                     window.phase = Phase::Copying;
                 }
                 over == Ok(true)
             }
             _ => false,
         }
+    }
+
+    /// What the records of the last window say.
+    fn contents(&self, core: &Core) -> Option<Contents> {
+        let (last, above) = (self.windows.back()?, self.windows.iter().rev().skip(1));
+        self.reading.as_ref()?.contents(last, above, core.stores.get(&self.store)?)
     }
 
     fn start_batches(&mut self, core: &mut Core) {

@@ -14,6 +14,7 @@ use crate::merge::window::Window;
 use crate::store::Store;
 use foldback_dm_snapshot_format::{Area, Blocks, Record};
 use foldback_units::{SectorRange, Sectors};
+use std::collections::BTreeMap;
 
 /// The longest range that is read at once: 1 MiB, 65,536 records.
 const MAX_READ: Sectors = Sectors(2048);
@@ -43,7 +44,7 @@ pub(crate) struct Contents {
     /// What to copy: `(old, new)` by new chunk, each once.
     pub(crate) chunks: Vec<(u64, u64)>,
     /// Old chunks whose last record is not in the window, and how many records they have in it.
-    pub(crate) repeated: Vec<(u64, u64)>,
+    pub(crate) repeated: BTreeMap<u64, u64>,
 }
 
 impl Reading {
@@ -84,8 +85,14 @@ impl Reading {
         (self.left == 0).then_some(self.good)
     }
 
-    /// What was read, checked against the store's table. `None` where they disagree.
-    pub(crate) fn contents(&self, window: &Window, store: &Store) -> Option<Contents> {
+    /// What was read, checked against the store's table. `None` where they disagree. `above` are the windows that are
+    /// not closed yet: their records still count as repetitions in the store.
+    pub(crate) fn contents<'a>(
+        &self,
+        window: &Window,
+        above: impl Iterator<Item = &'a Window> + Clone,
+        store: &Store,
+    ) -> Option<Contents> {
         let first = store.blocks().span_of(window.records.start)?.first;
         let all: Vec<Record> = self.pieces.iter().flat_map(|piece| &piece.records).copied().collect();
         let start = usize::try_from(window.records.start.checked_sub(first)?).ok()?;
@@ -99,9 +106,14 @@ impl Reading {
         let mut chunks: Vec<(u64, u64)> =
             records.iter().map(|record| (record.old_chunk().0, record.new_chunk().0)).collect();
         chunks.sort_unstable_by_key(|&(old, new)| (new, old));
-        let mut repeated = Vec::new();
+        let mut repeated = BTreeMap::new();
         if !store.opened.repeats.is_empty() {
-            repeated = take_repeated(&mut chunks, store);
+            let below = |old: u64| {
+                let all = store.opened.repeats.get(&old).copied().unwrap_or(0);
+                let hidden = |window: &Window| window.repeated.get(&old).copied().unwrap_or(0);
+                above.clone().fold(all, |left, window| left.saturating_sub(hidden(window)))
+            };
+            repeated = take_repeated(&mut chunks, below);
         }
         Some(Contents { keep: keep.to_vec(), chunks, repeated })
     }
@@ -128,18 +140,18 @@ fn contiguous(blocks: Blocks, first: u64, end: u64) -> Option<SectorRange> {
     SectorRange::new(start, len.min(MAX_READ.max(blocks.sectors())))
 }
 
-/// Takes repetitions out of `chunks`, and chunks whose last record is not among them; returns those.
-fn take_repeated(chunks: &mut Vec<(u64, u64)>, store: &Store) -> Vec<(u64, u64)> {
-    let mut repeated: Vec<(u64, u64)> = Vec::new();
+/// Takes repetitions out of `chunks`, and chunks whose last record is not among them; returns those. `more` says how
+/// many records besides one a chunk has in the window and below.
+fn take_repeated(chunks: &mut Vec<(u64, u64)>, more: impl Fn(u64) -> u64) -> BTreeMap<u64, u64> {
+    let mut repeated = BTreeMap::new();
     let mut kept = Vec::with_capacity(chunks.len());
     for same in chunks.chunk_by(|first, second| first == second) {
         let Some(&(old, new)) = same.first() else { continue };
         let here = u64::try_from(same.len()).unwrap_or(u64::MAX);
-        let all = store.opened.repeats.get(&old).map_or(1, |more| more.saturating_add(1));
-        if here >= all {
+        if here > more(old) {
             kept.push((old, new));
         } else {
-            repeated.push((old, here));
+            repeated.insert(old, here);
         }
     }
     *chunks = kept;

@@ -95,7 +95,7 @@ pub(crate) struct Window {
     /// The records of the block that the table will end in.
     pub(crate) keep: Vec<Record>,
     /// Old chunks that have a record below the window too, and how many in the window.
-    pub(crate) repeated: Vec<(u64, u64)>,
+    pub(crate) repeated: BTreeMap<u64, u64>,
     /// Writes that go both ways, under way.
     pub(crate) both_ways: u32,
     items: Vec<Item>,
@@ -136,7 +136,7 @@ impl Window {
             phase: Phase::Reading,
             truncated: false,
             keep: Vec::new(),
-            repeated: Vec::new(),
+            repeated: BTreeMap::new(),
             both_ways: 0,
             items: Vec::new(),
             by_old: Vec::new(),

@@ -25,8 +25,8 @@ impl Disk {
     }
 
     /// Sets durable content.
-    pub(crate) fn set(&mut self, sector: u64, data: [u8; 512]) {
-        self.durable[sector as usize] = data;
+    pub(crate) fn set(&mut self, sector: u64, data: &[u8; 512]) {
+        self.durable[sector as usize] = *data;
     }
 
     pub(crate) fn get(&self, sector: u64) -> [u8; 512] {

@@ -116,7 +116,7 @@ impl Rig {
         let size = config.origin.size.0;
         let mut origin = Disk::new(size);
         for sector in 0..size {
-            origin.set(sector, stamped(sector + 1));
+            origin.set(sector, &stamped(sector + 1));
         }
         let mut disks = BTreeMap::from([(Space::Origin, origin)]);
         for snapshot in snapshots {
@@ -125,7 +125,7 @@ impl Rig {
                 for sector in 8..snapshot.store {
                     let words = (0..64).map(|word| 2 + dice.roll(30 + word));
                     let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-                    disk.set(sector, bytes.try_into().unwrap());
+                    disk.set(sector, bytes.as_slice().try_into().unwrap());
                 }
             }
             disks.insert(Space::Store(snapshot.id), disk);
@@ -227,6 +227,16 @@ impl Rig {
         let outcome = self.perform(&io);
         self.log.push(io);
         self.complete(id, outcome);
+    }
+
+    /// Executes all that were handed out before it looks for more.
+    pub(crate) fn execute_together(&mut self) {
+        for (id, io) in std::mem::take(&mut self.handed) {
+            let outcome = self.perform(&io);
+            self.log.push(io);
+            self.group.complete_io(id, outcome);
+        }
+        self.collect();
     }
 
     /// Fails it instead: a write may have reached the disk, in part or as a whole.

@@ -1,1 +1,5 @@
-//! One test per rule.
+//! One test per rule of dm-snapshot.md, on the order and the content of I/Os.
+
+mod copy_on_write;
+mod merging;
+mod serving;
