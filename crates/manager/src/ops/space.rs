@@ -8,7 +8,7 @@ use crate::ops::allocation::{self, FreePv, FreeRun, NewSegment, Policy};
 use crate::ops::refusal::Refusal;
 use crate::ops::size::{PercentOf, SizeRequest, percent_of};
 use foldback_lvm2_format::extents::ExtentMap;
-use foldback_lvm2_format::vg::{Area, AreaOn, PvKey, Segment, SegmentKind, Striped, Vg};
+use foldback_lvm2_format::vg::{AllocationPolicy, Area, AreaOn, PvKey, Segment, SegmentKind, Striped, Vg};
 use foldback_units::{LvName, Sectors};
 
 /// What may be allocated from.
@@ -121,9 +121,12 @@ impl Space {
             return Err(Refusal::TooManyStripes { stripes, pvs: self.pvs.len() });
         }
         let each = extents.checked_div(stripes).ok_or(Refusal::TooLarge)?;
-        let pieces = allocation::allocate(&self.pvs, each, count, layout.policy);
-        let policy = if layout.policy == Policy::Contiguous { "contiguous " } else { "" };
-        let pieces = pieces.ok_or_else(|| Refusal::NoSuitable { policy, lv: name.clone() })?;
+        // Without a policy of its own an LV inherits the VG's.
+        let inherited = vg.allocation_policy == Some(AllocationPolicy::Contiguous);
+        let policy = if inherited { Policy::Contiguous } else { layout.policy };
+        let pieces = allocation::allocate(&self.pvs, each, count, policy);
+        let words = if policy == Policy::Contiguous { "contiguous " } else { "" };
+        let pieces = pieces.ok_or_else(|| Refusal::NoSuitable { policy: words, lv: name.clone() })?;
         let mut segments = Vec::new();
         let mut start = 0_u32;
         for piece in pieces {

@@ -5,7 +5,7 @@ use crate::ops::merge::{self, Finish, Mark};
 use crate::ops::snapshot_create::{self, chunk_size, largest_store};
 use crate::ops::{Layout, PercentOf, Refusal, SizeRequest, lv_remove};
 use crate::testing::{Bench, TestEnvironment, lv_name, new_snapshot, vg_of};
-use foldback_lvm2_format::vg::{LvStatus, SegmentKind, Vg};
+use foldback_lvm2_format::vg::{AllocationPolicy, LvStatus, SegmentKind, Vg};
 use foldback_units::Sectors;
 
 fn new_lv(size: SizeRequest) -> NewLv {
@@ -76,6 +76,20 @@ fn sizes_are_rounded_and_cut_with_lvm2s_words() {
         "Volume group \"vg\" has insufficient free space (99 extents): 100 required."
     );
     assert!(matches!(plan(SizeRequest::Percent(100, PercentOf::Origin)), Err(Refusal::PercentOf(_))));
+}
+
+#[test]
+fn an_lv_inherits_the_vgs_contiguous_policy() {
+    let mut vg = vg_of(&["a", "b", "c"]);
+    vg.pvs[0].pe_count = 9;
+    vg.lvs.retain(|lv| lv.name.as_str() != "b");
+    let plan = |vg: &Vg| lv_create::plan(vg, &new_lv(SizeRequest::Extents(7)), &mut TestEnvironment::new());
+    assert_eq!(plan(&vg).unwrap().vg.lv(&lv_name("lvol0")).unwrap().segments.len(), 2);
+    vg.allocation_policy = Some(AllocationPolicy::Contiguous);
+    assert_eq!(
+        plan(&vg).unwrap_err().to_string(),
+        "Insufficient suitable contiguous allocatable extents found for logical volume lvol0."
+    );
 }
 
 /// lvm2.md 1.10: the largest useful store, and not less than three chunks.

@@ -11,7 +11,7 @@ use foldback_lvm2_format::label::SECTOR_BYTES;
 use foldback_lvm2_format::mda_header::{MdaHeader, TextLocation};
 use foldback_lvm2_format::metadata::Metadata;
 use foldback_lvm2_format::pv_header::DiskArea;
-use foldback_lvm2_format::text::{self, Dialect};
+use foldback_lvm2_format::text::{self, Dialect, TEXT_MAX};
 use foldback_units::Bytes;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -79,6 +79,11 @@ fn read_state(
         return Ok(AreaState::Ignored(header));
     }
     let Some(location) = header.committed.text else { return Ok(AreaState::Empty(header)) };
+    // A crafted header must not make us take memory for gigabytes.
+    if usize::try_from(location.place.size()).map_or(true, |size| size > TEXT_MAX) {
+        let reason = format!("a text of {} bytes is longer than any VG's", location.place.size());
+        return Ok(AreaState::BadText { header, vg: None, reason });
+    }
     let text = read_text(set, disk, &header, location)?;
     if let Err(error) = location.check(&[&text]) {
         return Ok(AreaState::BadText { header, vg: None, reason: error.to_string() });

@@ -9,6 +9,7 @@ mod finding;
 mod label_write;
 mod mapping;
 pub mod select;
+mod signature;
 
 #[cfg(test)]
 mod tests;
@@ -22,3 +23,4 @@ pub use finding::{Consequence, Finding};
 pub use label_write::{LabelWriteError, make_pv};
 pub use mapping::{MapError, Piece, pieces, read_lv, write_lv};
 pub use select::SelectError;
+pub use signature::{Signature, signatures};
