@@ -53,6 +53,7 @@ pub(super) enum Role {
     Lvs,
     Lv,
     Segment,
+    Settings,
     HistoricalLvs,
     HistoricalLv,
     Other,
@@ -69,6 +70,7 @@ impl Role {
             (Self::Pvs, _) => Self::Pv,
             (Self::Lvs, _) => Self::Lv,
             (Self::Lv, _) => Self::Segment,
+            (Self::Segment, "policy_settings") | (Self::Settings, _) => Self::Settings,
             (Self::HistoricalLvs, _) => Self::HistoricalLv,
             _ => Self::Other,
         }
@@ -87,8 +89,13 @@ impl Role {
             Self::Segment => {
                 matches!(key, "type" | "stripes" | "mirrors" | "raids" | "raid0_lvs" | "message1")
             }
-            Self::HistoricalLv => false,
+            Self::Settings | Self::HistoricalLv => false,
         }
+    }
+
+    /// Whether LVM2 writes the inside as its parser kept it: `key=value`, indented from the section on in both dialects.
+    pub(super) const fn is_compact(self) -> bool {
+        matches!(self, Self::Settings)
     }
 
     /// How many scalars stand on a line of the list at `key`; `None` for a list on one line.
