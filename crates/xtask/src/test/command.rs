@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -26,7 +27,7 @@ pub(super) fn has(subcommand: &str) -> bool {
 
 /// Runs it to its end. The last line of standard output becomes what the stage tells.
 pub(super) fn run(mut command: Command) -> Result<Verdict> {
-    let shown = format!("{} {}", command.get_program().display(), words(&command));
+    let shown = shown(&command);
     command.current_dir(places::root()?).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("starting {shown}"))?;
     let output = child.stdout.take().with_context(|| format!("taking the output of {shown}"))?;
@@ -43,8 +44,11 @@ pub(super) fn run(mut command: Command) -> Result<Verdict> {
     Ok(if status.success() { Verdict::Passed(last) } else { Verdict::Failed(format!("{shown}: {status}")) })
 }
 
-fn words(command: &Command) -> String {
-    command.get_args().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+/// The command as a person would type it.
+fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
