@@ -45,7 +45,9 @@ pub(super) fn all(long: bool) -> Vec<Stage> {
         build("clippy library", || clippy(&["--lib", "--bins"])),
         build("clippy all targets", || clippy(&["--all-targets"])),
         build("build tests", || one(&["test", "--workspace", "--no-run"])),
-        build("build programs", || one(&["build", "--release", "--bin", "foldback", "--bin", "sim"])),
+        build("build programs", || {
+            one(&["build", "--release", "--package", "foldback-cli", "--package", "sim"])
+        }),
         stage("tests", tests),
         stage("doc tests", || one(&["test", "--workspace", "--doc"])),
         build("documentation", documentation),
