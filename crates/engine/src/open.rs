@@ -202,8 +202,11 @@ impl StoreOpen {
         let invalidated = report.findings.iter().any(|finding| finding.kind == FindingKind::Invalidated);
         match report.first_chunk {
             Some(FirstChunk::Store(header)) if invalidated => {
-                let opened = self.opened_store(header, &[], report.findings);
-                self.opened = Some(opened.map(OpenedStore::made_invalid));
+                // C5: origin writes go out on the strength of this header.
+                match self.opened_store(header, &[], report.findings) {
+                    Ok(opened) => self.begin_writing([self.flushes()], opened.made_invalid()),
+                    Err(error) => self.opened = Some(Err(error)),
+                }
             }
             _ => {
                 report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));

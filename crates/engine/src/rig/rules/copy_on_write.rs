@@ -325,3 +325,16 @@ fn i10_after_a_failed_flush_nothing_on_that_cache_is_said_to_be_durable() {
     assert_eq!(rig.read_now(Volume::Origin, range(0, 1)).unwrap(), [1]);
     assert!(!rig.log.iter().any(|io| matches!(io, Io::Flush { domain } if *domain == ORIGIN_DOMAIN)));
 }
+
+/// Whoever wrote the header may have been killed before its flush, with the header still in a cache.
+#[test]
+fn c5_a_store_that_is_found_invalid_is_made_durably_so_before_it_is_used() {
+    let snapshot = Snapshot::new(1, 200, 8, 24);
+    let mut rig = Rig::new(config(200, 256, 64), std::slice::from_ref(&snapshot));
+    let mut sector = rig.disks[&COW1].get(0);
+    sector[4] = 0;
+    rig.disks.get_mut(&COW1).unwrap().write(0, &sector, false);
+    rig.log.clear();
+    assert!(!rig.open(&snapshot).unwrap().is_valid());
+    assert!(matches!(rig.log.last(), Some(Io::Flush { .. })), "{:?}", rig.log);
+}
