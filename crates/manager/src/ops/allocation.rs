@@ -5,7 +5,8 @@
 //! - LVM2's preferences, compared with 2.03.16 (`docs/decisions/0004-manager.md`):
 //!   each PV offers its smallest free area that holds all that is still wanted, else its largest; the PV that offers
 //!   most wins, the first in the VG's order among equals; what does not fit goes on, on PVs already used if they have
-//!   any. A candidate counts as spoken for while smaller ones are looked at, which is why "smallest" stops early.
+//!   any. A candidate counts as spoken for while smaller ones are looked at, which is why "smallest" stops early,
+//!   and goes behind its equals afterwards.
 //! - Policy `contiguous`: one run of extents on each device, or nothing.
 //! - With stripes, each stripe is on a PV of its own and all are equally long.
 
@@ -94,15 +95,17 @@ impl PvAreas {
                 break;
             }
             found = Some(area);
-            if wanted < area.unreserved {
-                self.areas.remove(index);
-                let unreserved = area.unreserved.saturating_sub(wanted);
-                index = self.insert(Area { unreserved, ..area });
+            self.areas.remove(index);
+            let left = Area { unreserved: area.unreserved.saturating_sub(wanted), ..area };
+            if left.unreserved > 0 {
+                index = self.insert(left);
+            } else {
+                self.areas.insert(index, left);
             }
             index = index.saturating_add(1);
         }
-        let areas = std::mem::take(&mut self.areas);
-        for area in areas {
+        let looked_at: Vec<Area> = self.areas.extract_if(.., |area| area.unreserved != area.count).collect();
+        for area in looked_at {
             self.insert(Area { unreserved: area.count, ..area });
         }
         found
@@ -216,6 +219,12 @@ mod tests {
             (&[(5, 5), (18, 16), (39, 3), (55, 8)], &[(0, 63)], 5, &[(0, 55, 5)]),
             (&[(0, 1), (41, 2), (46, 10), (61, 2)], &[], 13, &[(0, 46, 10), (0, 41, 2), (0, 61, 1)]),
             (&[(0, 1), (26, 37)], &[(20, 8), (36, 27)], 60, &[(0, 26, 37), (0, 0, 1), (1, 36, 22)]),
+            (
+                &[(2, 8), (13, 1), (21, 2)],
+                &[(0, 5), (18, 5)],
+                13,
+                &[(0, 2, 8), (0, 21, 2), (0, 13, 1), (1, 18, 2)],
+            ),
         ];
         for (first, second, wanted, expected) in rows {
             let got = linear(&[pv(0, first), pv(1, second)], *wanted);

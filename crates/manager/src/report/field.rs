@@ -73,6 +73,8 @@ pub(super) struct Field {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Value {
     Text(String),
+    /// A name that is shown with brackets, and the name itself, which is what sorts and what is selected by.
+    Bracketed(String, String),
     Number(i128),
     Size(Sectors),
     /// Hundredths of a percent.
@@ -109,7 +111,7 @@ impl Value {
 
     pub(super) fn show(&self, style: Style) -> String {
         match self {
-            Self::Text(text) => text.clone(),
+            Self::Text(text) | Self::Bracketed(text, _) => text.clone(),
             Self::Number(number) => number.to_string(),
             Self::Size(size) => style.units.show(*size),
             Self::Percent(hundredths) => {
@@ -128,7 +130,7 @@ impl Value {
     /// What numbers compare by; `None` for text.
     pub(super) fn number(&self) -> Option<i128> {
         match self {
-            Self::Text(_) => None,
+            Self::Text(_) | Self::Bracketed(..) => None,
             Self::Number(number) | Self::Word(_, number) => Some(*number),
             Self::Size(size) => Some(size.get().into()),
             Self::Percent(hundredths) => Some((*hundredths).into()),
@@ -137,9 +139,17 @@ impl Value {
         }
     }
 
+    /// What text compares by; `None` for numbers.
+    pub(super) fn plain(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Bracketed(_, text) => Some(text),
+            _ => None,
+        }
+    }
+
     pub(super) fn compare(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+        match (self.plain(), other.plain()) {
+            (Some(a), Some(b)) => a.cmp(b),
             _ => self.number().cmp(&other.number()),
         }
     }

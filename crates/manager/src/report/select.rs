@@ -74,6 +74,7 @@ impl Selection {
 
 fn matches(value: &Value, asked: &str, test: Test) -> bool {
     match value {
+        Value::Bracketed(_, name) => test(name.as_str().cmp(asked)),
         Value::Text(shown) if test(Ordering::Equal) && !test(Ordering::Less) && !test(Ordering::Greater) => {
             shown == asked || shown.split(',').any(|item| item == asked)
         }

@@ -43,7 +43,7 @@ fn mapper(row: &Row<'_>) -> String {
 pub(super) const FIELDS: &[Field] = &[
     left("lv_uuid", "LV UUID", 38, "Unique identifier", |row| Value::text(&row.lv.uuid)),
     left("lv_name", "LV", 4, "Name; in brackets where it is hidden", |row| {
-        Value::Text(attributes::shown_name(row.lv))
+        Value::Bracketed(attributes::shown_name(row.lv), row.lv.name.clone())
     }),
     left("lv_full_name", "LV", 0, "VG/LV", |row| Value::Text(format!("{}/{}", row.vg.name, row.lv.name))),
     left("lv_path", "Path", 0, "Path while it is active; blank where it is hidden", |row| {
