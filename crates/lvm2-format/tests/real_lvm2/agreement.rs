@@ -8,7 +8,6 @@ use crate::lab::Lab;
 use crate::reading::{PvOnDisk, read_pv};
 use foldback_lvm2_format::extents::ExtentMap;
 use foldback_lvm2_format::metadata::Metadata;
-use foldback_lvm2_format::pv_header::Extension;
 use foldback_lvm2_format::text::{Node, Scalar, Value};
 use foldback_lvm2_format::vg::{AllocationPolicy, Lv, LvFlag, LvStatus, SegmentKind, Vg};
 use foldback_units::{LvName, LvmUuid, TagName};
@@ -66,16 +65,22 @@ fn agree_on_pvs(lab: &Lab, pvs: &[PvOnDisk], vg: &Vg) {
         let bootloader = disk.and_then(|disk| disk.label.pv.extension.as_ref()?.bootloader_areas.first());
         let used =
             disk.map_or(0, |disk| disk.areas.iter().filter(|(header, _)| !header.is_ignored()).count());
+        // Headers from before the flag are not asked.
+        let flagged = |disk: &PvOnDisk| {
+            disk.label
+                .pv
+                .extension
+                .as_ref()
+                .is_none_or(|extension| extension.version < 2 || extension.is_used())
+        };
+        let in_use = disk.is_none_or(flagged);
         let used_extents = pv.pe_count - map.free_count(&pv.key);
         let ours = [
             vg.name.to_string(),
             id.to_string(),
             disk.map_or(0, |disk| disk.areas.len()).to_string(),
             used.to_string(),
-            word(
-                disk.is_none_or(|disk| disk.label.pv.extension.as_ref().is_some_and(Extension::is_used)),
-                "used",
-            ),
+            word(in_use, "used"),
             bootloader.map_or(0, |area| area.offset.get() / 512).to_string(),
             pv.pe_start.get().to_string(),
             pv.pe_count.to_string(),

@@ -22,12 +22,13 @@ const ATTACH_TRIES: u32 = 20;
 pub struct Disk {
     pub image: PathBuf,
     pub device: String,
-    attached: bool,
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        self.detach();
+        let status = Command::new("losetup").arg("-d").arg(&self.device).status();
+        let detached = status.is_ok_and(|status| status.success());
+        assert!(detached || std::thread::panicking(), "{} stays", self.device);
     }
 }
 
@@ -41,23 +42,11 @@ impl Disk {
             let output = output.map_err(|error| format!("losetup does not start: {error}"))?;
             if output.status.success() {
                 let device = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-                return Ok(Self { image, device, attached: true });
+                return Ok(Self { image, device });
             }
             String::from_utf8_lossy(&output.stderr).trim().clone_into(&mut said);
         }
         Err(format!("no loop device: {said}"))
-    }
-
-    /// Takes the device away from LVM2; the image stays.
-    pub fn detach(&mut self) {
-        if std::mem::take(&mut self.attached) {
-            let status = Command::new("losetup").arg("-d").arg(&self.device).status();
-            assert!(
-                status.is_ok_and(|status| status.success()) || std::thread::panicking(),
-                "{} stays",
-                self.device
-            );
-        }
     }
 }
 
@@ -130,6 +119,13 @@ impl Lab {
             system_id.unwrap_or_default(),
         );
         std::fs::write(self.folder.join("lvm.conf"), text).unwrap();
+    }
+
+    /// Takes the last disk away. The filter must not name it afterwards: its device may soon be another lab's.
+    pub fn lose_last_disk(&mut self) {
+        let gone = self.disks.pop();
+        self.configure(None);
+        drop(gone);
     }
 
     /// Runs a command, `pvN` standing for the N-th disk's device and `@NAME` for a file of the lab.

@@ -20,5 +20,6 @@
 
 mod agreement;
 mod lab;
+mod ours;
 mod reading;
 mod theirs;

@@ -144,8 +144,7 @@ fn a_missing_pv() {
          lvcreate -an -Zn -Wn -l 4 -n on0 vg pv0
          lvcreate -an -Zn -Wn -l 4 -n on1 vg pv1",
     );
-    let mut gone = lab.disks.pop().unwrap();
-    gone.detach();
+    lab.lose_last_disk();
     let vg = agree(&lab);
     // As long as nothing was written the text does not know.
     assert_eq!(vg.missing_pvs().count(), 0);
