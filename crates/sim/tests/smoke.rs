@@ -1,5 +1,5 @@
 //! A short simulation of each level, so that the ordinary tests cover it. The test command makes the long one.
-#![allow(clippy::expect_used, reason = "a test")]
+#![allow(clippy::panic, clippy::expect_used, reason = "a test")]
 
 use sim::{Level, Scene, Swarm, Total};
 

@@ -8,14 +8,13 @@
 
 use super::change::{Change, NotMade};
 use super::meddler::{DiskBug, Meddler};
-use super::reader::{Text, newest};
-use super::vg_world::{EXTENT, Repeatable, find, make_vg, paths, unexpected, used_disks};
+use super::reader::Text;
+use super::vg_world::{Repeatable, found_on, lv_content, make_vg, read_text, unexpected, used_disks};
 use crate::report::{Failure, Scene, Scenes};
 use foldback_lvm2_format::vg::Vg;
-use foldback_manager::store::{DiskSet, FoundVg, pieces};
 use foldback_testkit::cow::{State, load};
 use foldback_testkit::{Cut, FaultKind, Image, InjectedFault, Order, Rng, Sector, SimDisks};
-use foldback_units::{LvName, SectorRange, Sectors};
+use foldback_units::LvName;
 
 /// How often one change is tried before it must succeed.
 const MAX_CUTS: u64 = 6;
@@ -70,8 +69,8 @@ impl Commits {
 
     /// Draws a change, and makes it once without any trouble, to know what comes of it.
     fn prepare(&mut self, step: u64, rng: &mut Rng) -> Result<Option<Judged>, Failure> {
-        let Some(change) = Change::any(&self.found(&self.image.clone())?.vg, rng) else { return Ok(None) };
-        let before = Self::read(&self.image)?;
+        let Some(change) = Change::any(&found_on(&self.image)?.vg, rng) else { return Ok(None) };
+        let before = read_text(&self.image)?;
         let environment = Repeatable::new(self.seed ^ (step + 1) << 40);
         let disks = self.disks(self.image.clone(), Order::Any);
         match change.make(&mut Meddler::new(disks.clone(), None), &mut environment.clone()) {
@@ -82,7 +81,7 @@ impl Commits {
             }
             Err(error) => return Err(unexpected("a change without trouble", format!("{error:?}"))),
         }
-        let after = Self::read(&disks.power_off(Some(Cut::LoseAll)))?;
+        let after = read_text(&disks.power_off(Some(Cut::LoseAll)))?;
         if after.seqno != before.seqno + 1 {
             let what = format!("{change:?}: seqno {} follows {}", after.seqno, before.seqno);
             return Err(Failure::new("commit", what));
@@ -114,7 +113,7 @@ impl Commits {
             let was_off = disks.is_off();
             scenes.saw_if(was_off, Scene::VgCut);
             let image = disks.power_off(None);
-            let text = Self::read(&image)?;
+            let text = read_text(&image)?;
             Self::judge(judged, &text, made, was_off, disks.faults_hit() > 0)?;
             let advanced = text == judged.after;
             scenes.saw(if advanced { Scene::VgAdvanced } else { Scene::VgReverted });
@@ -156,51 +155,19 @@ impl Commits {
         }
     }
 
-    fn read(image: &Image) -> Result<Text, Failure> {
-        let text = newest(image).map_err(|what| Failure::new("commit", what))?;
-        text.ok_or_else(|| Failure::new("commit", "no disk has a committed text"))
-    }
-
-    /// The VG as the manager finds it on an image.
-    fn found(&mut self, image: &Image) -> Result<FoundVg, Failure> {
-        let disks = self.disks(image.clone(), Order::Any);
-        let mut meddler = Meddler::new(disks, None);
-        let paths = paths(image.disks.len());
-        let found = find(&mut DiskSet::new(&mut meddler, &paths))?;
-        if let Some(finding) = found.refuses_change() {
-            return Err(Failure::new("commit", format!("the VG cannot be changed any more: {finding:?}")));
-        }
-        Ok(found)
-    }
-
-    /// The content of an LV.
-    fn content(found: &FoundVg, name: &LvName, image: &Image) -> Result<Vec<Sector>, Failure> {
-        let Some(lv) = found.vg.lv(name) else { return Ok(Vec::new()) };
-        let len = Sectors(u64::from(lv.extent_count()) * EXTENT);
-        let range = SectorRange::new(Sectors(0), len).ok_or_else(|| Failure::new("setup", "a range"))?;
-        let pieces = pieces(found, lv, range).map_err(|error| unexpected("mapping", error))?;
-        Ok(pieces
-            .iter()
-            .flat_map(|piece| {
-                let (start, len) = (piece.range.start().get() as usize, piece.range.len().get() as usize);
-                image.disks[piece.disk.0 as usize][start..start + len].to_vec()
-            })
-            .collect())
-    }
-
     /// LVs that hold data: stores and plain ones, not the fictional.
     fn data_lvs(vg: &Vg) -> Vec<LvName> {
         vg.lvs.iter().filter(|lv| lv.snapshot().is_none()).map(|lv| lv.name.clone()).collect()
     }
 
-    fn judge_data(&mut self, judged: &Judged, image: &Image, advanced: bool) -> Result<(), Failure> {
-        let old = self.found(&self.image.clone())?;
-        let new = self.found(image)?;
+    fn judge_data(&self, judged: &Judged, image: &Image, advanced: bool) -> Result<(), Failure> {
+        let old = found_on(&self.image)?;
+        let new = found_on(image)?;
         for name in Self::data_lvs(&old.vg) {
             if new.vg.lv(&name).is_none() {
                 continue;
             }
-            if Self::content(&old, &name, &self.image)? != Self::content(&new, &name, image)? {
+            if lv_content(&old, &name, &self.image)? != lv_content(&new, &name, image)? {
                 return Err(Failure::new(
                     "commit",
                     format!("{:?} changed the content of {name}", judged.change),
@@ -209,7 +176,7 @@ impl Commits {
         }
         match &judged.change {
             Change::Create { name, .. } if advanced => {
-                let content = Self::content(&new, name, image)?;
+                let content = lv_content(&new, name, image)?;
                 match content.iter().take(8).position(|sector| *sector != Sector::Zero) {
                     None => Ok(()),
                     Some(at) => {
@@ -218,7 +185,7 @@ impl Commits {
                 }
             }
             Change::Snapshot { name, chunk, .. } if advanced => {
-                let loaded = load(&Self::content(&new, name, image)?);
+                let loaded = load(&lv_content(&new, name, image)?);
                 let loaded =
                     loaded.map_err(|refusal| Failure::new("I8", format!("the new {name}: {refusal:?}")))?;
                 let is_right = loaded.state == State::Valid

@@ -2,7 +2,9 @@
 
 mod change;
 mod commits;
+mod host;
 mod meddler;
+mod merges;
 mod reader;
 mod vg_world;
 
@@ -15,6 +17,17 @@ use foldback_testkit::Rng;
 pub(crate) fn run(seed: u64, traced: bool, bug: Option<DiskBug>) -> RunReport {
     let mut rng = Rng::new(seed);
     let mut scenes = Scenes::default();
+    if rng.one_in(2) {
+        let mut merges = merges::Merges::new(seed, &mut rng, traced, bug);
+        let failure = merges.run(&mut rng, &mut scenes).err();
+        return RunReport {
+            seed,
+            steps: merges.steps,
+            scenes,
+            failure,
+            trace: merges.trace.unwrap_or_default(),
+        };
+    }
     let mut commits = commits::Commits::new(seed, &mut rng, traced, bug);
     let failure = commits.run(&mut rng, &mut scenes).err();
     RunReport { seed, steps: commits.steps, scenes, failure, trace: commits.trace.unwrap_or_default() }

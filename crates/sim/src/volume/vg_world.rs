@@ -4,6 +4,7 @@
 //! - Areas are as small as LVM2 allows (eight pages), so that the ring wraps after a few changes.
 
 use super::meddler::Meddler;
+use super::reader::{Text, newest};
 use crate::report::Failure;
 use foldback_device::DiskId;
 use foldback_lvm2_format::label::{DEFAULT_LABEL_SECTOR, LabelSector};
@@ -12,9 +13,9 @@ use foldback_lvm2_format::vg::ExtentSize;
 use foldback_manager::apply;
 use foldback_manager::environment::{Environment, fresh_uuid};
 use foldback_manager::ops::vg_create::{self, NewVg};
-use foldback_manager::store::{Discovery, DiskSet, FoundVg, discover, make_pv};
-use foldback_testkit::{Image, Rng, Sector};
-use foldback_units::{Bytes, VgName};
+use foldback_manager::store::{Discovery, DiskSet, FoundVg, Piece, discover, make_pv, pieces};
+use foldback_testkit::{Image, Order, Rng, Sector, SimDisks};
+use foldback_units::{Bytes, LvName, SectorRange, Sectors, VgName};
 
 /// Where extents start.
 const DATA_START: u64 = 64 << 10;
@@ -116,4 +117,60 @@ pub(crate) fn find(set: &mut DiskSet<'_>) -> Result<FoundVg, Failure> {
     }
     let why = format!("{:?} {:?}", found.unreadable, found.faults);
     Err(Failure::new("commit", format!("the VG is not found any more: {why}")))
+}
+
+/// The text that holds, by the reader of its own.
+pub(crate) fn read_text(image: &Image) -> Result<Text, Failure> {
+    let text = newest(image).map_err(|what| Failure::new("commit", what))?;
+    text.ok_or_else(|| Failure::new("commit", "no disk has a committed text"))
+}
+
+/// The VG as the manager finds it on an image; it must be one that can be changed.
+pub(crate) fn found_on(image: &Image) -> Result<FoundVg, Failure> {
+    let physical = vec![1; image.disks.len()];
+    let mut disks = SimDisks::new(image.clone(), &physical, Order::Any, 0);
+    let paths = paths(image.disks.len());
+    let found = find(&mut DiskSet::new(&mut disks, &paths))?;
+    match found.refuses_change() {
+        None => Ok(found),
+        Some(finding) => {
+            Err(Failure::new("commit", format!("the VG cannot be changed any more: {finding:?}")))
+        }
+    }
+}
+
+/// Where an LV's sectors lie: disk and first sector of each piece, and its length.
+fn lv_pieces(found: &FoundVg, name: &LvName) -> Result<Vec<(usize, usize, usize)>, Failure> {
+    let Some(lv) = found.vg.lv(name) else { return Ok(Vec::new()) };
+    let len = Sectors(u64::from(lv.extent_count()) * EXTENT);
+    let range = SectorRange::new(Sectors(0), len).ok_or_else(|| Failure::new("setup", "a range"))?;
+    let pieces = pieces(found, lv, range).map_err(|error| unexpected("mapping", error))?;
+    let plain = |piece: &Piece| {
+        (piece.disk.0 as usize, piece.range.start().get() as usize, piece.range.len().get() as usize)
+    };
+    Ok(pieces.iter().map(plain).collect())
+}
+
+/// The content of an LV; nothing where there is no such LV.
+pub(crate) fn lv_content(found: &FoundVg, name: &LvName, image: &Image) -> Result<Vec<Sector>, Failure> {
+    let pieces = lv_pieces(found, name)?;
+    Ok(pieces
+        .iter()
+        .flat_map(|(disk, start, len)| image.disks[*disk][*start..start + len].to_vec())
+        .collect())
+}
+
+/// Puts content onto an LV, behind everybody's back.
+pub(crate) fn put_lv(
+    found: &FoundVg,
+    name: &LvName,
+    content: &[Sector],
+    image: &mut Image,
+) -> Result<(), Failure> {
+    let mut done = 0;
+    for (disk, start, len) in lv_pieces(found, name)? {
+        image.disks[disk][start..start + len].clone_from_slice(&content[done..done + len]);
+        done += len;
+    }
+    Ok(())
 }
