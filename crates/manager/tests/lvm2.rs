@@ -17,7 +17,10 @@
 use foldback_device::{Access, Backend, Disks, open_disks, open_files};
 use foldback_lvm2_format::vg::{AreaOn, ExtentSize, SegmentKind};
 use foldback_manager::apply::{self, create_lv, create_snapshot};
+use foldback_manager::backup::BackupPlaces;
+use foldback_manager::config::Config;
 use foldback_manager::environment::Machine;
+use foldback_manager::lock::{LockMode, LockWait, Locks};
 use foldback_manager::ops::lv_create::{self, NewLv};
 use foldback_manager::ops::pv_create::{self, NewPv};
 use foldback_manager::ops::snapshot_create::{self, NewSnapshot};
@@ -25,6 +28,7 @@ use foldback_manager::ops::vg_create::{self, NewVg};
 use foldback_manager::ops::{Layout, SizeRequest, lv_remove};
 use foldback_manager::store::{DiskSet, FoundVg, discover, make_pv};
 use foldback_units::{LvName, VgName};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// Loop devices over images in a directory that goes away.
@@ -62,14 +66,19 @@ impl Loops {
         Some(loops)
     }
 
+    fn locking_dir(&self) -> PathBuf {
+        self.directory.path().join("lock")
+    }
+
     /// Runs LVM2; its standard error without the line that it always prints.
     fn lvm(&self, arguments: &[&str]) -> (Output, String) {
         let accept: Vec<String> = self.devices.iter().map(|device| format!("\"a|^{device}$|\"")).collect();
         let config = format!(
             "devices {{ filter=[{}, \"r|.*|\"] use_devicesfile=0 scan=[\"/dev\"] hints=\"none\" }} \
-             global {{ use_lvmpolld=0 event_activation=0 }} activation {{ udev_sync=0 udev_rules=0 }} \
+             global {{ use_lvmpolld=0 event_activation=0 wait_for_locks=0 locking_dir=\"{}\" }} activation {{ udev_sync=0 udev_rules=0 }} \
              backup {{ backup=0 archive=0 }}",
-            accept.join(", ")
+            accept.join(", "),
+            self.locking_dir().display()
         );
         let output = Command::new("lvm")
             .args(arguments)
@@ -302,4 +311,43 @@ fn the_same_commands_give_the_same_layout_as_lvm2s() {
         assert_eq!(ours.layout(), theirs.ours().layout(), "step {step}");
     }
     assert!(names.len() > 2, "{names:?}");
+}
+
+#[test]
+fn lvm2_keeps_to_our_locks() {
+    let Some(loops) = Loops::new("lvm2_keeps_to_our_locks", &[16]) else { return };
+    let mut ours = loops.ours();
+    ours.make_vg(2048);
+    drop(ours);
+    let locks = Locks::new(&loops.locking_dir(), LockWait::Fail);
+    let vg = VgName::new("vg").unwrap();
+    let held = locks.vg(&vg, LockMode::Exclusive).unwrap();
+    assert!(held.is_held());
+    let (output, said) = loops.lvm(&["vgs", "vg"]);
+    assert!(!output.status.success() && said.contains("Can't get lock for vg"), "{said}");
+    drop(held);
+    loops.lvm_ok(&["vgs", "vg"]);
+    let held = locks.vg(&vg, LockMode::Shared).unwrap();
+    loops.lvm_ok(&["vgs", "vg"]);
+    let (output, said) = loops.lvm(&["vgchange", "--addtag", "x", "vg"]);
+    assert!(!output.status.success() && said.contains("Can't get lock for vg"), "{said}");
+    drop(held);
+}
+
+#[test]
+fn lvm2_restores_from_our_backup() {
+    let Some(loops) = Loops::new("lvm2_restores_from_our_backup", &[16]) else { return };
+    let mut ours = loops.ours();
+    ours.make_vg(2048);
+    assert!(ours.make_lv("root", 5, 1));
+    let config = Config::read(Some(loops.directory.path()), None).unwrap();
+    let places = BackupPlaces::choose(&config, None);
+    let vg = ours.vg().vg;
+    let file = places.backup(&vg, &mut ours.machine).unwrap().unwrap();
+    ours.remove("root");
+    drop(ours);
+    loops.lvm_ok(&["vgcfgrestore", "-f", &file.display().to_string(), "vg"]);
+    loops.lvm_ok(&["vgck", "vg"]);
+    let restored = loops.ours().vg().vg;
+    assert_eq!(restored.lvs, vg.lvs);
 }
