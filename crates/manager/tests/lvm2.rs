@@ -346,7 +346,9 @@ fn lvm2_restores_from_our_backup() {
     let file = places.backup(&vg, &mut ours.machine).unwrap().unwrap();
     ours.remove("root");
     drop(ours);
-    loops.lvm_ok(&["vgcfgrestore", "-f", &file.display().to_string(), "vg"]);
+    // It looks for device-mapper although it was told that there is none, and says so.
+    let (output, said) = loops.lvm(&["vgcfgrestore", "-f", &file.display().to_string(), "vg"]);
+    assert!(output.status.success(), "{said}");
     loops.lvm_ok(&["vgck", "vg"]);
     let restored = loops.ours().vg().vg;
     assert_eq!(restored.lvs, vg.lvs);
