@@ -48,7 +48,7 @@ pub(super) fn measure(
     table.add(
         Row::new(&place, "kernel snapshot-merge", count, &kernel).note(&format!("{kernel_flushes} flushes")),
     );
-    let row = Row::new(&place, "foldback", count, &other).against(&kernel);
+    let row = Row::new(&place, "foldback", count, &other).against("kernel", &kernel);
     table.add(row.note(&format!("{other_flushes} flushes; whole command")));
     Ok(())
 }

@@ -10,7 +10,7 @@ pub(super) struct Row {
     what: String,
     count: u64,
     times: Vec<Duration>,
-    ratio: Option<f64>,
+    ratio: Option<(f64, String)>,
     note: String,
 }
 
@@ -26,12 +26,12 @@ impl Row {
         Self { place, what, count, times, ratio: None, note: String::new() }
     }
 
-    /// How much faster than a peer of the same rounds: the median of the ratios of each round.
-    pub(super) fn against(mut self, peer: &[Duration]) -> Self {
+    /// The speed as a multiple of a peer's in the same rounds: the median of the ratios of each round.
+    pub(super) fn against(mut self, name: &str, peer: &[Duration]) -> Self {
         let pairs = peer.iter().zip(&self.times);
         let mut ratios: Vec<f64> = pairs.map(|(peer, own)| peer.as_secs_f64() / own.as_secs_f64()).collect();
         ratios.sort_by(f64::total_cmp);
-        self.ratio = ratios.get(ratios.len() / 2).copied();
+        self.ratio = ratios.get(ratios.len() / 2).map(|ratio| (*ratio, name.to_owned()));
         self
     }
 
@@ -49,7 +49,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| where | what | exceptions | median | fastest - slowest | MiB/s | times faster | |")?;
+        writeln!(f, "| where | what | exceptions | median | fastest - slowest | MiB/s | speed | |")?;
         writeln!(f, "|---|---|---|---|---|---|---|---|")?;
         for row in &self.rows {
             let mut times: Vec<f64> = row.times.iter().map(Duration::as_secs_f64).collect();
@@ -57,7 +57,8 @@ impl fmt::Display for Table {
             let at = |index: usize| times.get(index).copied().unwrap_or(f64::NAN);
             let (median, slowest) = (at(times.len() / 2), at(times.len().saturating_sub(1)));
             let mib = f64::from(u32::try_from(row.count).unwrap_or(u32::MAX)) / 256.0;
-            let ratio = row.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+            let ratio = row.ratio.as_ref();
+            let ratio = ratio.map_or(String::new(), |(ratio, peer)| format!("{ratio:.2} x {peer}"));
             writeln!(
                 f,
                 "| {} | {} | {} | {median:.2} s | {:.2} - {slowest:.2} s | {:.1} | {ratio} | {} |",
@@ -84,10 +85,10 @@ mod tests {
         let seconds = |values: [u64; 3]| values.map(Duration::from_secs);
         let mut table = Table::default();
         let peer = seconds([10, 40, 20]);
-        table.add(Row::new("rig", "other", 2560, &seconds([5, 4, 10])).against(&peer).note("a note"));
+        table.add(Row::new("rig", "other", 2560, &seconds([5, 4, 10])).against("peer", &peer).note("a note"));
         let text = table.to_string();
         assert!(
-            text.contains("| rig | other | 2560 | 5.00 s | 4.00 - 10.00 s | 2.0 | 2.00 | a note |"),
+            text.contains("| rig | other | 2560 | 5.00 s | 4.00 - 10.00 s | 2.0 | 2.00 x peer | a note |"),
             "{text}"
         );
     }
