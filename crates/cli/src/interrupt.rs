@@ -1,10 +1,11 @@
 //! Ctrl-C and SIGTERM: asked to stop, a long command stops where it can be taken up again.
 //!
 //! What must hold:
+//! - A limit on the size of files is an error like any other, and nothing is left half done because of it.
 //! - The first signal asks; a second one ends the process at once, as it would have without us.
 
 use crate::error::CliError;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether a signal has asked to stop.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+/// Makes a file that may not grow an error of the write, not the end of the process.
+pub(crate) fn survive_file_size_limit() {
+    // Without it the process ends as it would have: nothing to tell.
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).ok();
+}
 
 impl Interrupt {
     /// Watches from now on.

@@ -2,6 +2,8 @@
 //!
 //! What must hold:
 //! - Objects that were named and do not exist are errors; the others are still shown, and the exit code is 5.
+//! - Under LVM2's names the columns are LVM2's; as `foldback lvs`, how full a snapshot is is shown although nobody
+//!   serves it.
 //! - Without names everything is shown, hidden LVs only with `-a` or by name.
 
 use crate::commands::Context;
@@ -11,11 +13,13 @@ use crate::names::Target;
 use crate::session::Session;
 use clap::{Args, ValueEnum};
 use foldback_device::Access;
+use foldback_manager::check::{Usage, check, usage};
 use foldback_manager::report::{
-    Asked, BadLayout, Choice, Facts, Format, LvFacts, Machine, PvFacts, Report, Style, Units, VgFacts,
-    field_help, report,
+    Asked, BadLayout, Choice, Facts, Format, LvFacts, Machine, PvFacts, Report, StoreFacts, Style, Units,
+    VgFacts, asks_for_stores, field_help, report,
 };
-use foldback_manager::store::{Discovery, FoundVg};
+use foldback_manager::store::{Discovery, DiskSet, FoundVg};
+use foldback_units::Sectors;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 /// How a report is written.
@@ -147,7 +151,10 @@ pub(crate) fn run(
     let mut session = Session::open(&context.options, Access::Read)?;
     let found = session.discover();
     tell_findings(context, &found);
-    let facts = Facts::of(&found, Machine { local_time: &local_time, device_number: &device_number });
+    let mut facts = Facts::of(&found, Machine { local_time: &local_time, device_number: &device_number });
+    if !context.as_lvm2 && asks_for_stores(&asked)? {
+        look_into_stores(&mut session, &found, &mut facts);
+    }
     let mut chosen = Chosen { everything: names.is_empty(), hidden: options.all, ..Chosen::default() };
     let mut exit = if found.faults.is_empty() { Exit::Success } else { Exit::Failed };
     for name in names {
@@ -160,6 +167,43 @@ pub(crate) fn run(
         context.console.result(&show(&facts, &chosen)?);
     }
     Ok(exit)
+}
+
+/// Fills in what the stores of snapshots say, which LVM2 leaves blank while they are not active. A store that cannot be
+/// read stays blank: `check` says why.
+fn look_into_stores(session: &mut Session, found: &Discovery, facts: &mut Facts) {
+    let mut set = DiskSet::new(&mut *session.disks, &session.paths);
+    for (vg, facts) in found.vgs.iter().zip(&mut facts.vgs) {
+        if vg.refuses_use().is_some() {
+            continue;
+        }
+        for snapshot in vg.vg.snapshots().all() {
+            let lv = &snapshot.segment.cow;
+            let report = check(&mut set, vg, lv);
+            let Ok(usage) = report.and_then(|report| usage(vg, lv, &report)) else { continue };
+            let store = match usage {
+                Usage::Used { status, total } => {
+                    StoreFacts { used: share(status.allocated, total), invalid: false }
+                }
+                Usage::Invalid => StoreFacts { used: Some(10_000), invalid: true },
+                Usage::Damaged => StoreFacts { used: None, invalid: false },
+            };
+            let merging_into = snapshot.segment.merging.then_some(&snapshot.segment.origin);
+            for known in &mut facts.lvs {
+                if known.name == lv.as_str()
+                    || merging_into.is_some_and(|origin| known.name == origin.as_str())
+                {
+                    known.store = Some(store);
+                }
+            }
+        }
+    }
+}
+
+/// In hundredths of a percent.
+fn share(part: Sectors, whole: Sectors) -> Option<u64> {
+    let scaled = u128::from(part.get()).saturating_mul(10_000);
+    u64::try_from(scaled.checked_div(u128::from(whole.get()))?).ok()
 }
 
 /// Warns of everything that is wrong.

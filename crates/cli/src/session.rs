@@ -25,6 +25,9 @@ use std::time::{Duration, Instant};
 
 /// How long a lock is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the content of a disk is waited for: a process that was killed lets go of its disks only after its last
+/// I/O has ended.
+const DATA_PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -112,13 +115,13 @@ impl Session {
 
     /// Holds the content of all disks, or says who does.
     pub(crate) fn hold_all_data(&self) -> Result<Vec<Hold>, CliError> {
-        let take = |file| hold(file, HeldPart::Data, HoldMode::Exclusive, Duration::ZERO);
+        let take = |file| hold(file, HeldPart::Data, HoldMode::Exclusive, DATA_PATIENCE);
         self.files.iter().map(take).collect()
     }
 
     /// Holds the content of all disks against whoever would change it.
     pub(crate) fn share_all_data(&self) -> Result<Vec<Hold>, CliError> {
-        let take = |file| hold(file, HeldPart::Data, HoldMode::Shared, Duration::ZERO);
+        let take = |file| hold(file, HeldPart::Data, HoldMode::Shared, DATA_PATIENCE);
         self.files.iter().map(take).collect()
     }
 
@@ -127,7 +130,7 @@ impl Session {
         let absent = || CliError::failed(format!("No device found for {path}."));
         let index = self.paths.iter().position(|known| known == path).ok_or_else(absent)?;
         let file = self.files.get(index).ok_or_else(absent)?;
-        hold(file, HeldPart::Data, HoldMode::Exclusive, Duration::ZERO)
+        hold(file, HeldPart::Data, HoldMode::Exclusive, DATA_PATIENCE)
     }
 
     /// Reads every label and metadata area.

@@ -22,6 +22,7 @@ use crate::command_line::parse;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::interrupt::survive_file_size_limit;
 use crate::names::Target;
 use crate::options::Options;
 use crate::session::Session;
@@ -59,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) console: Console,
     /// The command's name.
     pub(crate) command: String,
+    /// Called by the name of one of LVM2's commands, or as `lvm`: then nothing may differ from LVM2.
+    pub(crate) as_lvm2: bool,
     /// The whole command line from the command's name on, for the metadata's description.
     pub(crate) line: String,
 }
@@ -101,6 +104,7 @@ impl Command {
 
 /// Runs the program.
 pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
+    survive_file_size_limit();
     let told: Vec<_> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let line = match parse(arguments) {
         Ok(line) => line,
@@ -115,11 +119,13 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
     };
     let console = Console::new(line.options.quiet, line.options.verbose);
     let command = line.command.name().to_owned();
-    let start = told.iter().position(|word| *word == command).unwrap_or(0);
-    let said = told.get(start..).unwrap_or_default().join(" ");
-    let said =
-        if start == 0 { said.replacen(told.first().map_or("", String::as_str), &command, 1) } else { said };
-    let context = Context { options: line.options, console, command, line: said };
+    let program = told.first().map(|path| path.rsplit('/').next().unwrap_or(path)).unwrap_or_default();
+    let by_its_name = program == command;
+    let rest = told.iter().skip(1).skip_while(|word| !by_its_name && **word != command);
+    let rest = rest.skip(usize::from(!by_its_name)).map(String::as_str);
+    let said = std::iter::once(command.as_str()).chain(rest).collect::<Vec<_>>().join(" ");
+    let as_lvm2 = by_its_name || program == "lvm";
+    let context = Context { options: line.options, console, command, as_lvm2, line: said };
     if context.options.test {
         console.error("TEST MODE: Metadata will NOT be updated and volumes will not be (de)activated.");
     }

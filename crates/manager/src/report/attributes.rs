@@ -18,6 +18,11 @@ pub(super) fn merging(lv: &LvFacts) -> bool {
     matches!(lv.kind, LvKind::Origin { merging: true } | LvKind::Snapshot { merging: true })
 }
 
+/// Whether the snapshot was invalidated, where that is known.
+pub(super) fn invalid(lv: &LvFacts) -> Option<bool> {
+    lv.live.map(|live| live.invalid).or_else(|| lv.store.map(|store| store.invalid))
+}
+
 /// `lv_attr`.
 pub(super) fn lv(row: &Row<'_>) -> String {
     let lv = row.lv;
@@ -45,7 +50,11 @@ pub(super) fn lv(row: &Row<'_>) -> String {
         LvKind::Plain => target_letter(lv),
         LvKind::Origin { .. } | LvKind::Snapshot { .. } => 's',
     };
-    let state = lv.live.map_or('-', |live| if live.invalid { 'I' } else { 'a' });
+    let state = match (invalid(lv), lv.live) {
+        (Some(true), _) => 'I',
+        (_, Some(_)) => 'a',
+        (_, None) => '-',
+    };
     let open = if lv.live.is_some_and(|live| live.open) { 'o' } else { '-' };
     let letters = [
         kind,

@@ -175,6 +175,15 @@ pub struct Live {
     pub open: bool,
 }
 
+/// What the exception store of a snapshot says of itself while nobody serves it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreFacts {
+    /// Hundredths of a percent that are used (of a merging one: that remain); `None` where it cannot be trusted.
+    pub used: Option<u64>,
+    /// The snapshot was invalidated.
+    pub invalid: bool,
+}
+
 /// An LV.
 #[derive(Clone, Default, Debug)]
 #[expect(
@@ -224,6 +233,8 @@ pub struct LvFacts {
     pub partial: bool,
     /// What is known while it is served.
     pub live: Option<Live>,
+    /// What a look into its store says; `None` where nobody looked, as LVM2 never does.
+    pub store: Option<StoreFacts>,
     /// Its segments in order.
     pub segments: Vec<SegmentFacts>,
 }

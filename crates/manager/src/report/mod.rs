@@ -18,7 +18,8 @@ mod select;
 mod units;
 
 pub use facts::{
-    AreaFacts, Facts, Live, LvFacts, LvKind, PvFacts, PvSegmentFacts, SegmentArea, SegmentFacts, VgFacts,
+    AreaFacts, Facts, Live, LvFacts, LvKind, PvFacts, PvSegmentFacts, SegmentArea, SegmentFacts, StoreFacts,
+    VgFacts,
 };
 pub use field::Style;
 pub use gather::Machine;
@@ -37,6 +38,20 @@ use std::cmp::Ordering;
 /// The list of fields, as `-o help` prints it.
 pub fn field_help() -> String {
     fields::help()
+}
+
+/// Fields that a look into the stores of snapshots says more about.
+const OF_STORES: [&str; 4] = ["lv_attr", "data_percent", "snap_percent", "lv_snapshot_invalid"];
+
+/// Whether the report shows, or is sorted by, what only a look into stores can tell ([`LvFacts::store`]).
+///
+/// # Errors
+/// As [`report`].
+pub fn asks_for_stores(asked: &Asked) -> Result<bool, BadLayout> {
+    let layout = Layout::of(asked, &[])?;
+    let mut fields =
+        layout.columns.iter().map(|(_, field)| *field).chain(layout.keys.iter().map(|(field, _)| *field));
+    Ok(fields.any(|field| OF_STORES.contains(&field.id)))
 }
 
 /// The text of a report.

@@ -22,7 +22,8 @@ fn origin(row: &Row<'_>, show: fn(&LvFacts) -> Value) -> Value {
 }
 
 fn used(row: &Row<'_>) -> Value {
-    row.lv.live.and_then(|live| live.used).map_or(Value::Blank, Value::Percent)
+    let stored = || row.lv.store.and_then(|store| store.used);
+    row.lv.live.and_then(|live| live.used).or_else(stored).map_or(Value::Blank, Value::Percent)
 }
 
 fn node(row: &Row<'_>) -> String {
@@ -177,10 +178,10 @@ pub(super) const FIELDS: &[Field] = &[
     right("lv_device_open", "DevOpen", 10, "Set if somebody has it open", |row| {
         Value::Flag("open", row.lv.live.map(|live| live.open))
     }),
-    right("data_percent", "Data%", 6, "How full the store is, in percent, while it is served", |row| {
+    left("data_percent", "Data%", 6, "How full the store is, in percent, while it is served", |row| {
         used(row)
     }),
-    right("snap_percent", "Snap%", 6, "How full the store is, in percent, while it is served", |row| {
+    left("snap_percent", "Snap%", 6, "How full the store is, in percent, while it is served", |row| {
         used(row)
     }),
     absent("metadata_percent", "Meta%", 6),
@@ -207,7 +208,7 @@ pub(super) const FIELDS: &[Field] = &[
         Value::Flag("merge failed", None)
     }),
     right("lv_snapshot_invalid", "SnapInvalid", 15, "Set if the store was invalidated", |row| {
-        Value::Flag("snapshot invalid", row.lv.live.map(|live| live.invalid))
+        Value::Flag("snapshot invalid", attributes::invalid(row.lv))
     }),
     absent("vdo_operating_mode", "VDOOperatingMode", 0),
     absent("vdo_compression_state", "VDOCompressionState", 0),

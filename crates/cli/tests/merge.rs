@@ -1,0 +1,203 @@
+//! Merging as a user sees it: killed, interrupted, repeated, several at once (architecture.md, "Merging"; R1-R10, I1).
+//!
+//! Goal: whatever ends the command, the same command goes on, and at the end the origin holds what the snapshot held, bit
+//! for bit, and every other snapshot what it held. Method: real images, the real program, real signals.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a failed step fails the test"
+)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "test code"
+)]
+
+mod lab;
+
+use lab::{Lab, random, scattered};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+const SIZE: usize = 48 << 20;
+
+/// A volume of which most blocks were changed since its snapshots; what they hold, and what the volume holds now.
+fn changed_lab(others: &[&str]) -> (Lab, Vec<u8>, Vec<u8>) {
+    let lab = Lab::with_vg(512);
+    let before = random(1, SIZE);
+    let after = scattered(&before, 2, 9000);
+    lab.ok(&["lvcreate", "-L", "48M", "-n", "root", "vg"]);
+    lab.write("before.raw", &before);
+    lab.write("after.raw", &after);
+    lab.ok(&["import", "before.raw", "vg/root"]);
+    lab.ok(&["lvcreate", "-s", "-l", "100%ORIGIN", "-n", "snap", "vg/root"]);
+    for (number, chunk) in others.iter().enumerate() {
+        let name = format!("other{number}");
+        lab.ok(&["lvcreate", "-s", "-l", "100%ORIGIN", "-c", chunk, "-n", &name, "vg/root"]);
+    }
+    lab.ok(&["import", "after.raw", "vg/root"]);
+    (lab, before, after)
+}
+
+/// Starts the merge and sends `signal` after the first durable step.
+fn stopped_in_the_middle(lab: &Lab, signal: Signal) -> Option<i32> {
+    let mut command = lab.command(&["lvconvert", "--merge", "-i", "0", "vg/snap"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for line in lines.map(Result::unwrap) {
+        if line.contains("Merged: ") && !line.contains(": 0.00%") {
+            kill_process(Pid::from_child(&child), signal).unwrap();
+            break;
+        }
+    }
+    let status = child.wait().unwrap();
+    assert!(!status.success(), "it was over before the signal came");
+    status.code()
+}
+
+#[test]
+fn a_merge_says_lvm2s_words_and_leaves_one_volume() {
+    let (lab, before, _) = changed_lab(&[]);
+    let said = lab.ok(&["lvconvert", "--merge", "-i", "0", "vg/snap"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.first(), Some(&"  Merging of volume vg/snap started."));
+    assert!(lines.contains(&"  vg/root: Merged: 100.00%"), "{said}");
+    let end = [
+        "  Merge of snapshot into logical volume vg/root has finished.",
+        "  Logical volume \"snap\" successfully removed.",
+    ];
+    assert_eq!(lines[lines.len() - 2..], end);
+    assert!(lab.content("vg/root") == before);
+    assert_eq!(lab.ok(&["lvs", "-a", "--noheadings", "-o", "lv_name,lv_attr"]), "  root -wi-------\n");
+}
+
+#[test]
+fn killed_in_the_middle_the_same_command_goes_on() {
+    let (lab, before, after) = changed_lab(&["64k"]);
+    assert_eq!(stopped_in_the_middle(&lab, Signal::KILL), None);
+    let attributes = lab.ok(&["lvs", "-a", "--noheadings", "-o", "lv_name,lv_attr", "vg/snap", "vg/root"]);
+    assert_eq!(attributes, "  root   Owi---s---\n  [snap] Swi---s---\n");
+    for volume in ["vg/root", "vg/snap"] {
+        lab.run(&["export", volume, "x.raw"])
+            .failed_with(5, &["is merging into vg/root", "lvconvert --merge vg/snap"]);
+        lab.run(&["import", "after.raw", volume]).failed_with(5, &["is merging into vg/root"]);
+    }
+    lab.run(&["lvcreate", "-s", "-l", "1", "vg/root"])
+        .failed_with(5, &["Snapshots of an origin that has a merging snapshot are not supported."]);
+    // The other snapshot is whole also in between.
+    assert!(lab.content("vg/other0") == before);
+    let said = lab.ok(&["lvconvert", "--merge", "vg/snap"]);
+    assert!(said.starts_with("  Merging of volume vg/snap goes on.\n"), "{said}");
+    assert!(lab.content("vg/root") == before);
+    assert!(lab.content("vg/other0") == before);
+    drop(after);
+}
+
+#[test]
+fn interrupted_it_stops_cleanly_and_says_how_to_go_on() {
+    let (lab, before, _) = changed_lab(&[]);
+    assert_eq!(stopped_in_the_middle(&lab, Signal::INT), Some(5));
+    let checked = lab.ok(&["check", "vg/snap"]);
+    assert!(checked.contains(", merging") && checked.contains("in order"), "{checked}");
+    lab.ok(&["lvconvert", "--mergesnapshot", "vg/snap"]);
+    assert!(lab.content("vg/root") == before);
+}
+
+#[test]
+fn other_snapshots_stay_bit_exact_whatever_their_chunk_size() {
+    let (lab, before, after) = changed_lab(&["4k", "32k", "512k"]);
+    // One of them has content of its own, and one is of the state after the change.
+    let own = scattered(&before, 3, 500);
+    lab.write("own.raw", &own);
+    lab.ok(&["import", "own.raw", "vg/other1"]);
+    lab.ok(&["lvcreate", "-s", "-l", "100%ORIGIN", "-n", "late", "vg/root"]);
+    lab.ok(&["lvconvert", "-M", "-q", "vg/snap"]);
+    assert!(lab.content("vg/root") == before);
+    assert!(lab.content("vg/other0") == before);
+    assert!(lab.content("vg/other1") == own);
+    assert!(lab.content("vg/other2") == before);
+    assert!(lab.content("vg/late") == after);
+}
+
+#[test]
+fn quiet_says_nothing_of_progress_and_twice_nothing_at_all() {
+    let (lab, before, _) = changed_lab(&[]);
+    assert_eq!(lab.ok(&["lvconvert", "--merge", "-qq", "-i", "0", "vg/snap"]), "");
+    assert!(lab.content("vg/root") == before);
+}
+
+#[test]
+fn several_snapshots_a_tag_and_a_whole_vg_are_merged() {
+    let lab = Lab::with_vg(256);
+    let content: Vec<Vec<u8>> = (0..4).map(|seed| random(seed, 4 << 20)).collect();
+    for (number, content) in content.iter().enumerate() {
+        let (lv, snapshot, origin) =
+            (format!("lv{number}"), format!("snap{number}"), format!("vg/lv{number}"));
+        lab.ok(&["lvcreate", "-L", "4M", "-n", &lv, "vg"]);
+        lab.write("content.raw", content);
+        lab.ok(&["import", "content.raw", &origin]);
+        let tag = if number < 2 { "pair" } else { "later" };
+        lab.ok(&["lvcreate", "-s", "-L", "8M", "-n", &snapshot, "--addtag", tag, &origin]);
+        lab.write("other.raw", &random(100 + number as u64, 4 << 20));
+        lab.ok(&["import", "other.raw", &origin]);
+    }
+    // The worst outcome counts, and one that fails does not stop the others.
+    let run = lab.run(&["lvconvert", "--merge", "vg/nosuch", "@pair"]);
+    run.failed_with(5, &["Failed to find logical volume \"vg/nosuch\""]);
+    assert_eq!(run.stdout.matches("successfully removed").count(), 2);
+    lab.ok(&["lvconvert", "--merge", "vg"]);
+    for (number, content) in content.iter().enumerate() {
+        assert!(lab.content(&format!("vg/lv{number}")) == *content, "lv{number}");
+    }
+    assert_eq!(lab.ok(&["lvconvert", "--merge", "@none"]), "");
+}
+
+#[test]
+fn what_cannot_be_merged_is_refused_and_nothing_is_written() {
+    let (lab, ..) = changed_lab(&["4k"]);
+    lab.ok(&["lvcreate", "-s", "-l", "1", "-n", "small", "vg/root"]);
+    let spilled = lab.run(&["import", "before.raw", "vg/root"]);
+    assert!(spilled.stderr.contains("Snapshot vg/small is invalid"), "{}", spilled.stderr);
+    let before = lab.fingerprint();
+    lab.run(&["lvconvert", "--merge", "vg/root"])
+        .failed_with(5, &["vg/root is not a mergeable logical volume."]);
+    lab.run(&["lvconvert", "--merge", "vg/small"])
+        .failed_with(5, &["Unable to merge invalidated snapshot LV vg/small.", "lvremove vg/small"]);
+    lab.run(&["lvconvert", "vg/snap"]).failed_with(3, &["No command with matching syntax recognised."]);
+    assert_eq!(lab.fingerprint(), before);
+}
+
+#[test]
+fn a_second_snapshot_waits_for_the_first() {
+    let (lab, before, _) = changed_lab(&["4k"]);
+    stopped_in_the_middle(&lab, Signal::KILL);
+    let said = "Cannot merge snapshot vg/other0 into the origin vg/root with merging snapshot vg/snap.";
+    lab.run(&["lvconvert", "--merge", "vg/other0"]).failed_with(5, &[said]);
+    let asked = lab.run(&["lvremove", "vg/snap"]);
+    asked.failed_with(5, &["can never be finished", "Logical volume vg/snap not removed."]);
+    lab.ok(&["lvconvert", "--merge", "vg/snap"]);
+    lab.ok(&["lvconvert", "--merge", "vg/other0"]);
+    assert!(lab.content("vg/root") == before);
+}
+
+#[test]
+fn two_at_once_are_told_from_each_other() {
+    let (lab, before, _) = changed_lab(&[]);
+    let mut command = lab.command(&["lvconvert", "--merge", "-i", "0", "vg/snap"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let started = lines.next().unwrap().unwrap();
+    assert_eq!(started, "  Merging of volume vg/snap started.");
+    // The first line comes while the content is held; only a merge that is over by now would let the second in.
+    let second = lab.run(&["lvremove", "-y", "vg/snap"]);
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success(), "{rest:?}");
+    second.failed_with(5, &[]);
+    let refused =
+        second.stderr.contains("it is in use by process") || second.stderr.contains("Failed to find");
+    assert!(refused, "{}", second.stderr);
+    assert!(lab.content("vg/root") == before);
+}
