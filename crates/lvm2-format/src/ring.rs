@@ -20,6 +20,9 @@ const RING_START: u64 = 512;
 const _: () = assert!(RING_START == SECTOR && SECTOR_BYTES == 512);
 /// No metadata area is larger, so that a position in it always fits memory and a size fits a raw location.
 const AREA_MAX: u64 = 1 << 32;
+/// No text is longer, whatever the ring would hold: the bound of the text's parser, so that a crafted location cannot
+/// make a reader take gigabytes for what it would refuse.
+const TEXT_BYTES_MAX: u64 = 64 << 20;
 
 /// Why a place in a ring cannot be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -35,8 +38,8 @@ pub enum RingError {
         /// Size of the area, header included.
         area_size: u64,
     },
-    /// A location of no bytes, or longer than the ring.
-    #[error("a text of {size} bytes cannot lie in a ring of {ring_size}")]
+    /// A location of no bytes, or longer than the ring or than any text.
+    #[error("a text of {size} bytes cannot lie in a ring of {ring_size} (at most 64 MiB)")]
     Size {
         /// As found.
         size: u64,
@@ -129,18 +132,19 @@ impl Ring {
         self.area_size.saturating_sub(RING_START)
     }
 
-    /// The longest text that may be written, NUL included: half the ring less one sector.
+    /// The longest text that may be written, NUL included: half the ring less one sector, and at most 64 MiB.
     pub const fn max_text(self) -> Bytes {
-        Bytes((self.ring_size() / 2).saturating_sub(SECTOR))
+        let half = (self.ring_size() / 2).saturating_sub(SECTOR);
+        Bytes(if half < TEXT_BYTES_MAX { half } else { TEXT_BYTES_MAX })
     }
 
-    /// The place a header names, checked: from byte 512 on, inside the area, not longer than the ring.
+    /// The place a header names, checked: from byte 512 on, inside the area, not longer than the ring or 64 MiB.
     pub fn place(self, offset: Bytes, size: Bytes) -> Result<TextPlace, RingError> {
         let (offset, size) = (offset.get(), size.get());
         if offset < RING_START || offset >= self.area_size {
             return Err(RingError::Offset { offset, area_size: self.area_size });
         }
-        if size == 0 || size > self.ring_size() || u32::try_from(size).is_err() {
+        if size == 0 || size > self.ring_size() || size > TEXT_BYTES_MAX {
             return Err(RingError::Size { size, ring_size: self.ring_size() });
         }
         Ok(TextPlace { offset, size })
@@ -197,7 +201,7 @@ fn touch(one: Pieces, other: Pieces) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{AreaRange, Pieces, Ring, RingError, TextPlace};
+    use super::{AreaRange, Pieces, Ring, RingError, TEXT_BYTES_MAX, TextPlace};
     use foldback_units::Bytes;
     use proptest::prelude::*;
 
@@ -285,6 +289,18 @@ mod tests {
         assert_eq!(ring.place_next(None, Bytes(100)).unwrap().offset(), 512);
         let at_the_end = ring.place(Bytes(36352), Bytes(512)).unwrap();
         assert_eq!(ring.place_next(Some(at_the_end), Bytes(100)).unwrap().offset(), 512);
+    }
+
+    /// A sparse image of some GiB costs nothing to make; reading "its text" must cost no more than a VG's can.
+    #[test]
+    fn no_location_is_longer_than_a_text_can_be() {
+        assert_eq!(usize::try_from(TEXT_BYTES_MAX), Ok(crate::text::TEXT_MAX));
+        let ring = Ring::new(Bytes(1 << 30)).unwrap();
+        assert!(ring.place(Bytes(512), Bytes(TEXT_BYTES_MAX)).is_ok());
+        let refused = RingError::Size { size: TEXT_BYTES_MAX + 1, ring_size: (1 << 30) - 512 };
+        assert_eq!(ring.place(Bytes(512), Bytes(TEXT_BYTES_MAX + 1)), Err(refused));
+        assert_eq!(ring.max_text(), Bytes(TEXT_BYTES_MAX));
+        assert!(ring.place_next(None, ring.max_text()).is_ok());
     }
 
     #[test]
