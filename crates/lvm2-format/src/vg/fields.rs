@@ -117,13 +117,14 @@ impl Fields {
         self.need(key, number)
     }
 
+    /// A list. One of one element may stand without brackets: LVM2 drops them where it writes back what it did not
+    /// know, and reads both.
     pub(crate) fn array(&mut self, key: &str) -> Result<Option<Vec<Scalar>>, ReadError> {
         match self.take(key) {
             None => Ok(None),
             Some(Node::Value(Value::Array(scalars))) => Ok(Some(scalars)),
-            Some(Node::Value(Value::Scalar(_)) | Node::Section(_)) => {
-                Err(self.error(key, Refusal::NotA("a list")))
-            }
+            Some(Node::Value(Value::Scalar(scalar))) => Ok(Some(vec![scalar])),
+            Some(Node::Section(_)) => Err(self.error(key, Refusal::NotA("a list"))),
         }
     }
 

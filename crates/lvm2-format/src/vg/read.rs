@@ -79,7 +79,7 @@ fn read_pv(key: &str, mut fields: Fields) -> Result<Pv, ReadError> {
     Ok(Pv {
         key,
         id: fields.uuid()?,
-        device: fields.string("device")?,
+        device: fields.lossy_string("device")?,
         status: fields.status()?,
         flags: fields.flags()?,
         tags: fields.tags()?,

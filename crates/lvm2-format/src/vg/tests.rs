@@ -171,6 +171,31 @@ fn segments_that_do_not_add_up_are_refused() {
     refuses(from, &three("stripe_size = 8"), place, Refusal::Stripes { extents: 8, stripes: 3 });
 }
 
+/// LVM2 writes a list of one element without brackets in what it did not know, and reads it as a list everywhere.
+#[test]
+fn a_list_of_one_may_stand_without_brackets() {
+    let vg = with("status = [\"ALLOCATABLE\"]", "status = \"ALLOCATABLE\" tags = \"one\"").unwrap();
+    assert!(vg.pvs[0].is_allocatable());
+    assert_eq!(vg.pvs[0].tags[0].as_str(), "one");
+    refuses("flags = []", "flags { }", "vg/flags", Refusal::NotA("a list"));
+    refuses(
+        "status = [\"ALLOCATABLE\"]",
+        "status = 1",
+        "vg/physical_volumes/pv0/status",
+        Refusal::NotA("a list of strings"),
+    );
+}
+
+/// The path is a hint, and may be any bytes.
+#[test]
+fn a_device_that_is_not_utf_8_does_not_hide_the_vg() {
+    let text = TEXT.replacen("pe_start", "device = \"/dev/\u{1}\" pe_start", 1);
+    let bytes: Vec<u8> = text.bytes().map(|byte| if byte == 1 { 0xff } else { byte }).collect();
+    let section = parse(&bytes).unwrap().root.section("vg").unwrap().clone();
+    let vg = Vg::from_section("vg", section).unwrap();
+    assert_eq!(vg.pvs[0].device.as_deref(), Some("/dev/\u{fffd}"));
+}
+
 /// lvm2.md 1.9: both keys are an error, neither is one, and merging is nothing but the other key.
 #[test]
 fn a_snapshot_has_exactly_one_store() {
@@ -263,7 +288,7 @@ fn missing_pvs_make_lvs_partial() {
 
 #[test]
 fn write_locked_is_write() {
-    let locked = "status = [\"READ\"] flags = [\"WRITE_LOCKED\", \"ACTIVATION_SKIP\"] x = [";
+    let locked = "status = [\"READ\", \"VISIBLE\"] flags = [\"WRITE_LOCKED\", \"ACTIVATION_SKIP\"] x = [";
     let mut vg = with("status = [\"READ\", \"WRITE\", \"VISIBLE\"]\n            flags = [", locked).unwrap();
     let root = vg.lv(&name("root")).unwrap();
     assert!(root.is_writable() && root.flags.contains(LvFlag::ActivationSkip));
