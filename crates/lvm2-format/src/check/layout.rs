@@ -30,17 +30,17 @@ pub(super) fn check(vg: &Vg, findings: &mut Vec<Finding>) {
     check_circles(vg, &names, findings);
 }
 
-/// Lengths by name.
+/// Lengths by name, each computed once: a crafted VG has many areas on one LV of many segments.
 struct Known<'a> {
     pvs: HashMap<&'a str, u32>,
-    lvs: HashMap<&'a LvName, &'a Lv>,
+    lvs: HashMap<&'a LvName, (&'a Lv, u32)>,
 }
 
 impl<'a> Known<'a> {
     fn of(vg: &'a Vg) -> Self {
         Self {
             pvs: vg.pvs.iter().map(|pv| (pv.key.as_str(), pv.pe_count)).collect(),
-            lvs: vg.lvs.iter().map(|lv| (&lv.name, lv)).collect(),
+            lvs: vg.lvs.iter().map(|lv| (&lv.name, (lv, lv.extent_count()))).collect(),
         }
     }
 }
@@ -84,7 +84,7 @@ fn check_stripes(
 fn check_area(lv: &Lv, area: &Area, length: u32, names: &Known<'_>, findings: &mut Vec<Finding>) {
     let (on, count) = match &area.on {
         AreaOn::Pv(key) => (key.as_str(), names.pvs.get(key.as_str()).copied()),
-        AreaOn::Lv(name) => (name.as_str(), names.lvs.get(name).map(|lv| lv.extent_count())),
+        AreaOn::Lv(name) => (name.as_str(), names.lvs.get(name).map(|(_, length)| *length)),
     };
     let end = u64::from(area.start_extent).saturating_add(u64::from(length));
     match count {
@@ -123,7 +123,7 @@ fn check_used_twice(vg: &Vg, findings: &mut Vec<Finding>) {
 fn check_circles(vg: &Vg, names: &Known<'_>, findings: &mut Vec<Finding>) {
     let mut below: HashMap<&LvName, usize> = HashMap::new();
     let mut above: HashMap<&LvName, Vec<&LvName>> = HashMap::new();
-    for lv in names.lvs.values() {
+    for (lv, _) in names.lvs.values() {
         let count = below.entry(&lv.name).or_default();
         for area in lv.segments.iter().flat_map(Segment::areas) {
             if let AreaOn::Lv(name) = &area.on

@@ -3,17 +3,21 @@
 use super::Finding;
 use crate::vg::{Lv, LvStatus, Snapshot, SnapshotLinks, Vg};
 use foldback_units::LvName;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 pub(super) fn check(vg: &Vg, findings: &mut Vec<Finding>) {
     let links = SnapshotLinks::of(vg);
     let (mut stores, mut merging) = (HashSet::new(), HashSet::new());
+    // Each length once: a crafted VG has many snapshots of one origin of many segments.
+    let mut lengths = HashMap::new();
     for snapshot in links.all() {
         let segment = snapshot.segment;
         if snapshot.fictional.segments.len() != 1 {
             findings.push(Finding::SnapshotSegments(snapshot.fictional.name.clone()));
         }
-        check_parts(&links, snapshot, findings);
+        let origin = &segment.origin;
+        let length = *lengths.entry(origin).or_insert_with(|| links.lv(origin).map_or(0, Lv::extent_count));
+        check_parts(&links, snapshot, length, findings);
         if !stores.insert(&segment.cow) {
             findings.push(Finding::StoreTwice(segment.cow.clone()));
         }
@@ -27,7 +31,12 @@ pub(super) fn check(vg: &Vg, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_parts(links: &SnapshotLinks<'_>, snapshot: &Snapshot<'_>, findings: &mut Vec<Finding>) {
+fn check_parts(
+    links: &SnapshotLinks<'_>,
+    snapshot: &Snapshot<'_>,
+    origin_length: u32,
+    findings: &mut Vec<Finding>,
+) {
     let segment = snapshot.segment;
     let mut wrong = |lv: &LvName, part| {
         findings.push(Finding::SnapshotOf {
@@ -36,7 +45,7 @@ fn check_parts(links: &SnapshotLinks<'_>, snapshot: &Snapshot<'_>, findings: &mu
             part,
         });
     };
-    let fictional = |lv: &Lv| lv.snapshot().is_some();
+    let fictional = |lv: &Lv| links.is_fictional(&lv.name);
     match links.lv(&segment.cow) {
         // A store is an ordinary LV, no other's origin, and not its own.
         Some(store) if !fictional(store) && !links.is_origin(&segment.cow) => {}
@@ -44,12 +53,11 @@ fn check_parts(links: &SnapshotLinks<'_>, snapshot: &Snapshot<'_>, findings: &mu
     }
     match links.lv(&segment.origin) {
         Some(origin) if !fictional(origin) && !links.is_cow(&segment.origin) => {
-            let length = origin.extent_count();
-            if snapshot.extent_count > length {
+            if snapshot.extent_count > origin_length {
                 findings.push(Finding::SnapshotLonger {
                     snapshot: snapshot.fictional.name.clone(),
                     extents: snapshot.extent_count,
-                    origin: length,
+                    origin: origin_length,
                 });
             }
         }

@@ -77,15 +77,13 @@ impl Vg {
 
     /// A name that no PV's section and no LV has yet: `pvN` with the lowest N.
     pub fn free_pv_key(&self) -> PvKey {
-        let used = |name: &str| {
-            self.pvs.iter().any(|pv| pv.key.as_str() == name)
-                || self.lvs.iter().any(|lv| lv.name.as_str() == name)
-        };
+        let pvs = self.pvs.iter().map(|pv| pv.key.as_str());
+        let used: HashSet<&str> = pvs.chain(self.lvs.iter().map(|lv| lv.name.as_str())).collect();
         let mut number = 0_u64;
         loop {
             // Ends: there are fewer PVs and LVs than numbers.
             let name = format!("pv{number}");
-            if let Some(key) = PvKey::new(&name).filter(|_| !used(&name)) {
+            if let Some(key) = PvKey::new(&name).filter(|_| !used.contains(name.as_str())) {
                 return key;
             }
             number = number.saturating_add(1);
@@ -102,10 +100,12 @@ impl Vg {
         // Bounded: every LV is looked at once.
         let mut seen = HashSet::from([&lv.name]);
         let mut waiting = vec![lv];
+        let present: HashSet<&PvKey> =
+            self.pvs.iter().filter(|pv| !pv.is_missing()).map(|pv| &pv.key).collect();
         while let Some(lv) = waiting.pop() {
             for area in lv.segments.iter().flat_map(Segment::areas) {
                 match &area.on {
-                    AreaOn::Pv(key) if self.pv(key).is_none_or(Pv::is_missing) => return true,
+                    AreaOn::Pv(key) if !present.contains(key) => return true,
                     AreaOn::Lv(name) if seen.insert(name) => waiting.extend(self.lv(name)),
                     _ => {}
                 }
@@ -129,7 +129,7 @@ impl Segment {
     pub fn names_lv(&self, name: &LvName) -> bool {
         match &self.kind {
             SegmentKind::Striped(striped) => {
-                striped.areas.iter().any(|area| area.on == AreaOn::Lv(name.clone()))
+                striped.areas.iter().any(|area| matches!(&area.on, AreaOn::Lv(on) if on == name))
             }
             SegmentKind::Snapshot(snapshot) => snapshot.origin == *name || snapshot.cow == *name,
             SegmentKind::Error | SegmentKind::Zero => false,

@@ -3,13 +3,13 @@
 //!
 //! What must hold:
 //! - A snapshot is three LVs: the origin, the store (which users see), and the fictional LV that ties them.
-//! - A store is seen where its origin is seen, except while it is merging; a fictional LV never is.
+//! - A store is seen, except while it merges into an origin that is seen; a fictional LV never is.
 //! - The fictional LV's length is the origin's when the snapshot was taken, and is not "corrected" (trap 8).
 
 use super::types::{Lv, SegmentKind, SnapshotSegment, Vg};
 use super::words::LvStatus;
 use foldback_units::LvName;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A snapshot as its fictional LV describes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +28,7 @@ pub struct SnapshotLinks<'a> {
     all: Vec<Snapshot<'a>>,
     by_cow: HashMap<&'a LvName, usize>,
     by_origin: HashMap<&'a LvName, Vec<usize>>,
+    fictional: HashSet<&'a LvName>,
     lvs: HashMap<&'a LvName, &'a Lv>,
 }
 
@@ -38,12 +39,14 @@ impl<'a> SnapshotLinks<'a> {
             all: Vec::new(),
             by_cow: HashMap::new(),
             by_origin: HashMap::new(),
+            fictional: HashSet::new(),
             lvs: vg.lvs.iter().map(|lv| (&lv.name, lv)).collect(),
         };
         for fictional in &vg.lvs {
             for segment in &fictional.segments {
                 if let SegmentKind::Snapshot(snapshot) = &segment.kind {
                     let index = links.all.len();
+                    links.fictional.insert(&fictional.name);
                     let extent_count = segment.extent_count;
                     links.all.push(Snapshot { fictional, segment: snapshot, extent_count });
                     links.by_cow.entry(&snapshot.cow).or_insert(index);
@@ -90,23 +93,21 @@ impl<'a> SnapshotLinks<'a> {
         self.by_cow.contains_key(name)
     }
 
+    /// Whether the LV only ties a store to its origin, and is no volume.
+    pub fn is_fictional(&self, name: &LvName) -> bool {
+        self.fictional.contains(name)
+    }
+
     /// Whether LVM2 shows the LV, and writes it among the first.
     pub fn is_visible(&self, lv: &Lv) -> bool {
-        if lv.snapshot().is_some() {
+        if self.is_fictional(&lv.name) {
             return false;
         }
         let Some(snapshot) = self.of_cow(&lv.name) else { return lv.status.contains(&LvStatus::Visible) };
+        // LVM2 takes any invisible origin for a sparse snapshot's, which hides only itself. One level only: a store of
+        // a store cannot be activated, and a crafted ring of them must end here.
         let origin = self.lv(&snapshot.segment.origin);
-        // The invisible zero origin of a sparse snapshot hides only itself.
-        let is_virtual = |origin: &&Lv| {
-            origin.segments.iter().all(|segment| segment.kind == SegmentKind::Zero)
-                && origin.name.as_str().ends_with("_vorigin")
-        };
-        if origin.as_ref().is_some_and(is_virtual) {
-            return true;
-        }
-        // One level only: a store of a store cannot be activated, and a crafted ring of them must end here.
-        !snapshot.segment.merging && origin.is_some_and(|origin| origin.status.contains(&LvStatus::Visible))
+        !snapshot.segment.merging || origin.is_none_or(|origin| !origin.status.contains(&LvStatus::Visible))
     }
 }
 
@@ -118,7 +119,7 @@ impl Vg {
 
     /// A name for a new fictional LV: `snapshotN` with the lowest free N.
     pub fn free_snapshot_name(&self) -> Option<LvName> {
-        let used: std::collections::HashSet<&str> = self.lvs.iter().map(|lv| lv.name.as_str()).collect();
+        let used: HashSet<&str> = self.lvs.iter().map(|lv| lv.name.as_str()).collect();
         let limit = u64::try_from(used.len()).ok()?.saturating_add(1);
         (0..limit)
             .map(|number| format!("snapshot{number}"))

@@ -315,6 +315,21 @@ fn visible_lvs_are_written_first() {
     assert_eq!(order(&vg), ["root", "snapshot0", "snap"]);
 }
 
+/// LVM2 takes an invisible origin for a sparse snapshot's, whatever it is made of: it hides itself, not its snapshots.
+#[test]
+fn a_hidden_origin_does_not_hide_its_snapshots() {
+    let mut vg = vg();
+    vg.lv_mut(&name("root")).unwrap().set_status(LvStatus::Visible, false);
+    let seen = |vg: &Vg| {
+        let links = vg.snapshots();
+        ["root", "snap", "snapshot0"].map(|lv| links.is_visible(vg.lv(&name(lv)).unwrap()))
+    };
+    assert_eq!(seen(&vg), [false, true, false]);
+    let SegmentKind::Snapshot(snapshot) = &mut vg.lvs[2].segments[0].kind else { panic!() };
+    snapshot.merging = true;
+    assert_eq!(seen(&vg), [false, true, false]);
+}
+
 #[test]
 fn new_names_are_free() {
     let mut vg = vg();
