@@ -2,8 +2,9 @@
 //!
 //! What must hold:
 //! - Nothing here knows requests or a merge: whoever waits is a [`Waiter`].
+//! - I10: a snapshot whose cache could not be flushed while an exception was being made is lost.
 
-use crate::api::{FlushDomain, SpaceGeometry, StoreId};
+use crate::api::{Fault, FlushDomain, SpaceGeometry, StoreId};
 use crate::copies::Copies;
 use crate::flushes::Flushes;
 use crate::ledger::Ledger;
@@ -27,6 +28,8 @@ pub(crate) struct Core {
     pub(crate) copies: Copies,
     /// Snapshot reads of the origin that are under way (C2).
     pub(crate) tracked: Spans,
+    /// Every exception is committed, not only those that somebody waits for.
+    pub(crate) commits_all: bool,
     /// Stores that may have something to commit.
     pub(crate) touched: BTreeSet<StoreId>,
 }
@@ -42,6 +45,7 @@ impl Core {
             merging: None,
             copies: Copies::new(copy_memory, config.depth),
             tracked: Spans::default(),
+            commits_all: false,
             touched: BTreeSet::new(),
         }
     }
@@ -50,6 +54,21 @@ impl Core {
     pub(crate) fn flush(&mut self, domains: &[&[FlushDomain]], waiter: Waiter) {
         let domains: BTreeSet<FlushDomain> = domains.iter().copied().flatten().copied().collect();
         self.flushes.ask(&domains, waiter, &mut self.ledger, &mut self.wakes);
+    }
+
+    /// A flush is done, or failed. Then what was not durable on that cache may be gone, and what is being made never
+    /// will be: its snapshots are lost.
+    pub(crate) fn flushed(&mut self, domain: FlushDomain, result: Result<(), Fault>) {
+        self.flushes.complete(domain, result, &mut self.ledger, &mut self.wakes);
+        if result.is_ok() {
+            return;
+        }
+        let on_it = |store: &Store| store.opened.geometry.domains.contains(&domain);
+        let lost = self.stores.values().filter(|store| on_it(store) && !store.making.is_empty());
+        let lost: Vec<StoreId> = lost.map(|store| store.id).collect();
+        for id in lost {
+            self.invalidate(id);
+        }
     }
 
     /// Whether nothing is under way.

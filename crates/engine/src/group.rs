@@ -5,7 +5,7 @@
 //! - After each of them everything that can go on has gone on: nothing waits for a call that may not come.
 //! - The same calls in the same order give the same I/Os in the same order.
 
-use crate::api::{Fault, Io, IoId, Outcome, Request, RequestId, SpaceGeometry, StoreId, Volume};
+use crate::api::{Fault, Io, IoId, Outcome, Request, RequestId, RequestKind, SpaceGeometry, StoreId, Volume};
 use crate::core::Core;
 use crate::ledger::Owner;
 use crate::merge::{Memory, Merge};
@@ -151,16 +151,15 @@ impl Group {
     /// merge stops at the end of its windows: then the group is quiet.
     pub fn hold(&mut self) {
         self.held = true;
-        for (&id, store) in &mut self.core.stores {
-            store.making.want_all();
-            self.core.touched.insert(id);
-        }
+        self.core.commits_all = true;
+        self.core.touched.extend(self.core.stores.keys());
         self.pump();
     }
 
     /// Ends [`Group::hold`].
     pub fn release(&mut self) {
         self.held = false;
+        self.core.commits_all = false;
         while let Some(request) = self.waiting.pop_front() {
             self.begin(request);
         }
@@ -174,9 +173,10 @@ impl Group {
         merge && self.requests.is_empty() && self.core.is_quiet()
     }
 
-    /// Takes a request. Its answer comes from [`Group::poll_answer`].
+    /// Takes a request. Its answer comes from [`Group::poll_answer`]. What does not exist now is refused, also while the
+    /// group is held; what does not exist any more when it is released as well.
     pub fn submit(&mut self, request: Request) {
-        if self.held {
+        if self.held && self.has(&request) {
             self.waiting.push_back(request);
             return;
         }
@@ -184,17 +184,20 @@ impl Group {
         self.pump();
     }
 
-    fn begin(&mut self, request: Request) {
-        use crate::api::RequestKind::Flush;
+    /// Whether what a request asks for exists now.
+    fn has(&self, request: &Request) -> bool {
         let size = self.volume_size(request.volume);
         let volume = size.and_then(|size| SectorRange::new(Sectors::ZERO, size));
-        let fits = volume.is_some_and(|volume| request.kind == Flush || volume.contains(request.range));
-        if !fits {
+        volume.is_some_and(|volume| request.kind == RequestKind::Flush || volume.contains(request.range))
+    }
+
+    fn begin(&mut self, request: Request) {
+        if !self.has(&request) {
             self.answers.push_back((request.id, Err(Fault::Range)));
             return;
         }
         let key = self.requests.insert(Live::new(request));
-        if request.kind == Flush || !request.range.is_empty() {
+        if request.kind == RequestKind::Flush || !request.range.is_empty() {
             match request.volume {
                 Volume::Origin => self.begin_origin(key, request.kind, request.range),
                 Volume::Snapshot(store) => self.begin_snapshot(key, store, request.kind, request.range),
@@ -234,18 +237,13 @@ impl Group {
         };
         match owner {
             Owner::Part { request } => self.part_done(request, result),
-            Owner::TrackedRead { request, read } => {
-                let waiters = self.core.tracked.remove(read);
-                self.core.wakes.wake_all(waiters, Ok(()));
-                self.part_done(request, result);
+            Owner::SnapshotRead { request, store, tracked } => {
+                self.snapshot_was_read(request, store, tracked, result);
             }
             Owner::Leg { op } => self.leg_done(op, result),
             Owner::CopyRead { copy } => self.core.copy_was_read(copy, result),
             Owner::CopyWrite { copy, dest } => self.core.copy_was_written(copy, dest, result),
-            Owner::Flush { flush } => {
-                let core = &mut self.core;
-                core.flushes.complete(flush, result, &mut core.ledger, &mut core.wakes);
-            }
+            Owner::Flush { flush } => self.core.flushed(flush, result),
             Owner::Commit { store } => self.core.commit_written(store, result),
             Owner::Header { store } => self.core.invalidated(store, result),
             Owner::WindowRecords { .. }

@@ -8,6 +8,7 @@
 use crate::api::{Io, IoId, StoreId};
 use crate::flushes::FlushIo;
 use crate::slab::Key;
+use crate::spans::SpanId;
 use crate::status::Counters;
 use std::collections::VecDeque;
 
@@ -16,8 +17,8 @@ use std::collections::VecDeque;
 pub(crate) enum Owner {
     /// A part of a request that needs nothing else.
     Part { request: Key },
-    /// A snapshot's read of the origin, which origin writes wait for (C2).
-    TrackedRead { request: Key, read: crate::spans::SpanId },
+    /// A snapshot's read; where it is of the origin, origin writes wait for it (C2).
+    SnapshotRead { request: Key, store: StoreId, tracked: Option<SpanId> },
     /// One leg of an operation.
     Leg { op: Key },
     /// Reading what a copy writes.

@@ -156,9 +156,10 @@ impl Making {
         self.wanted = self.end();
     }
 
-    /// Exceptions that nobody waits for are committed as well when there are many of them.
-    pub(crate) fn bound_uncommitted(&mut self) {
-        if self.queue.len() > MAX_UNCOMMITTED {
+    /// Exceptions that nobody waits for are committed as well when there are many of them,
+    /// or always.
+    pub(crate) fn bound_uncommitted(&mut self, all: bool) {
+        if all || self.queue.len() > MAX_UNCOMMITTED {
             self.want_all();
         }
     }

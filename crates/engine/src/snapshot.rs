@@ -16,6 +16,7 @@ use crate::making::{Stage, Until};
 use crate::ops::{Legs, Step, Work};
 use crate::planted::{self, Bug};
 use crate::slab::Key;
+use crate::spans::SpanId;
 use crate::store::Validity;
 use crate::table::{Found, Run};
 use crate::wake::Waiter;
@@ -52,13 +53,29 @@ impl Group {
         let runs = self.core.stores.get(&id).map(|store| store.runs(range)).unwrap_or_default();
         for (place, run) in runs {
             let into = vec![self.memory(request, run)];
-            if let Some(at) = place {
-                self.read(request, Owner::Part { request }, Space::Store(id), at, into);
-            } else {
-                let read = self.core.tracked.insert(run);
-                self.read(request, Owner::TrackedRead { request, read }, Space::Origin, run.start(), into);
-            }
+            let (space, at, tracked) = match place {
+                Some(at) => (Space::Store(id), at, None),
+                None => (Space::Origin, run.start(), Some(self.core.tracked.insert(run))),
+            };
+            self.read(request, Owner::SnapshotRead { request, store: id, tracked }, space, at, into);
         }
+    }
+
+    /// A read is done. If the snapshot was lost meanwhile, nobody knows what was read: a cache that could not be flushed
+    /// may have dropped it.
+    pub(crate) fn snapshot_was_read(
+        &mut self,
+        request: Key,
+        id: StoreId,
+        tracked: Option<SpanId>,
+        result: Result<(), Fault>,
+    ) {
+        if let Some(span) = tracked {
+            let waiters = self.core.tracked.remove(span);
+            self.core.wakes.wake_all(waiters, Ok(()));
+        }
+        let lost = !self.is_valid(id);
+        self.part_done(request, if lost { Err(Fault::Invalid) } else { result });
     }
 
     fn flush_snapshot(&mut self, request: Key, id: StoreId, range: SectorRange) {

@@ -207,7 +207,7 @@ impl Merge {
     /// What the records of the last window say.
     fn contents(&self, core: &Core) -> Option<Contents> {
         let (last, above) = (self.windows.back()?, self.windows.iter().rev().skip(1));
-        self.reading.as_ref()?.contents(last, above, core.stores.get(&self.store)?)
+        self.reading.as_ref()?.contents(last, &above, core.stores.get(&self.store)?)
     }
 
     fn start_batches(&mut self, core: &mut Core) {

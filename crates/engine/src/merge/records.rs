@@ -90,7 +90,7 @@ impl Reading {
     pub(crate) fn contents<'a>(
         &self,
         window: &Window,
-        above: impl Iterator<Item = &'a Window> + Clone,
+        above: &(impl Iterator<Item = &'a Window> + Clone),
         store: &Store,
     ) -> Option<Contents> {
         let first = store.blocks().span_of(window.records.start)?.first;

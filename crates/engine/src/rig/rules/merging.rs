@@ -378,7 +378,7 @@ fn chunks_larger_than_all_memory_are_merged_in_pieces() {
     let snapshot = Snapshot::new(1, 5000, 2048, 12_000);
     let mut rig = Rig::new(config(5000, 64, 1), &[snapshot, Snapshot::new(2, 5000, 1024, 9000)]);
     rig.write_now(S1, range(4100, 3), &[900, 901, 902]).unwrap();
-    rig.write_now(S1, range(7, 3000), &[903; 3000]).unwrap();
+    rig.write_now(S1, range(7, 3000), &vec![903; 3000]).unwrap();
     rig.group.hold();
     rig.settle();
     start(&mut rig);
