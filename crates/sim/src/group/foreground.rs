@@ -55,11 +55,34 @@ impl Drive {
             let at = volume_len - self.rng.below(2);
             self.ask(volume, kind, at, 2, kind != RequestKind::Flush);
         } else {
-            let hot = self.rng.percent(self.scenario.shares.hot);
-            let at = self.rng.below(if hot { volume_len.min(12) } else { volume_len });
+            let at = self.place(volume, volume_len);
             let len = self.rng.between(1, self.scenario.max_request).min(volume_len - at);
             self.ask(volume, kind, at, len, false);
+            if self.rng.percent(self.scenario.shares.twice) {
+                // At the same time in the same place: whoever looks must see one of them, and the same one for good.
+                let kind = self.any_kind();
+                self.ask(volume, kind, at, len, false);
+                self.ask(volume, RequestKind::Read, at, len, false);
+            }
         }
+    }
+
+    /// Where the next request begins: anywhere, in a small hot region, or where the merge is at work.
+    fn place(&mut self, volume: Volume, volume_len: u64) -> u64 {
+        if self.rng.percent(self.scenario.shares.hot) {
+            return self.rng.below(volume_len.min(12));
+        }
+        let merge = self.facts.merge.as_ref().filter(|_| volume == Volume::Origin);
+        if let Some(merge) = merge.filter(|merge| merge.ceiling > 0)
+            && self.rng.percent(self.scenario.shares.aimed)
+        {
+            let chunk = self.facts.stores.get(&merge.store).map_or(1, |facts| facts.chunk);
+            let last = (merge.ceiling as usize).min(merge.records.len());
+            let near = last.saturating_sub(1 + self.rng.index(4));
+            let start = merge.records.get(near).map_or(0, |(old, _)| old * chunk);
+            return (start + self.rng.below(chunk)).min(volume_len - 1);
+        }
+        self.rng.below(volume_len)
     }
 
     fn any_volume(&mut self) -> Volume {
@@ -67,9 +90,17 @@ impl Drive {
             return Volume::Origin;
         }
         if self.rng.one_in(60) {
-            return Volume::Snapshot(StoreId(self.rng.below(6) as u32));
+            // Nobody will ever attach this one.
+            return Volume::Snapshot(StoreId(99));
         }
         let stores: Vec<StoreId> = self.facts.stores.keys().copied().collect();
+        let snapshots: Vec<StoreId> = stores
+            .iter()
+            .copied()
+            .filter(|store| self.facts.models.contains_key(&Volume::Snapshot(*store)))
+            .collect();
+        // A merging one, too, now and then: it must be refused.
+        let stores = if snapshots.is_empty() || self.rng.one_in(20) { stores } else { snapshots };
         Volume::Snapshot(*self.rng.pick(&stores))
     }
 

@@ -71,7 +71,7 @@ impl Drive {
             let fault = InjectedFault {
                 kind,
                 disk: None,
-                after: self.rng.below(if kind == FaultKind::Flush { 12 } else { 80 }),
+                after: self.rng.below(if kind == FaultKind::Flush { 10 } else { 60 }),
                 times: if self.rng.one_in(4) { self.rng.between(2, 6) } else { 1 },
             };
             self.note(|_| format!("{fault:?}"));

@@ -53,6 +53,10 @@ pub(crate) struct Shares {
     pub(crate) discard: u64,
     pub(crate) fua: u64,
     pub(crate) hot: u64,
+    /// Requests to the merged view that go where the merge is at work.
+    pub(crate) aimed: u64,
+    /// Requests that are at once followed by others in the same place.
+    pub(crate) twice: u64,
 }
 
 /// One run.
@@ -113,7 +117,7 @@ impl Scenario {
             shares: Shares::draw(rng),
             cuts: rng.below(4),
             kills: rng.one_in(5),
-            faults: if rng.one_in(3) { rng.between(1, 3) } else { 0 },
+            faults: if rng.percent(45) { rng.between(1, 4) } else { 0 },
             holds: rng.one_in(3),
             pauses: rng.one_in(4),
             detaches: rng.one_in(8),
@@ -134,7 +138,7 @@ impl Shares {
     fn draw(rng: &mut Rng) -> Self {
         Self {
             submit: rng.between(5, 60),
-            peek: rng.between(2, 14),
+            peek: rng.between(3, 25),
             lazy: rng.below(2) * rng.between(5, 50),
             control: rng.between(1, 4),
             origin: rng.between(20, 95),
@@ -144,6 +148,8 @@ impl Shares {
             discard: share(rng, 10),
             fua: share(rng, 40),
             hot: share(rng, 90),
+            aimed: share(rng, 95),
+            twice: share(rng, 40),
         }
     }
 }

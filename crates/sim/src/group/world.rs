@@ -112,6 +112,9 @@ impl World {
     }
 
     fn count(&self, scenario: &Scenario, scenes: &mut Scenes) {
+        let begins = |plan: &&StorePlan| !plan.later && plan.exceptions > 0;
+        scenes.saw_if(scenario.stores.iter().filter(begins).any(|plan| plan.holes), Scene::Holes);
+        scenes.saw_if(scenario.stores.iter().filter(begins).any(|plan| plan.duplicates), Scene::Duplicates);
         let chunks: BTreeSet<u64> = scenario.stores.iter().map(|plan| plan.chunk).collect();
         scenes.saw_if(chunks.len() > 1, Scene::MixedChunks);
         let ends_inside = |plan: &StorePlan| !scenario.origin_len.is_multiple_of(plan.chunk);
