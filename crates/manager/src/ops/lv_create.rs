@@ -7,10 +7,11 @@
 use crate::environment::{Environment, fresh_uuid};
 use crate::ops::allocation::Policy;
 use crate::ops::names;
-use crate::ops::notice::{Notice, size_words};
+use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
 use crate::ops::size::{PercentOf, SizeRequest};
 use crate::ops::space::{Layout, Space};
+use crate::report::Units;
 use foldback_lvm2_format::vg::{AllocationPolicy, Creation, Lv, LvStatus, PvKey, Vg, VgStatus};
 use foldback_units::{LvName, Sectors, TagName};
 
@@ -53,7 +54,7 @@ pub fn plan(vg: &Vg, new: &NewLv, environment: &mut dyn Environment) -> Result<P
     let space = Space::of(vg, &new.pvs)?;
     let (extents, cut_from) = space.extents(vg, new.size, None)?;
     if let (Some(_), SizeRequest::Percent(percent, PercentOf::Vg)) = (cut_from, new.size) {
-        let left = size_words(vg.extent_size.of(extents));
+        let left = Units::in_words(vg.extent_size.of(extents));
         notices.push(Notice::print(format!("Reducing {percent}%VG to remaining free space {left} in VG.")));
     }
     let extents = rounded(vg, new, extents, &mut notices)?;
@@ -116,7 +117,7 @@ pub(crate) fn say_rounding(vg: &Vg, size: SizeRequest, extents: u32, notices: &m
     if let SizeRequest::Sectors(asked) = size
         && asked != whole
     {
-        let text = format!("Rounding up size to full physical extent {}", size_words(whole));
+        let text = format!("Rounding up size to full physical extent {}", Units::in_words(whole));
         notices.push(Notice::print(text));
     }
 }
@@ -132,7 +133,7 @@ pub(crate) fn round_to_stripes(
     if rest == 0 {
         return Ok(extents);
     }
-    let old = size_words(vg.extent_size.of(extents));
+    let old = Units::in_words(vg.extent_size.of(extents));
     // What a percentage gave must not grow beyond what is there.
     let (to, way) = if matches!(size, SizeRequest::Percent(..)) {
         (extents.checked_sub(rest), "down")
@@ -143,7 +144,7 @@ pub(crate) fn round_to_stripes(
     if to == 0 {
         return Err(Refusal::CalculatedZero);
     }
-    let new = size_words(vg.extent_size.of(to));
+    let new = Units::in_words(vg.extent_size.of(to));
     notices.push(Notice::print(format!(
         "Rounding size {old} ({extents} extents) {way} to stripe boundary size {new} ({to} extents)."
     )));

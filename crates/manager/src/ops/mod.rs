@@ -18,5 +18,5 @@ mod tests;
 
 pub use notice::{Level, Notice};
 pub use refusal::Refusal;
-pub use size::{PercentOf, SizeRequest, parse_sectors};
+pub use size::{PercentOf, SizeRequest};
 pub use space::Layout;

@@ -104,14 +104,6 @@ pub enum Refusal {
     /// A size in per cent of something that does not apply.
     #[error("Please express size as {0}.")]
     PercentOf(&'static str),
-    /// Not a size.
-    #[error("Invalid argument for --{option}: {text}")]
-    BadSize {
-        /// `size` or `extents`.
-        option: &'static str,
-        /// As given.
-        text: String,
-    },
     /// The per cent come to nothing.
     #[error("Calculated size of logical volume is 0 extents. Needs to be larger.")]
     CalculatedZero,
@@ -281,7 +273,6 @@ impl Refusal {
                 | Self::NameStartReserved(_)
                 | Self::NamePartReserved(_)
                 | Self::Zero(_)
-                | Self::BadSize { .. }
                 | Self::ChunkSize
                 | Self::StripeSize(_)
                 | Self::NoPvs

@@ -11,10 +11,11 @@ use crate::ops::lv_create::{
     Planned, check_layout, check_room_for, choose_name, creation, round_to_stripes, say_rounding,
 };
 use crate::ops::names;
-use crate::ops::notice::{Notice, size_words};
+use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
 use crate::ops::size::SizeRequest;
 use crate::ops::space::{Layout, Space};
+use crate::report::Units;
 use foldback_dm_snapshot_format::Layout as StoreLayout;
 use foldback_lvm2_format::vg::{
     Lv, LvStatus, PvKey, Segment, SegmentKind, SnapshotLinks, SnapshotSegment, Vg,
@@ -66,7 +67,7 @@ pub fn plan(vg: &Vg, new: &NewSnapshot, environment: &mut dyn Environment) -> Re
     let mut extents = round_to_stripes(vg, new.size, new.layout.stripes, asked, &mut notices)?;
     let largest = largest.checked_next_multiple_of(new.layout.stripes.max(1)).ok_or(Refusal::TooLarge)?;
     if extents > largest {
-        let size = |extents| size_words(vg.extent_size.of(extents));
+        let size = |extents| Units::in_words(vg.extent_size.of(extents));
         notices.push(Notice::print(format!(
             "Reducing COW size {} down to maximum usable size {}.",
             size(extents),

@@ -78,6 +78,8 @@ impl Space {
     ) -> Result<(u32, Option<u64>), Refusal> {
         let too_large = |_| Refusal::TooLarge;
         let of = match request {
+            SizeRequest::Sectors(Sectors::ZERO) => return Err(Refusal::Zero("size")),
+            SizeRequest::Extents(0) => return Err(Refusal::Zero("extents")),
             SizeRequest::Sectors(sectors) => {
                 return Ok((vg.extent_size.to_hold(sectors).ok_or(Refusal::TooLarge)?, None));
             }

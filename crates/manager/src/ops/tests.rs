@@ -76,6 +76,8 @@ fn sizes_are_rounded_and_cut_with_lvm2s_words() {
         "Volume group \"vg\" has insufficient free space (99 extents): 100 required."
     );
     assert!(matches!(plan(SizeRequest::Percent(100, PercentOf::Origin)), Err(Refusal::PercentOf(_))));
+    assert_eq!(plan(SizeRequest::Extents(0)), Err(Refusal::Zero("extents")));
+    assert_eq!(plan(SizeRequest::Percent(0, PercentOf::Free)), Err(Refusal::CalculatedZero));
 }
 
 #[test]

@@ -17,8 +17,8 @@ use foldback_units::Bytes;
 /// Why a PV was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelWriteError {
-    /// The disk failed; it is no PV now.
-    #[error("{0}; the disk is not a PV now")]
+    /// The disk failed on the way: it is not the new PV, and perhaps not the old one any more.
+    #[error("{0}; what was on the disk may be gone, and it is not a new PV")]
     Disk(#[from] DiskFault),
     /// The label cannot be made.
     #[error("making the label of {path}: {source}")]
