@@ -1,4 +1,4 @@
-//! The one VG that a command names, where it may be used or changed.
+//! The one VG that a command names, where it may be changed.
 //!
 //! What must hold:
 //! - Two VGs of one name are never guessed between.
@@ -48,22 +48,10 @@ pub fn to_read<'f>(found: &'f Discovery, vg: &VgName) -> Result<&'f FoundVg, Sel
     })
 }
 
-/// The VG of that name, to read or write the content of its LVs.
-pub fn to_use<'f>(found: &'f Discovery, vg: &VgName) -> Result<&'f FoundVg, SelectError> {
-    refuse(to_read(found, vg)?, vg, FoundVg::refuses_use)
-}
-
 /// The VG of that name, to change it.
 pub fn to_change<'f>(found: &'f Discovery, vg: &VgName) -> Result<&'f FoundVg, SelectError> {
-    refuse(to_read(found, vg)?, vg, FoundVg::refuses_change)
-}
-
-fn refuse<'f>(
-    found: &'f FoundVg,
-    vg: &VgName,
-    by: fn(&FoundVg) -> Option<&Finding>,
-) -> Result<&'f FoundVg, SelectError> {
-    match by(found) {
+    let found = to_read(found, vg)?;
+    match found.refuses_change() {
         Some(finding) => Err(SelectError::Refused { vg: vg.clone(), finding: Box::new(finding.clone()) }),
         None => Ok(found),
     }
