@@ -181,10 +181,11 @@ pub fn activate(group: &Group) -> Vec<Verb> {
     verbs
 }
 
-/// The verbs that take a group down.
+/// The verbs that take a group down: the origin first, since what writes it (a running merge above all) needs every
+/// snapshot there to copy out to (R3).
 pub fn deactivate(group: &Group) -> Vec<Verb> {
-    let mut verbs: Vec<Verb> = group.snapshots.iter().map(|snapshot| remove(&snapshot.top)).collect();
-    verbs.push(remove(&group.origin.top));
+    let mut verbs = vec![remove(&group.origin.top)];
+    verbs.extend(group.snapshots.iter().map(|snapshot| remove(&snapshot.top)));
     verbs.extend(group.snapshots.iter().map(|snapshot| remove(&snapshot.cow)));
     if !group.snapshots.is_empty() {
         verbs.push(remove(&group.origin.real));
