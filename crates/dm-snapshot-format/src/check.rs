@@ -5,7 +5,8 @@
 //!   there is nothing left to read. Every range lies inside the store; none is longer than [`MAX_READ`].
 //! - The table ends where the kernel's loader ends it, and one area more is looked at, for the scrub.
 //! - What the loader does not look at is looked at here: ranges, areas as targets, top bits, duplicates, stale tails.
-//! - Memory is 16 bytes for each record, and 8 more while duplicates are sought. Findings are bounded.
+//! - Memory is 16 bytes for each record, and 8 more while duplicates are sought. Findings are bounded, and so are
+//!   records: by the chunks of the store, since every sound record has one of its own.
 
 use crate::area::Area;
 use crate::duplicates::{Repeat, for_each_repeat};
@@ -22,6 +23,9 @@ pub const MAX_READ: Sectors = Sectors(2048);
 pub const MAX_FINDINGS: usize = 1000;
 /// How many records a table may have: 16 TiB of the smallest chunks that LVM2 makes.
 pub const MAX_RECORDS: u64 = 1 << 32;
+/// How many records may stand for each chunk of the store. Every record has a chunk of its own, but a tail that came
+/// back to life (K1) may repeat records; more than that is no table, however large its areas are.
+const RECORDS_PER_CHUNK: u64 = 2;
 /// What is read for the header: what `lvcreate` wipes.
 const HEADER_READ: Sectors = Sectors(8);
 
@@ -256,9 +260,11 @@ impl Checker {
     fn take_records(&mut self, layout: Layout, piece: &Area<'_>) -> bool {
         let store_chunks = layout.chunk_size().whole_chunks(self.geometry.store);
         let origin_chunks = layout.chunk_size().chunks_to_hold(self.geometry.origin);
+        // A header may claim chunks of 1 GiB, and an area of that size 64 million records for a store of three chunks.
+        let limit = store_chunks.saturating_mul(RECORDS_PER_CHUNK).min(MAX_RECORDS);
         for record in piece.records() {
-            if self.visible >= MAX_RECORDS {
-                self.find(FindingKind::TooManyRecords { limit: MAX_RECORDS }, None);
+            if self.visible >= limit {
+                self.find(FindingKind::TooManyRecords { limit }, None);
                 return false;
             }
             let place = Some(layout.place_of(self.visible));

@@ -39,8 +39,8 @@ pub enum FindingKind {
         /// The first area that does not fit.
         area: u64,
     },
-    /// More records than are looked at.
-    #[error("the table holds more than {limit} exceptions")]
+    /// More records than a store of this size can have.
+    #[error("the table holds more than {limit} exceptions, which a store of this size cannot have")]
     TooManyRecords {
         /// The bound.
         limit: u64,

@@ -20,6 +20,8 @@ use foldback_units::{Bytes, Chunk, ChunkSize, SectorRange, Sectors};
 struct Store {
     layout: Layout,
     image: Vec<u8>,
+    /// Sectors of zeros behind the image.
+    zeros: u64,
     origin: Sectors,
     expected: Option<ChunkSize>,
 }
@@ -34,7 +36,7 @@ impl Store {
         let layout = Layout::new(size(sectors));
         let mut image = vec![0; (chunks * layout.chunk_size().bytes().0) as usize];
         image[..16].copy_from_slice(&Header::new(layout.chunk_size()).encode());
-        Self { layout, image, origin: Sectors(1000 * u64::from(sectors)), expected: None }
+        Self { layout, image, zeros: 0, origin: Sectors(1000 * u64::from(sectors)), expected: None }
     }
 
     /// With `count` sound records: origin chunks 0, 3, 6, ...
@@ -55,18 +57,22 @@ impl Store {
     }
 
     fn checker(&self) -> Checker {
-        let store = Sectors(self.image.len() as u64 / 512);
+        let store = Sectors(self.image.len() as u64 / 512 + self.zeros);
         Checker::new(StoreGeometry { store, origin: self.origin, expected_chunk: self.expected })
     }
 
-    fn bytes(&self, range: SectorRange) -> &[u8] {
-        &self.image[range.start().0 as usize * 512..range.end().0 as usize * 512]
+    fn bytes(&self, range: SectorRange) -> Vec<u8> {
+        let byte = |sector: Sectors| sector.0 as usize * 512;
+        let start = self.image.len().min(byte(range.start()));
+        let mut bytes = self.image[start..self.image.len().min(byte(range.end()))].to_vec();
+        bytes.resize(byte(range.len()), 0);
+        bytes
     }
 
     fn check(&self) -> Report {
         let mut checker = self.checker();
         while let Some(range) = checker.next_read() {
-            checker.feed(self.bytes(range)).unwrap();
+            checker.feed(&self.bytes(range)).unwrap();
         }
         checker.finish().unwrap()
     }
@@ -290,6 +296,8 @@ fn an_area_is_read_in_bounded_pieces() {
     let sectors = 2 * MAX_READ.0;
     let piece = MAX_READ.0 * 32;
     let mut store = Store::new(sectors as u32, 3);
+    // Chunks enough for records that fill more than a piece.
+    store.zeros = sectors * piece;
     store.put(0, 0, 2);
     store.put(piece + 7, 1, 2);
     let kind = FindingKind::StaleTail { slots: piece + 7..piece + 8 };
@@ -310,6 +318,7 @@ fn an_area_is_read_in_bounded_pieces() {
 #[test]
 fn findings_are_bounded_and_the_rest_is_counted() {
     let mut store = Store::new(128, 4);
+    store.zeros = 128 * 2000;
     for index in 0..3000 {
         store.put(index, 5000, 2);
     }
@@ -328,7 +337,7 @@ fn a_caller_that_feeds_something_else_is_told() {
     assert_eq!(checker.next_read(), Some(range), "nothing was taken");
     assert_eq!(checker.clone().finish(), Err(FeedError::Unfinished(range)));
     while let Some(range) = checker.next_read() {
-        checker.feed(store.bytes(range)).unwrap();
+        checker.feed(&store.bytes(range)).unwrap();
     }
     assert_eq!(checker.feed(&[]), Err(FeedError::NothingToRead));
 }
@@ -346,4 +355,20 @@ fn a_finding_says_where_and_what() {
     store.put(33, 100, 34);
     let text = store.check().findings[0].to_string();
     assert_eq!(text, "area 1 slot 1: origin chunk 100 points at store chunk 34, which is metadata");
+}
+
+/// K5: the chunk size is the header's word, and with it how many records an area has. A store of a few chunks does not
+/// make us take memory for all of them.
+#[test]
+fn records_are_bounded_by_the_chunks_of_the_store() {
+    let table = |count: u64| {
+        let mut store = Store::new(8, 6);
+        (0..count).for_each(|index| store.put(index, 0, 2));
+        store
+    };
+    // As many repeats as a tail that came back to life can leave are passed.
+    assert_eq!(table(12).only(Severity::Pass).0, FindingKind::IdenticalDuplicates { records: 11 });
+    let report = table(13).check();
+    assert!(report.store.is_none() && report.visible == 12);
+    assert_eq!(report.findings[0].kind, FindingKind::TooManyRecords { limit: 12 });
 }
