@@ -42,7 +42,8 @@ pub(crate) struct NoCommand {
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<CommandLine, NoCommand> {
     let arguments = with_command(arguments);
     let name = arguments.get(1).map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    CommandLine::try_parse_from(arguments).map_err(|error| in_lvm2s_words(&error, &name))
+    let words: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    CommandLine::try_parse_from(arguments).map_err(|error| in_lvm2s_words(&error, &name, &words))
 }
 
 /// Puts the command's name, taken from the program's, where clap looks for it.
@@ -71,7 +72,7 @@ fn option_name(shown: &str) -> String {
     shown.split_whitespace().find(|word| word.starts_with("--")).unwrap_or(shown).to_owned()
 }
 
-fn in_lvm2s_words(error: &clap::Error, command: &str) -> NoCommand {
+fn in_lvm2s_words(error: &clap::Error, command: &str, words: &[String]) -> NoCommand {
     let bad = |text: String| NoCommand { text, exit: Exit::BadCommandLine };
     let argument = context(error, ContextKind::InvalidArg);
     match error.kind() {
@@ -105,9 +106,12 @@ fn in_lvm2s_words(error: &clap::Error, command: &str) -> NoCommand {
             let value = context(error, ContextKind::InvalidValue);
             let name = option_name(&argument);
             if value.is_empty() {
-                return bad(format!(
-                    "{command}: option '{name}' requires an argument\n  Error during parsing of command line.\n"
-                ));
+                let told =
+                    match short_of(command, &name).filter(|letter| words.contains(&format!("-{letter}"))) {
+                        Some(letter) => format!("option requires an argument -- '{letter}'"),
+                        None => format!("option '{name}' requires an argument"),
+                    };
+                return bad(format!("{command}: {told}\n  Error during parsing of command line.\n"));
             }
             let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             let why = if why.is_empty() { why } else { format!("  {why}\n") };
@@ -136,6 +140,14 @@ fn in_lvm2s_words(error: &clap::Error, command: &str) -> NoCommand {
             usage(command)
         )),
     }
+}
+
+/// The letter of a command's option.
+fn short_of(command: &str, long: &str) -> Option<char> {
+    let known = CommandLine::command();
+    let command = known.find_subcommand(command)?;
+    let mut arguments = command.get_arguments().chain(known.get_arguments());
+    arguments.find(|argument| argument.get_long() == long.strip_prefix("--"))?.get_short()
 }
 
 /// How the command is called.

@@ -98,8 +98,7 @@ impl From<ApplyError> for CliError {
 
 impl From<MergeError<HostError>> for CliError {
     fn from(error: MergeError<HostError>) -> Self {
-        let told = error.to_string();
-        let failed = Self::failed(if told.ends_with('.') { told } else { format!("{told}.") });
+        let failed = Self::failed(error.to_string());
         match error {
             MergeError::Invalidated { vg, lv } => failed.hint(format!(
                 "the store was too small for what changed; the snapshot is lost, remove it with: lvremove {vg}/{lv}"

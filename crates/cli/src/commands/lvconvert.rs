@@ -97,6 +97,14 @@ impl LvConvert {
         Ok(exit)
     }
 
+    /// LVM2's words for an LV that is no snapshot.
+    fn not_a_snapshot(&self, vg: &VgName, lv: &LvName) -> String {
+        if self.mergesnapshot {
+            return format!("Command not permitted on LV {vg}/{lv}.");
+        }
+        format!("{vg}/{lv} cannot be merged because --trackchanges was not used.")
+    }
+
     /// Merges one snapshot; where a whole VG was named, `snapshots_only` passes others by.
     fn one(
         &self,
@@ -113,6 +121,9 @@ impl LvConvert {
         let links = found.vg.snapshots();
         if snapshots_only && !links.is_cow(lv) {
             return Ok(Exit::Success);
+        }
+        if context.as_lvm2 && found.vg.lv(lv).is_some() && !links.is_cow(lv) {
+            return Err(CliError::failed(self.not_a_snapshot(vg, lv)));
         }
         let origin = links.of_cow(lv).map_or(lv, |snapshot| &snapshot.segment.origin);
         let every = self.interval.map_or(DEFAULT_INTERVAL, |interval| Duration::from_secs(interval.seconds));

@@ -21,6 +21,7 @@ use foldback_manager::ops::lv_create::{self, NewLv};
 use foldback_manager::ops::names::user_lv_name;
 use foldback_manager::ops::snapshot_create::{self, CHUNK_MIN, NewSnapshot, chunk_size};
 use foldback_manager::ops::{Layout, PercentOf, Refusal, SizeRequest};
+use foldback_manager::report::Units;
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, Sectors, VgName};
 
@@ -126,6 +127,15 @@ struct Ignored {
     ignoremonitoring: bool,
 }
 
+/// A refusal, with LVM2's sizes where it names sectors.
+fn in_extents(context: &Context, vg: &Vg, refusal: &Refusal) -> CliError {
+    let Refusal::FewerThanThreeChunks(sectors) = refusal else { return refused(context, refusal) };
+    let size = Sectors(*sectors);
+    let extents = vg.extent_size.to_hold(size).unwrap_or(u32::MAX);
+    let words = Units::in_words(vg.extent_size.of(extents));
+    CliError::failed(format!("Snapshot volume cannot be smaller than 3 chunks ({extents} extents, {words})."))
+}
+
 impl LvCreate {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
@@ -219,7 +229,7 @@ impl LvCreate {
             tags: tags(context, &self.addtag)?,
         };
         let planned = snapshot_create::plan(&found.vg, &new, &mut change.machine)
-            .map_err(|refusal| refused(context, &refusal))?;
+            .map_err(|refusal| in_extents(context, &found.vg, &refusal))?;
         tell(context, &planned.notices);
         if !change.is_test() {
             // A volume that somebody imports into or merges has no one state that a snapshot could keep.

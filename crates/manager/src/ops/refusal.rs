@@ -50,7 +50,7 @@ pub enum Refusal {
     NoPvs,
     /// The PV belongs to a VG.
     #[error(
-        "Physical volume '{path}' is already in volume group '{vg}'\n  Unable to add physical volume '{path}' to volume group '{new}'\n  {path}: physical volume not initialized."
+        "Physical volume '{path}' is already in volume group '{vg}'\n  Unable to add physical volume '{path}' to volume group '{vg}'\n  {path}: physical volume not initialized."
     )]
     PvInVg {
         /// The disk.

@@ -91,7 +91,8 @@ impl Space {
         let wanted = match of {
             PercentOf::Vg => percent_of(percent, whole_vg, false),
             PercentOf::Free => percent_of(percent, self.free, false),
-            PercentOf::Pvs => percent_of(percent, self.total, false),
+            // Of PVs that were named LVM2 takes what is free, of all of them what there is.
+            PercentOf::Pvs => percent_of(percent, if self.named { self.free } else { self.total }, false),
             PercentOf::Origin => {
                 let origin = origin.ok_or(Refusal::PercentOf("%FREE, %PVS or %VG"))?;
                 percent_of(percent, origin, true)
