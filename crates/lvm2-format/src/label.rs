@@ -320,6 +320,27 @@ mod tests {
         }
     }
 
+    /// Two areas of one PV that share bytes: committing to the second would destroy what holds in the first.
+    #[test]
+    fn metadata_areas_over_one_another_are_refused() {
+        let with = |areas: &[(u64, u64)]| {
+            let mut label = label();
+            label.pv.metadata_areas = areas.iter().map(|&(offset, size)| area(offset, size)).collect();
+            label.encode().map(|bytes| LabelSector::decode(&bytes, 1).unwrap().is_some())
+        };
+        let refused = |offset, size| Err(PvHeaderError::MetadataArea { area: area(offset, size) }.into());
+        assert_eq!(with(&[(4096, 8192), (12288, 4096), (2048, 2048)]), Ok(true));
+        assert_eq!(with(&[(4096, 8192), (11776, 4096)]), refused(11776, 4096));
+        assert_eq!(with(&[(8192, 8192), (4096, 4608)]), refused(4096, 4608));
+        assert_eq!(with(&[(4096, 8192), (1 << 20, 512), (4096, 8192)]), refused(4096, 8192));
+        // The same from a disk, under a right checksum.
+        let mut two = label();
+        two.pv.metadata_areas.push(area(0x20_0000, 0x1000));
+        let mut bytes = two.encode().unwrap();
+        bytes[120..128].copy_from_slice(&0x2000_u64.to_le_bytes());
+        assert_eq!(LabelSector::decode(&sealed(bytes), 1).map(|_| true), refused(0x2000, 0x1000));
+    }
+
     #[test]
     fn what_would_not_read_back_is_not_written() {
         let mut many = label();

@@ -9,6 +9,7 @@
 //! - Every list and the extension end inside the label's sector; a list that does not is refused, never read past.
 //! - There is at least one data area. A data area of size 0 reaches to the end of the device.
 //! - A metadata area starts and ends on a sector, behind the sectors searched for labels, and its end fits 64 bits.
+//!   No two share a byte: the text of one would be written over the text of the other that still holds.
 //! - A header with an extension newer than [`EXTENSION_VERSION`] is shown and never written: what it holds
 //!   beyond our fields would be lost.
 
@@ -125,7 +126,7 @@ pub enum PvHeaderError {
     NoDataArea,
     /// A metadata area in a place where none can be.
     #[error(
-        "a metadata area of {size} bytes at byte {offset} is unaligned, over the labels, or wraps",
+        "a metadata area of {size} bytes at byte {offset} is unaligned, over the labels or another area, or wraps",
         offset = area.offset.get(), size = area.size.get()
     )]
     MetadataArea {
@@ -154,14 +155,19 @@ fn read_list(bytes: &mut &[u8], list: &'static str) -> Result<Vec<DiskArea>, PvH
     }
 }
 
-fn check_metadata_area(area: &DiskArea) -> Result<(), PvHeaderError> {
-    let aligned = area.offset.get().is_multiple_of(SECTOR) && area.size.get().is_multiple_of(SECTOR);
-    let fits = area.offset.checked_add(area.size).is_some();
-    if aligned && fits && area.offset.get() >= LABEL_BYTES {
-        Ok(())
-    } else {
-        Err(PvHeaderError::MetadataArea { area: *area })
+fn check_metadata_areas(areas: &[DiskArea]) -> Result<(), PvHeaderError> {
+    for (number, area) in areas.iter().enumerate() {
+        let aligned = area.offset.get().is_multiple_of(SECTOR) && area.size.get().is_multiple_of(SECTOR);
+        let end = area.offset.checked_add(area.size).filter(|_| aligned && area.offset.get() >= LABEL_BYTES);
+        // Few turns: the label's sector bounds the list.
+        let apart = |other: &DiskArea, end: Bytes| {
+            end <= other.offset || other.offset.saturating_add(other.size) <= area.offset
+        };
+        if !end.is_some_and(|end| areas.iter().take(number).all(|other| apart(other, end))) {
+            return Err(PvHeaderError::MetadataArea { area: *area });
+        }
     }
+    Ok(())
 }
 
 impl PvHeader {
@@ -176,7 +182,7 @@ impl PvHeader {
             return Err(PvHeaderError::NoDataArea);
         }
         let metadata_areas = read_list(&mut bytes, "metadata")?;
-        metadata_areas.iter().try_for_each(check_metadata_area)?;
+        check_metadata_areas(&metadata_areas)?;
         let extension = Self::decode_extension(bytes)?;
         Ok(Self { id, device_size: Bytes(raw.device_size.get()), data_areas, metadata_areas, extension })
     }
@@ -196,7 +202,7 @@ impl PvHeader {
         if self.data_areas.is_empty() {
             return Err(PvHeaderError::NoDataArea);
         }
-        self.metadata_areas.iter().try_for_each(check_metadata_area)?;
+        check_metadata_areas(&self.metadata_areas)?;
         room.fill(0);
         let mut room = Room(room);
         let raw = RawPvHeader { id: *self.id.as_bytes(), device_size: U64::new(self.device_size.get()) };
