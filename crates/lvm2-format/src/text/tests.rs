@@ -142,6 +142,18 @@ fn what_would_read_as_something_else_is_not_written() {
     assert_eq!(write(&Section::default(), Dialect::Disk, &Notes::NONE), Err(WriteError::NoVg));
 }
 
+/// A VG with the name of a header field could not be read back. LVM2 2.03.16 refuses to make `contents` and `version`.
+#[test]
+fn a_vg_with_the_name_of_a_header_field_is_not_written() {
+    for field in ["contents", "version", "description", "creation_time"] {
+        let tree =
+            Section { items: vec![Item::section(field, Section::default()), Item::scalar(field, "value")] };
+        for dialect in [Dialect::Disk, Dialect::Backup] {
+            assert_eq!(write(&tree, dialect, &Notes::NONE), Err(WriteError::KeyTwice(field.to_owned())));
+        }
+    }
+}
+
 #[test]
 fn a_comment_cannot_end_its_line() {
     let notes = Notes { generated_by: Some("a\nb = 1\0"), host: Some("c\nd = 2"), ..Notes::NONE };

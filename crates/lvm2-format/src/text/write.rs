@@ -9,6 +9,7 @@
 use super::layout::{Dialect, Notes, Role};
 use super::tree::{Item, Node, Scalar, Section, Value, is_plain_key};
 use super::{DEPTH_MAX, TEXT_MAX};
+use std::collections::HashSet;
 
 /// Why a tree cannot be written.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub enum WriteError {
     /// A key that would read as something else.
     #[error("\"{0}\" cannot be a key")]
     Key(String),
+    /// Two items of one name beside each other: a VG called `version`, for instance.
+    #[error("\"{0}\" would stand twice in the text, which then could not be read")]
+    KeyTwice(String),
     /// A float that was not read from a text.
     #[error("the value of \"{0}\" is not a number")]
     Number(String),
@@ -37,6 +41,10 @@ pub enum WriteError {
 ///
 /// In the disk dialect the result ends with the NUL that belongs to it.
 pub fn write(root: &Section, dialect: Dialect, notes: &Notes<'_>) -> Result<Vec<u8>, WriteError> {
+    let mut keys = HashSet::new();
+    if let Some(again) = root.items.iter().find(|item| !keys.insert(item.key.as_str())) {
+        return Err(WriteError::KeyTwice(again.key.clone()));
+    }
     let vg = root.items.iter().find_map(|item| match &item.node {
         Node::Section(section) => Some(section),
         Node::Value(_) => None,
