@@ -233,6 +233,7 @@ impl Merge {
             self.reading = None;
         }
         for window in self.windows.iter_mut().filter(|window| !matches!(window.phase, Phase::Dropping)) {
+            window.stop();
             let waiters = window.release_held();
             core.wakes.wake_all(waiters, Ok(()));
         }

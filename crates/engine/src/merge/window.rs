@@ -45,6 +45,16 @@ struct Item {
     hold: bool,
 }
 
+/// An item that is being handed out.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    item: usize,
+    /// How much of it has been handed out.
+    skip: Sectors,
+    /// Pieces that are still to be handed out.
+    pieces: u32,
+}
+
 /// A piece of a chunk in a slot of scratch memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Piece {
@@ -102,8 +112,8 @@ pub(crate) struct Window {
     by_old: Vec<u32>,
     /// Where the first pass is.
     cursor: usize,
-    /// An item of which only the first sectors have been handed out.
-    current: Option<(usize, Sectors)>,
+    /// The item that was begun last, if not all of it has been handed out.
+    current: Option<Current>,
     again: VecDeque<usize>,
     copying: usize,
     held: BTreeMap<usize, Vec<Waiter>>,
@@ -250,14 +260,15 @@ impl Window {
     pub(crate) fn next_batch(&mut self, shape: Shape, writes: [&Spans; 2]) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let mut used = Sectors::ZERO;
-        while let Some((item, skip)) = self.current.take().or_else(|| self.next_item(shape, writes)) {
+        while let Some(current) = self.current.take().or_else(|| self.next_item(shape, writes)) {
+            let Current { item, skip, pieces: left } = current;
             let Some(state) = self.items.get(item) else { break };
             let (origin, len) = shape.origin(state.old);
             let store = shape.chunk_size.start_of(Chunk(state.new)).unwrap_or_default();
             let rest = len.saturating_sub(skip);
             let room = shape.slot.saturating_sub(used);
             if !used.is_zero() && rest > room {
-                self.current = Some((item, skip));
+                self.current = Some(current);
                 break;
             }
             let len = rest.min(room);
@@ -265,14 +276,14 @@ impl Window {
             pieces.push(Piece { item, origin: at(origin), store: at(store), slot: used, len });
             used = used.saturating_add(len);
             if len < rest {
-                self.current = Some((item, at(len)));
+                self.current = Some(Current { item, skip: at(len), pieces: left.saturating_sub(1) });
                 break;
             }
         }
         pieces
     }
 
-    fn next_item(&mut self, shape: Shape, [store, both]: [&Spans; 2]) -> Option<(usize, Sectors)> {
+    fn next_item(&mut self, shape: Shape, [store, both]: [&Spans; 2]) -> Option<Current> {
         let overlaps = |spans: &Spans, old: u64| {
             let (start, len) = shape.origin(old);
             !spans.is_empty() && SectorRange::new(start, len).is_some_and(|range| spans.overlaps(range))
@@ -282,7 +293,7 @@ impl Window {
             self.cursor = item.saturating_add(1);
             // R1: a write that is still under way may come after the read.
             state.dirty = overlaps(store, state.old) && !planted::is(Bug::ForgetRecopy);
-            return Some(self.begin(item, shape));
+            return self.begin(item, shape);
         }
         for _ in 0..self.again.len() {
             let item = self.again.pop_front()?;
@@ -293,51 +304,62 @@ impl Window {
                 self.again.push_back(item);
                 continue;
             }
-            return Some(self.begin(item, shape));
+            return self.begin(item, shape);
         }
         None
     }
 
-    fn begin(&mut self, item: usize, shape: Shape) -> (usize, Sectors) {
-        if let Some(state) = self.items.get_mut(item) {
-            let (_, len) = shape.origin(state.old);
-            state.stage = Stage::Copying;
-            state.left = u32::try_from(len.0.div_ceil(shape.slot.0.max(1))).unwrap_or(u32::MAX);
-            self.copying = self.copying.saturating_add(1);
-        }
-        (item, Sectors::ZERO)
+    fn begin(&mut self, item: usize, shape: Shape) -> Option<Current> {
+        let state = self.items.get_mut(item)?;
+        let (_, len) = shape.origin(state.old);
+        let pieces = u32::try_from(len.0.div_ceil(shape.slot.0.max(1))).unwrap_or(u32::MAX);
+        state.stage = Stage::Copying;
+        state.left = pieces;
+        self.copying = self.copying.saturating_add(1);
+        Some(Current { item, skip: Sectors::ZERO, pieces })
     }
 
-    /// The pieces of a slot are done, well or not. Who waited for their chunks, and how many of those are now copied
-    /// for the first time, and once more.
+    /// The pieces of a slot are done, well or not. Who waited for their chunks, and how many of those were copied for
+    /// the first time, and once more.
     pub(crate) fn batch_done(&mut self, pieces: &[Piece], good: bool) -> BatchDone {
         let mut done = BatchDone::default();
         for piece in pieces {
-            let Some(state) = self.items.get_mut(piece.item) else { continue };
-            state.left = state.left.saturating_sub(1);
-            state.spoilt |= !good;
-            if state.left > 0 {
-                continue;
-            }
-            self.copying = self.copying.saturating_sub(1);
-            let count = if state.copies == 0 { &mut done.first } else { &mut done.again };
-            *count = count.saturating_add(1);
-            state.copies = state.copies.saturating_add(1);
-            let (dirty, spoilt) = (state.dirty, state.spoilt);
-            (state.dirty, state.spoilt) = (false, false);
-            if dirty || spoilt {
-                state.stage = Stage::Queued;
-                state.hold = state.copies >= COPIES_BEFORE_HOLD;
-                self.again.push_back(piece.item);
-            } else {
-                state.stage = Stage::Copied;
-                state.hold = false;
-            }
-            if !dirty {
-                done.waiters.append(&mut self.held.remove(&piece.item).unwrap_or_default());
-            }
+            self.pieces_done(piece.item, 1, good, &mut done);
         }
         done
+    }
+
+    /// Nothing more is handed out for now: what was begun and not handed out goes back.
+    pub(crate) fn stop(&mut self) {
+        if let Some(Current { item, pieces, .. }) = self.current.take() {
+            self.pieces_done(item, pieces, false, &mut BatchDone::default());
+        }
+    }
+
+    fn pieces_done(&mut self, item: usize, count: u32, good: bool, done: &mut BatchDone) {
+        let Some(state) = self.items.get_mut(item) else { return };
+        state.left = state.left.saturating_sub(count);
+        state.spoilt |= !good;
+        if state.left > 0 {
+            return;
+        }
+        self.copying = self.copying.saturating_sub(1);
+        let (dirty, spoilt) = (state.dirty, state.spoilt);
+        (state.dirty, state.spoilt) = (false, false);
+        if !spoilt {
+            let counter = if state.copies == 0 { &mut done.first } else { &mut done.again };
+            *counter = counter.saturating_add(1);
+            state.copies = state.copies.saturating_add(1);
+        }
+        if dirty || spoilt {
+            state.stage = Stage::Queued;
+            state.hold = state.copies >= COPIES_BEFORE_HOLD;
+            self.again.push_back(item);
+        } else {
+            state.stage = Stage::Copied;
+            state.hold = false;
+        }
+        done.waiters.append(&mut self.held.remove(&item).unwrap_or_default());
     }
 }
 
@@ -448,6 +470,25 @@ mod tests {
         window.batch_done(&pieces, false);
         assert_eq!((window.policy(0, true), window.is_copied()), (Policy::Store, false));
         assert_eq!(window.next_batch(shape(8, 64), [&idle(), &idle()]).len(), 1);
+    }
+
+    /// A chunk that was begun but did not fit the last slot must not keep its writers waiting.
+    #[test]
+    fn what_was_begun_and_not_handed_out_goes_back_when_the_merge_stops() {
+        for (chunk, slot) in [(8, 12), (32, 12)] {
+            let mut window = window(&[(3, 2), (5, 3)]);
+            let pieces = window.next_batch(shape(chunk, slot), [&idle(), &idle()]);
+            window.stop();
+            window.batch_done(&pieces, true);
+            let Policy::Store = window.policy(1, true) else { panic!("{:?}", window.policy(1, true)) };
+            let mut handed_out = 0;
+            while !window.is_copied() {
+                let pieces = window.next_batch(shape(chunk, slot), [&idle(), &idle()]);
+                window.batch_done(&pieces, true);
+                handed_out += 1;
+                assert!(handed_out < 10);
+            }
+        }
     }
 
     #[test]
