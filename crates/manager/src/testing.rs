@@ -17,17 +17,26 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub(crate) struct TestEnvironment {
     count: u64,
+    /// Whether every look at the clock shows another second.
+    hurried: bool,
 }
 
 impl TestEnvironment {
     pub(crate) fn new() -> Self {
-        Self { count: 0 }
+        Self { count: 0, hurried: false }
+    }
+}
+
+impl TestEnvironment {
+    pub(crate) fn hurried() -> Self {
+        Self { hurried: true, ..Self::new() }
     }
 }
 
 impl Environment for TestEnvironment {
     fn now(&mut self) -> u64 {
-        1_700_000_000
+        self.count += u64::from(self.hurried);
+        if self.hurried { 1_700_000_000 + self.count } else { 1_700_000_000 }
     }
 
     fn random(&mut self) -> [u8; 32] {

@@ -96,6 +96,19 @@ impl Group {
         self.snapshots.iter().find(|snapshot| snapshot.merging)
     }
 
+    /// Whether `other` is made of the same LVs on the same extents, whatever their names and permissions are.
+    pub fn stands_on_the_same_ground(&self, other: &Self) -> bool {
+        let origin = |group: &Self| (group.origin.top.uuid.clone(), group.origin.table.clone());
+        let stores = |group: &Self| {
+            let mut stores: Vec<_> = group.snapshots.iter().collect();
+            stores.sort_by(|a, b| a.cow.uuid.cmp(&b.cow.uuid));
+            let ground =
+                |store: &&GroupSnapshot| (store.cow.uuid.clone(), store.cow_table.clone(), store.merging);
+            stores.iter().map(ground).collect::<Vec<_>>()
+        };
+        origin(self) == origin(other) && stores(self) == stores(other)
+    }
+
     /// The table of what users open as the origin.
     pub fn origin_table(&self) -> Table {
         if self.snapshots.is_empty() {

@@ -4,14 +4,15 @@
 //! - Nothing is written before VG, LVs and every store that takes part were looked at and found good.
 //! - Whatever ends the job, at whatever step, the same command goes on: the mark is one commit, the end is one commit, and
 //!   in between the store itself says how far it is.
-//! - The VG is not locked while chunks are merged. Afterwards it is read again and the snapshot found by its UUID, since
-//!   others may have renamed it, or finished the merge.
+//! - The VG is not locked while chunks are merged, and others may change it. It is read again every second and at the end,
+//!   LVs found by their UUIDs; where extents that the merge reads or writes are no longer what they were, nothing more
+//!   is written.
 //! - Devices that were brought up are taken down again, also after an error.
 
 use crate::activation::{self, ActivationError, Group};
 use crate::check::{self, CheckError};
 use crate::environment::Environment;
-use crate::job::host::{Carried, MergeHost, Observer};
+use crate::job::host::{Carried, MergeHost, Observer, Progress};
 use crate::ops::merge::{self as plan, Finish, Mark, Merge};
 use crate::ops::{Notice, Refusal};
 use crate::store::{CommitError, Discovery, DiskSet, FoundVg, SelectError, discover, select, stage};
@@ -19,6 +20,7 @@ use foldback_dm_snapshot_format::{Finding, FindingKind, Report, Severity};
 use foldback_dm_table::{DeviceMapper, Stage, Verb};
 use foldback_lvm2_format::vg::Vg;
 use foldback_units::{LvName, VgName};
+use std::ops::ControlFlow;
 
 /// What is to be merged, and where.
 #[derive(Clone, Debug)]
@@ -102,6 +104,16 @@ pub enum MergeError<E: std::error::Error + Send + Sync + 'static> {
         /// Why.
         source: E,
     },
+    /// Somebody took away, or changed, what the merge works on.
+    #[error(
+        "merging {vg}/{lv}: somebody changed its origin or a snapshot of it meanwhile; stopped at once, and nothing more was written. Look at the volume group with `lvs -a`; if {lv} is still merging there, the same command goes on."
+    )]
+    Changed {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+    },
     /// Somebody changed the VG meanwhile so that the merge cannot be ended.
     #[error(
         "{vg}/{lv} is not merging any more: somebody changed the volume group meanwhile. Nothing more was written."
@@ -127,11 +139,16 @@ pub fn merge<H: MergeHost>(
     let begun = job.begin();
     job.host.unlock();
     let (merge, group) = begun?;
-    let ended = match job.carry(&group) {
+    let ended = match job.carry(&merge, &group) {
         Ok(Carried::Stopped) => Ok(MergeOutcome::Stopped),
         Ok(Carried::Finished) => job.end(&merge, &group),
         Err(error) => Err(error),
     };
+    if matches!(ended, Err(MergeError::Changed { .. })) {
+        // Taking devices down would write to what may be somebody else's by now.
+        job.host.unlock();
+        return ended;
+    }
     let down = job.take_down(&group);
     job.host.unlock();
     // The first error is the one to tell.
@@ -237,11 +254,42 @@ impl<H: MergeHost> Job<'_, '_, H> {
         Ok(())
     }
 
-    fn carry(&mut self, group: &Group) -> Outcome<Carried, H> {
-        let observer = &mut *self.observer;
-        self.host
-            .carry_merge(&group.origin.top.name, &mut |progress| observer.progress(progress))
-            .map_err(|source| MergeError::Host { attempt: "merging", source })
+    /// Merges until the end, and looks at the VG whenever the clock shows another second.
+    fn carry(&mut self, merge: &Merge, group: &Group) -> Outcome<Carried, H> {
+        loop {
+            let (observer, environment) = (&mut *self.observer, &mut *self.environment);
+            let since = environment.now();
+            let (mut asked, mut looks) = (false, 0_u64);
+            let mut look = |progress: &Progress| {
+                asked = observer.progress(progress).is_break();
+                looks = looks.saturating_add(1);
+                // The first look is before the first step: at least one step is done each time.
+                let due = looks > 1 && environment.now() != since;
+                if asked || due { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            let carried = self
+                .host
+                .carry_merge(&group.origin.top.name, &mut look)
+                .map_err(|source| MergeError::Host { attempt: "merging", source })?;
+            if carried == Carried::Finished || asked {
+                return Ok(carried);
+            }
+            self.host.lock(&self.request.vg).map_err(locking)?;
+            let found = self.read();
+            self.host.unlock();
+            self.check_ground(select::to_change(&found, &self.request.vg)?, merge, group)?;
+        }
+    }
+
+    /// Refuses where an LV of the group is gone, lies elsewhere, or is no longer what it was.
+    fn check_ground(&self, found: &FoundVg, merge: &Merge, group: &Group) -> Outcome<(), H> {
+        let (vg, lv) = (&self.request.vg, &self.request.lv);
+        let now = Group::of(found, &name_now(&found.vg, merge));
+        if now.is_ok_and(|now| now.stands_on_the_same_ground(group)) {
+            Ok(())
+        } else {
+            Err(MergeError::Changed { vg: vg.clone(), lv: lv.clone() })
+        }
     }
 
     /// Locks and reads the VG again, and ends the merge in one commit.
@@ -253,7 +301,10 @@ impl<H: MergeHost> Job<'_, '_, H> {
         match plan::finish(&found.vg, &merge.snapshot_id) {
             Finish::NotMerging => return Err(MergeError::NotMerging { vg: vg.clone(), lv: lv.clone() }),
             Finish::Gone => {}
-            Finish::Finished(after) => self.commit_end(found, *after, merge, group)?,
+            Finish::Finished(after) => {
+                self.check_ground(found, merge, group)?;
+                self.commit_end(found, *after, merge, group)?;
+            }
         }
         let (origin, lv) = (&merge.origin, &merge.snapshot);
         self.tell(format!("Merge of snapshot into logical volume {vg}/{origin} has finished."));

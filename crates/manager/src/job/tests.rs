@@ -420,61 +420,87 @@ fn a_device_that_fails_leaves_no_device_and_the_command_goes_on() {
     }
 }
 
-/// lvm2.md 2.10: the snapshot is looked up by UUID, and may be gone or changed meanwhile.
-#[test]
-fn what_others_did_to_the_vg_meanwhile_is_noticed() {
-    struct Meddler<'a>(&'a SimDisks, &'a [String], fn(&mut Vg));
+/// A merge into which somebody meddles when half is done; the job looks at the VG at the end, or after every chunk.
+fn meddled(
+    environment: &mut TestEnvironment,
+    change: fn(&mut Vg),
+) -> (Result<MergeOutcome, MergeError<Broken>>, Image, Image) {
+    struct Meddler<'a>(&'a SimDisks, &'a [String], fn(&mut Vg), Option<Image>);
     impl Observer for Meddler<'_> {
         fn notice(&mut self, _: Notice) {}
         fn committed(&mut self, _: &Vg) {}
         fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
-            if progress.chunks_left == 5 {
-                let mut bench = Bench {
-                    disks: self.0.clone(),
-                    paths: self.1.to_vec(),
-                    environment: TestEnvironment::new(),
-                };
+            if progress.chunks_left == 5 && self.3.is_none() {
+                let (disks, paths) = (self.0.clone(), self.1.to_vec());
+                let mut bench = Bench { disks, paths, environment: TestEnvironment::new() };
                 bench.change(self.2).unwrap();
+                self.3 = Some(bench.disks.visible());
             }
             ControlFlow::Continue(())
         }
     }
-    let meddled = |change: fn(&mut Vg)| {
-        let (image, _) = filled();
-        let mut host = host(image, 6);
-        let (disks, paths) = (host.mapper.disks.clone(), host.mapper.paths.clone());
-        let request = MergeRequest {
-            paths: &paths,
-            system_id: None,
-            vg: VgName::new("vg").unwrap(),
-            lv: lv_name("snap"),
-        };
-        let mut meddler = Meddler(&disks, &paths, change);
-        let outcome = merge(&mut host, &request, &mut TestEnvironment::new(), &mut meddler);
-        (outcome, names(&disks.visible()), host.mapper.devices.len())
-    };
-    let (outcome, names, devices) = meddled(|vg| vg.lvs.retain(|lv| lv.name.as_str() == "root"));
+    let (image, _) = filled();
+    let mut host = host(image, 6);
+    let (disks, paths) = (host.mapper.disks.clone(), host.mapper.paths.clone());
+    let request =
+        MergeRequest { paths: &paths, system_id: None, vg: VgName::new("vg").unwrap(), lv: lv_name("snap") };
+    let mut meddler = Meddler(&disks, &paths, change, None);
+    let outcome = merge(&mut host, &request, environment, &mut meddler);
+    assert!(!host.locked);
+    assert!(outcome.is_err() || host.mapper.devices.is_empty());
+    (outcome, meddler.3.unwrap(), disks.visible())
+}
+
+fn remove_snapshot(vg: &mut Vg) {
+    vg.lvs.retain(|lv| lv.name.as_str() == "root");
+}
+
+fn rename_origin(vg: &mut Vg) {
+    vg.lvs[0].name = lv_name("renamed");
+    for segment in vg.lvs.iter_mut().flat_map(|lv| &mut lv.segments) {
+        if let SegmentKind::Snapshot(snapshot) = &mut segment.kind {
+            snapshot.origin = lv_name("renamed");
+        }
+    }
+}
+
+fn unmark(vg: &mut Vg) {
+    for lv in &mut vg.lvs {
+        if let SegmentKind::Snapshot(snapshot) = &mut lv.segments[0].kind {
+            snapshot.merging = false;
+            lv.set_status(LvStatus::Visible, true);
+        }
+    }
+}
+
+/// lvm2.md 2.10: the snapshot is looked up by UUID, and may be gone or changed at the end.
+#[test]
+fn what_others_did_to_the_vg_meanwhile_is_noticed_at_the_end() {
+    let meddled = |change| meddled(&mut TestEnvironment::new(), change);
+    let (outcome, _, after) = meddled(remove_snapshot);
     assert!(matches!(outcome, Ok(MergeOutcome::Finished)));
-    assert_eq!((names, devices), (vec!["root".to_owned()], 0));
-    let (outcome, names, devices) = meddled(|vg| {
-        vg.lvs[0].name = lv_name("renamed");
-        for lv in &mut vg.lvs {
-            for segment in &mut lv.segments {
-                if let SegmentKind::Snapshot(snapshot) = &mut segment.kind {
-                    snapshot.origin = lv_name("renamed");
-                }
-            }
-        }
-    });
+    assert_eq!(names(&after), ["root"]);
+    let (outcome, _, after) = meddled(rename_origin);
     assert!(matches!(outcome, Ok(MergeOutcome::Finished)), "{outcome:?}");
-    assert_eq!((names, devices), (vec!["renamed".to_owned()], 0));
-    let (outcome, ..) = meddled(|vg| {
-        for lv in &mut vg.lvs {
-            if let SegmentKind::Snapshot(snapshot) = &mut lv.segments[0].kind {
-                snapshot.merging = false;
-                lv.set_status(LvStatus::Visible, true);
-            }
-        }
-    });
+    assert_eq!(names(&after), ["renamed"]);
+    let (outcome, ..) = meddled(unmark);
     assert!(matches!(outcome, Err(MergeError::NotMerging { .. })), "{outcome:?}");
+}
+
+/// lvremove takes a merging snapshot of an inactive origin without a word (lvm2.md 1.9), and its extents may be given to
+/// another LV the moment after.
+#[test]
+fn extents_that_somebody_took_away_are_not_written_any_more() {
+    for change in [remove_snapshot, unmark] {
+        let (outcome, then, after) = meddled(&mut TestEnvironment::hurried(), change);
+        assert!(matches!(outcome, Err(MergeError::Changed { .. })), "{outcome:?}");
+        // One step may be under way when it is noticed: the chunk that was being folded, and its record.
+        let differ =
+            |disk: usize| then.disks[disk].iter().zip(&after.disks[disk]).filter(|(a, b)| a != b).count();
+        let written: usize = (0..then.disks.len()).map(differ).sum();
+        assert!(written <= 9, "{written} sectors");
+    }
+    let (outcome, _, after) = meddled(&mut TestEnvironment::hurried(), rename_origin);
+    assert!(matches!(outcome, Ok(MergeOutcome::Finished)), "{outcome:?}");
+    assert_eq!(names(&after), ["renamed"]);
 }
