@@ -21,7 +21,7 @@ use crate::mda_header::{MdaHeader, Slot};
 use crate::metadata::Metadata;
 use crate::pv_header::{DiskArea, PvHeaderError};
 use crate::ring::{Pieces, Ring};
-use crate::text::{self, Dialect, Node, Notes, Section};
+use crate::text::{self, Dialect, Item, Node, Notes, Section};
 use foldback_units::Bytes;
 
 /// Any bytes as the first sectors of a device: once as they are, once made to look like labels.
@@ -145,7 +145,8 @@ fn sorted(section: &Section) -> Section {
             *inner = sorted(inner);
         }
     }
-    section.items.sort_by(|one, other| one.key.cmp(&other.key));
+    let kind = |item: &Item| matches!(item.node, Node::Section(_));
+    section.items.sort_by(|one, other| (&one.key, kind(one)).cmp(&(&other.key, kind(other))));
     section
 }
 

@@ -11,6 +11,12 @@ use crate::vg::{Fields, ReadError, Refusal, Vg};
 const CONTENTS: &str = "Text Format Volume Group";
 const VERSION: i64 = 1;
 
+/// Names that no VG can have: LVM2 2.03.16 does not read, and so does not write, a text whose VG has one of them. It
+/// takes the names of the other header fields.
+fn is_taken(name: &str) -> bool {
+    matches!(name, "contents" | "version")
+}
+
 /// The header fields of a text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
@@ -72,6 +78,9 @@ impl Metadata {
 
     /// As a text of the given dialect; on a device the NUL at its end is part of it.
     pub fn write(&self, dialect: Dialect, notes: &Notes<'_>) -> Result<Vec<u8>, WriteError> {
+        if is_taken(self.vg.name.as_str()) {
+            return Err(WriteError::KeyTwice(self.vg.name.to_string()));
+        }
         text::write(&self.to_tree(), dialect, notes)
     }
 
@@ -93,6 +102,9 @@ impl Metadata {
         }
         let mut sections = fields.sections().into_iter();
         let (name, section) = fields.need("a section for the VG", sections.next())?;
+        if is_taken(&name) {
+            return Err(fields.error(&name, Refusal::NotA("a name that a VG can have")));
+        }
         let vg = Vg::from_section(&name, section)?;
         let description = fields.lossy_string("description")?.unwrap_or_default();
         let creation_host = fields.lossy_string("creation_host")?.unwrap_or_default();

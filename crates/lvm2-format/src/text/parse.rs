@@ -7,8 +7,10 @@
 //! - A leading zero makes a number octal, as `strtoll` reads it. Nobody writes that.
 //! - An error names line and column.
 //!
+//! - At the top a key can be a value and a section: LVM2 makes and reads VGs called `description`.
+//!
 //! What LVM2 accepts and we refuse, since no version of it writes it and two readers might understand it differently:
-//! a key that is not plain ([`is_plain_key`]), and a key that is both a value and a section.
+//! a key that is not plain ([`is_plain_key`]), and, inside a section, a key that is both a value and a section.
 
 use super::tree::{Item, Node, Scalar, Section, Value, is_plain_key};
 use super::{DEPTH_MAX, ITEMS_MAX, TEXT_MAX};
@@ -141,8 +143,16 @@ impl Open {
         self.index.get(key).copied()
     }
 
+    /// Where an item of the wanted kind was displaced from the index by one of the other kind.
+    fn other_place(&self, key: &str, section: bool) -> Option<usize> {
+        self.index.get(&displaced(key, section)).copied()
+    }
+
     fn push(&mut self, key: String, node: OpenNode) {
-        self.index.insert(key.clone(), self.items.len());
+        let section = matches!(node, OpenNode::Section(_));
+        if let Some(before) = self.index.insert(key.clone(), self.items.len()) {
+            self.index.insert(displaced(&key, !section), before);
+        }
         self.items.push((key, node));
     }
 
@@ -160,6 +170,11 @@ impl Open {
             .collect();
         Section { items }
     }
+}
+
+/// What no key can be.
+fn displaced(key: &str, section: bool) -> String {
+    format!("{}{key}", if section { '{' } else { '=' })
 }
 
 struct Cursor<'a> {
@@ -233,11 +248,18 @@ impl<'a> Cursor<'a> {
         self.count()?;
         let at = self.at;
         let key = self.key()?;
-        let again = open.place(&key);
+        self.skip_blanks();
+        let mut again = open.place(&key);
+        if depth == 0 {
+            // Values and sections do not meet here: what is of the other kind is not the same key come again.
+            let section = self.peek() == Some(b'{');
+            let is =
+                |index: usize| matches!(open.items.get(index), Some((_, OpenNode::Section(_)))) == section;
+            again = again.filter(|&index| is(index)).or_else(|| open.other_place(&key, section));
+        }
         if again.is_some() {
             self.duplicates.push((key.clone(), at));
         }
-        self.skip_blanks();
         match self.peek() {
             Some(b'=') => {
                 self.step();

@@ -95,8 +95,8 @@ fn errors_name_line_and_column() {
     assert_eq!(refused("a ="), (1, 4, ParseErrorKind::Ends("a value")));
     // LVM2 would read a section inside a section.
     assert_eq!(refused("\n a/b = 1"), (2, 2, ParseErrorKind::Key("a/b".to_owned())));
-    assert_eq!(refused("a = 1 a { }"), (1, 7, ParseErrorKind::ValueAndSection("a".to_owned())));
-    assert_eq!(refused("a { } a = 1"), (1, 7, ParseErrorKind::ValueAndSection("a".to_owned())));
+    assert_eq!(refused("s{a = 1 a { }}"), (1, 9, ParseErrorKind::ValueAndSection("a".to_owned())));
+    assert_eq!(refused("s{a { } a = 1}"), (1, 9, ParseErrorKind::ValueAndSection("a".to_owned())));
 }
 
 /// A warning, and the later value wins; a section that comes again goes on.
@@ -142,16 +142,24 @@ fn what_would_read_as_something_else_is_not_written() {
     assert_eq!(write(&Section::default(), Dialect::Disk, &Notes::NONE), Err(WriteError::NoVg));
 }
 
-/// A VG with the name of a header field could not be read back. LVM2 2.03.16 refuses to make `contents` and `version`.
+/// LVM2 2.03.16 makes and reads VGs with the names of header fields.
 #[test]
-fn a_vg_with_the_name_of_a_header_field_is_not_written() {
-    for field in ["contents", "version", "description", "creation_time"] {
-        let tree =
-            Section { items: vec![Item::section(field, Section::default()), Item::scalar(field, "value")] };
+fn at_the_top_a_key_can_be_a_value_and_a_section() {
+    for text in ["a { x = 1 } a = 2", "a = 2 a { x = 1 }"] {
+        let tree = root(text);
+        assert_eq!((tree.items.len(), tree.int("a")), (2, Some(2)));
+        assert_eq!(tree.section("a").and_then(|section| section.int("x")), Some(1));
         for dialect in [Dialect::Disk, Dialect::Backup] {
-            assert_eq!(write(&tree, dialect, &Notes::NONE), Err(WriteError::KeyTwice(field.to_owned())));
+            let written = write(&tree, dialect, &Notes::NONE).unwrap();
+            let again = parse(&written).unwrap();
+            assert_eq!((again.root.int("a"), again.duplicates), (Some(2), Vec::new()));
         }
     }
+    let Document { root, duplicates } = parse(b"a { x = 1 } a = 2 a = 3 a { y = 4 } a = 5").unwrap();
+    assert_eq!((root.items.len(), root.int("a"), duplicates.len()), (2, Some(5), 3));
+    assert_eq!(root.section("a").unwrap().items.len(), 2);
+    let twice = Section { items: vec![Item::section("a", Section::default()); 2] };
+    assert_eq!(write(&twice, Dialect::Disk, &Notes::NONE), Err(WriteError::KeyTwice("a".to_owned())));
 }
 
 #[test]

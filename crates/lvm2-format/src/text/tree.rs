@@ -1,7 +1,7 @@
 //! The tree of a text: sections of ordered items, each a value or a section.
 //!
 //! What must hold:
-//! - A section holds a key at most once, when it came from a text.
+//! - A section holds a key at most once, when it came from a text; the top once as a value and once as a section.
 //! - A float keeps the characters it was written with; a string that is not UTF-8 keeps its bytes.
 
 /// A single value.
@@ -88,18 +88,18 @@ impl Section {
 
     /// The whole number at `key`.
     pub fn int(&self, key: &str) -> Option<i64> {
-        match self.get(key) {
-            Some(Node::Value(Value::Scalar(Scalar::Int(number)))) => Some(*number),
+        self.items.iter().rev().filter(|item| item.key == key).find_map(|item| match &item.node {
+            Node::Value(Value::Scalar(Scalar::Int(number))) => Some(*number),
             _ => None,
-        }
+        })
     }
 
     /// The section at `key`.
     pub fn section(&self, key: &str) -> Option<&Section> {
-        match self.get(key) {
-            Some(Node::Section(section)) => Some(section),
-            _ => None,
-        }
+        self.items.iter().rev().filter(|item| item.key == key).find_map(|item| match &item.node {
+            Node::Section(section) => Some(section),
+            Node::Value(_) => None,
+        })
     }
 }
 

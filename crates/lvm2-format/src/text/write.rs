@@ -20,7 +20,7 @@ pub enum WriteError {
     /// A key that would read as something else.
     #[error("\"{0}\" cannot be a key")]
     Key(String),
-    /// Two items of one name beside each other: a VG called `version`, for instance.
+    /// Two items of one name and kind beside each other, or a VG called `contents` or `version`.
     #[error("\"{0}\" would stand twice in the text, which then could not be read")]
     KeyTwice(String),
     /// A float that was not read from a text.
@@ -42,7 +42,11 @@ pub enum WriteError {
 /// In the disk dialect the result ends with the NUL that belongs to it.
 pub fn write(root: &Section, dialect: Dialect, notes: &Notes<'_>) -> Result<Vec<u8>, WriteError> {
     let mut keys = HashSet::new();
-    if let Some(again) = root.items.iter().find(|item| !keys.insert(item.key.as_str())) {
+    if let Some(again) = root
+        .items
+        .iter()
+        .find(|item| !keys.insert((item.key.as_str(), matches!(item.node, Node::Section(_)))))
+    {
         return Err(WriteError::KeyTwice(again.key.clone()));
     }
     let vg = root.items.iter().find_map(|item| match &item.node {

@@ -4,7 +4,8 @@ use crate::agreement::agree;
 use crate::lab::Lab;
 use crate::reading::read_pv;
 use foldback_lvm2_format::metadata::Metadata;
-use foldback_lvm2_format::text::Dialect;
+use foldback_lvm2_format::text::{Dialect, Notes};
+use foldback_units::VgName;
 
 /// The system ID of the host that the labs are on, where they have one.
 const HOST: &str = "this-host";
@@ -117,6 +118,28 @@ fn options_of_vgs_and_lvs() {
         )
         .replace("-n -- vg", "-n a--b vg"),
     );
+}
+
+/// LVM2 takes the names of header fields for VGs, but for two that it could not read back. Nor do we.
+#[test]
+fn vgs_with_the_names_of_header_fields() {
+    let Some(lab) = Lab::new("vgs_with_the_names_of_header_fields", &[16]) else { return };
+    for name in ["description", "creation_host", "creation_time"] {
+        agree_after_each(
+            &lab,
+            &format!("vgcreate -s 1m {name} pv0\nlvcreate -an -Zn -Wn -l 1 -n status {name}"),
+        );
+        lab.run(&format!("vgremove -f {name}"));
+    }
+    let mut renamed =
+        Metadata::parse(&std::fs::read(lab.file("backup")).unwrap(), Dialect::Backup).unwrap().metadata;
+    for name in ["contents", "version"] {
+        renamed.vg.name = VgName::new(name).unwrap();
+        assert!(renamed.write(Dialect::Disk, &Notes::NONE).is_err());
+        assert!(!lab.ask(&format!("vgcreate -s 1m {name} pv0")).ok);
+        let text = format!("{name} {{ }} contents = \"Text Format Volume Group\" version = 1");
+        assert!(Metadata::parse(text.as_bytes(), Dialect::Disk).is_err());
+    }
 }
 
 /// lvm2.md 1.7, WRITE_LOCKED: a VG with an owner hides WRITE.
