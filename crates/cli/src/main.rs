@@ -23,6 +23,7 @@ mod progress;
 mod reading;
 mod reporting;
 mod session;
+mod signatures;
 mod sizes;
 
 use std::process::ExitCode;

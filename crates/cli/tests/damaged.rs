@@ -199,3 +199,22 @@ fn no_damaged_byte_makes_it_panic() {
         lab.patch(at, &[good[at as usize]]);
     }
 }
+
+#[test]
+fn a_disk_with_a_file_system_becomes_a_pv_only_with_a_yes() {
+    let lab = Lab::empty(64);
+    lab.patch(1080, &[0x53, 0xef]);
+    let before = lab.fingerprint();
+    let question = "WARNING: ext4 signature detected on disk.img at offset 1080. Wipe it? [y/n]: [n]\n";
+    let said = format!("{question}  Aborted wiping of ext4.\n  1 existing signature left on the device.\n");
+    for command in [&["pvcreate", "disk.img"][..], &["vgcreate", "vg", "disk.img"]] {
+        let run = lab.run(command);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(5), said.as_str()));
+    }
+    assert_eq!(lab.fingerprint(), before);
+    let told = lab.ok(&["pvcreate", "-y", "disk.img"]);
+    let wiped =
+        "  Wiping ext4 signature on disk.img.\n  Physical volume \"disk.img\" successfully created.\n";
+    assert_eq!(told, wiped);
+    assert_eq!(lab.read("disk.img")[1080..1082], [0, 0]);
+}

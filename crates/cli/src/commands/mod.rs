@@ -7,6 +7,7 @@
 mod check;
 mod demo;
 mod export;
+mod generate;
 mod import;
 mod lvconvert;
 mod lvcreate;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Export(export::Export),
     Import(import::Import),
     Demo(demo::Demo),
+    Generate(generate::Generate),
 }
 
 /// What every command gets beside its own arguments.
@@ -79,6 +81,7 @@ impl Command {
             Self::Export(_) => "export",
             Self::Import(_) => "import",
             Self::Demo(_) => "demo",
+            Self::Generate(_) => "generate",
             Self::Pvs(_) => "pvs",
             Self::Vgs(_) => "vgs",
         }
@@ -96,6 +99,7 @@ impl Command {
             Self::Export(arguments) => arguments.run(context),
             Self::Import(arguments) => arguments.run(context),
             Self::Demo(arguments) => arguments.run(context),
+            Self::Generate(arguments) => arguments.run(context),
             Self::Pvs(arguments) => arguments.run(context),
             Self::Vgs(arguments) => arguments.run(context),
         }

@@ -10,6 +10,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::options::YesNo;
 use crate::session::split_missing;
+use crate::signatures;
 use crate::sizes::Size;
 use clap::Args;
 use foldback_manager::ops::pv_create::{NewPv, check_unused, plan};
@@ -84,6 +85,10 @@ pub(super) fn create(
         }
     }
     let size = set.size(disk)?;
+    if !found.pvs.iter().any(|pv| pv.disk == disk) {
+        let forced = context.options.yes || context.options.force > 0;
+        signatures::wipe(context.console, &mut set, disk, forced, test)?;
+    }
     let label = plan(path, size, new, &mut change.machine).map_err(|refusal| refused(context, &refusal))?;
     if !test {
         make_pv(&mut set, disk, &label).map_err(|error| CliError::failed(format!("{error}.")))?;

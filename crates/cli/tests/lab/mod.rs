@@ -1,6 +1,7 @@
 //! A disk image in a folder of its own, and the program run on it.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
+#![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "test code")]
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
