@@ -5,7 +5,10 @@
 //! - Arithmetic on what came from a disk is checked; overflow is `None` or an error, never a wrap.
 //! - A value that exists is valid: a [`ChunkSize`] is a power of two, a [`VgName`] is a name LVM2 accepts.
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
+#![cfg_attr(
+    test,
+    allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)
+)]
 
 mod chunk;
 mod names;
