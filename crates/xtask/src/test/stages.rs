@@ -83,7 +83,7 @@ fn clippy(targets: &[&str]) -> Result<Done> {
     if let Some(skip) = component("clippy", "clippy") {
         return Ok(skip);
     }
-    let mut command = cargo(&["clippy", "--workspace"]);
+    let mut command = cargo(&["clippy", "--workspace", "--keep-going"]);
     command.args(targets).args(["--", "-D", "warnings"]);
     run(command).map(Done::One)
 }
