@@ -5,9 +5,10 @@
 use crate::store::area::AreaState;
 use crate::store::discovery::{AreaPlace, Discovery, FoundPv, FoundVg, PvPlace, UnreadableVg};
 use crate::store::finding::{self, Finding};
+use foldback_lvm2_format::label::LABEL_SEARCH_BYTES;
 use foldback_lvm2_format::metadata::Metadata;
 use foldback_lvm2_format::vg::{Pv, Vg};
-use foldback_units::{LvmUuid, Sectors};
+use foldback_units::{Bytes, LvmUuid, Sectors};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -136,7 +137,20 @@ fn of_pv(vg: &Vg, pv: &Pv, here: Option<&FoundPv>, found: &Discovery) -> Vec<Fin
     if need > have && need > Sectors::ZERO {
         findings.push(Finding::DiskTooSmall { path: here.path.clone(), have, need });
     }
+    findings.extend(extents_over_metadata(pv, need, here));
     findings
+}
+
+/// The label and the metadata areas are the PV's own word, where its extents lie is the text's: a text that is wrong
+/// about that, or crafted, would have us write a volume's data over them.
+fn extents_over_metadata(pv: &Pv, end: Sectors, here: &FoundPv) -> Option<Finding> {
+    let label = (Bytes::ZERO, Bytes(LABEL_SEARCH_BYTES.try_into().unwrap_or(u64::MAX)));
+    let areas = here.label.pv.metadata_areas.iter().map(|area| (area.offset, area.size));
+    let mut taken = areas
+        .chain([label])
+        .map(|(at, len)| (at.to_sectors_floor(), at.saturating_add(len).to_sectors_ceil()));
+    let over = taken.find(|(from, to)| pv.pe_start < *to && *from < end && pv.pe_start < end)?;
+    Some(Finding::ExtentsOverMetadata { path: here.path.clone(), start: pv.pe_start, over: over.0 })
 }
 
 fn areas_in_use(pv: &FoundPv, vg: &Vg, findings: &mut Vec<Finding>) -> Vec<AreaPlace> {

@@ -115,6 +115,18 @@ pub enum Finding {
         /// Where the last extent ends.
         need: Sectors,
     },
+    /// The text would have extents where the PV's label or a metadata area lies.
+    #[error(
+        "The extents on {path} begin at sector {start} and lie over what is at sector {over}: its label, or a metadata area."
+    )]
+    ExtentsOverMetadata {
+        /// The disk.
+        path: String,
+        /// Where the first extent begins.
+        start: Sectors,
+        /// Where what they lie over begins.
+        over: Sectors,
+    },
     /// No area is there into which a change could be written.
     #[error("None of its PVs that are there has a metadata area in use.")]
     NoArea,
@@ -141,6 +153,7 @@ impl Finding {
             | Self::SeqnoConflict { .. }
             | Self::Inconsistent(_)
             | Self::DiskTooSmall { .. }
+            | Self::ExtentsOverMetadata { .. }
             | Self::SameName => Consequence::RefuseUse,
         }
     }

@@ -4,6 +4,7 @@ use crate::store::{Consequence, DiskSet, Finding, discover, stage};
 use crate::testing::{Bench, lv_name};
 use foldback_lvm2_format::vg::{PvFlag, Vg, VgStatus};
 use foldback_testkit::{Cut, FaultKind, Image, InjectedFault, Rng, Sector};
+use foldback_units::Sectors;
 
 fn tag(vg: &mut Vg, tag: &str) {
     vg.tags.push(foldback_units::TagName::new(tag).unwrap());
@@ -155,6 +156,9 @@ fn a_vg_with_a_finding_that_refuses_is_not_written() {
             "Volume group vg is read-only",
         ),
         (|vg| vg.pvs[0].flags.set(PvFlag::Missing, true), "Cannot change VG vg while PVs are missing."),
+        (|vg| vg.pvs[0].pe_start = Sectors(0), "lie over what is at sector 8"),
+        (|vg| vg.pvs[0].pe_start = Sectors(2047), "lie over what is at sector 8"),
+        (|vg| vg.pvs[0].pe_start = Sectors(1 << 40), "but the PV on it needs"),
     ];
     for (change, words) in rows {
         let mut bench = written();
