@@ -75,7 +75,9 @@ pub(crate) struct Memory {
 impl Merge {
     /// Begins to merge `id`, whose store is attached, valid and quiet. `window` is the length of its windows.
     pub(crate) fn start(id: StoreId, window: Sectors, memory: Memory, core: &mut Core) -> Option<Self> {
-        let store = core.stores.get(&id)?;
+        let store = core.stores.get_mut(&id)?;
+        // Finished means that the status says so, also where all there is are chunks that were never used.
+        store.opened.merged |= store.opened.records == 0;
         let chunk = store.chunk_size();
         let total = store.opened.records;
         let length = window.0.checked_div(chunk.len().0).unwrap_or(1).clamp(1, MAX_RECORDS);
@@ -233,8 +235,7 @@ impl Merge {
             self.reading = None;
         }
         for window in self.windows.iter_mut().filter(|window| !matches!(window.phase, Phase::Dropping)) {
-            window.stop();
-            let waiters = window.release_held();
+            let waiters = window.stop();
             core.wakes.wake_all(waiters, Ok(()));
         }
     }

@@ -260,7 +260,8 @@ impl Window {
     pub(crate) fn next_batch(&mut self, shape: Shape, writes: [&Spans; 2]) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let mut used = Sectors::ZERO;
-        while let Some(current) = self.current.take().or_else(|| self.next_item(shape, writes)) {
+        while used < shape.slot {
+            let Some(current) = self.current.take().or_else(|| self.next_item(shape, writes)) else { break };
             let Current { item, skip, pieces: left } = current;
             let Some(state) = self.items.get(item) else { break };
             let (origin, len) = shape.origin(state.old);
@@ -329,11 +330,15 @@ impl Window {
         done
     }
 
-    /// Nothing more is handed out for now: what was begun and not handed out goes back.
-    pub(crate) fn stop(&mut self) {
+    /// Nothing more is handed out for now: what was begun and not handed out goes back, and all writes that are held
+    /// look again where to go.
+    pub(crate) fn stop(&mut self) -> Vec<Waiter> {
+        let mut done = BatchDone::default();
         if let Some(Current { item, pieces, .. }) = self.current.take() {
-            self.pieces_done(item, pieces, false, &mut BatchDone::default());
+            self.pieces_done(item, pieces, false, &mut done);
         }
+        done.waiters.append(&mut self.release_held());
+        done.waiters
     }
 
     fn pieces_done(&mut self, item: usize, count: u32, good: bool, done: &mut BatchDone) {
@@ -379,6 +384,7 @@ fn index(item: u32) -> usize {
 mod tests {
     use super::{Phase, Piece, Policy, Shape, Window};
     use crate::spans::Spans;
+    use crate::wake::Waiter;
     use foldback_units::{ChunkSize, SectorRange, Sectors};
 
     fn shape(chunk: u32, slot: u64) -> Shape {
@@ -478,7 +484,8 @@ mod tests {
         for (chunk, slot) in [(8, 12), (32, 12)] {
             let mut window = window(&[(3, 2), (5, 3)]);
             let pieces = window.next_batch(shape(chunk, slot), [&idle(), &idle()]);
-            window.stop();
+            window.hold(1, Waiter::Op(7));
+            assert_eq!(window.stop(), [Waiter::Op(7)]);
             window.batch_done(&pieces, true);
             let Policy::Store = window.policy(1, true) else { panic!("{:?}", window.policy(1, true)) };
             let mut handed_out = 0;

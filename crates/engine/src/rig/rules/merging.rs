@@ -424,3 +424,16 @@ fn foreground_copies_find_their_place_between_those_of_a_merge() {
     rig.settle();
     assert_eq!((rig.answers[&write], is_finished(&rig)), (Ok(()), true));
 }
+
+#[test]
+fn i9_a_merge_of_nothing_is_finished_also_by_its_status() {
+    let mut rig = Rig::new(config(400, 512, 64), &[Snapshot::new(1, 400, 8, 4000)]);
+    rig.submit(Volume::Origin, WRITE, range(16, 1), &[900]);
+    rig.fail(0, &mut Dice(1));
+    start(&mut rig);
+    assert!(is_finished(&rig));
+    let Some(StoreStatus::Valid { allocated, metadata, .. }) = rig.group.store_status(StoreId(1)) else {
+        panic!()
+    };
+    assert_eq!(allocated, metadata, "the chunk of the failed copy is not counted");
+}
