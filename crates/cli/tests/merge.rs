@@ -168,6 +168,9 @@ fn what_cannot_be_merged_is_refused_and_nothing_is_written() {
         .failed_with(5, &["Unable to merge invalidated snapshot LV vg/small.", "lvremove vg/small"]);
     lab.run(&["lvconvert", "vg/snap"]).failed_with(3, &["No command with matching syntax recognised."]);
     assert_eq!(lab.fingerprint(), before);
+    // Of what was done to the volume group before, the archives are there; of what was refused, none.
+    let archives = std::fs::read_dir(lab.path("disk.img.foldback-backup/archive")).unwrap().count();
+    assert_eq!(archives, 4);
 }
 
 #[test]

@@ -207,10 +207,12 @@ impl Copy<'_> {
         let failed = |error: DmError| CliError::failed(format!("{error}."));
         let no_memory = || CliError::failed("There is not enough memory.");
         let Carrier { mapper, device, .. } = &mut *self.carrier;
-        let mut now = vec![0; content.len().next_multiple_of(512)];
+        // Whole blocks, so that a disk of 4 KiB sectors can write them; the volume may end before the block does.
+        let room = usize::try_from(self.size.get().saturating_sub(at)).unwrap_or(usize::MAX);
+        let mut now = vec![0; content.len().next_multiple_of(BLOCK).min(room)];
         mapper.read_at(device, Bytes(at), &mut now).map_err(failed)?;
         let mut next = content.to_vec();
-        // The last sector, if the source has only a part of it, keeps its rest.
+        // The last block, if the source has only a part of it, keeps its rest.
         next.extend(now.get(content.len()..).unwrap_or_default());
         let memory =
             Memory::new(next.len()).filter(|memory| memory.whole().copy_from(&next)).ok_or_else(no_memory)?;

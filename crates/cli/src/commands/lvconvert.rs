@@ -15,9 +15,12 @@ use crate::names::Target;
 use crate::session::Session;
 use clap::Args;
 use foldback_device::Access;
+use foldback_dm_snapshot_format::Severity;
+use foldback_manager::check::check as check_store;
 use foldback_manager::environment::Machine;
 use foldback_manager::job::{MergeOutcome, MergeRequest, merge};
 use foldback_manager::ops::merge::check;
+use foldback_manager::store::DiskSet;
 use foldback_units::{LvName, VgName};
 use std::str::FromStr;
 use std::time::Duration;
@@ -136,8 +139,14 @@ impl LvConvert {
         }
         let places = session.backup_places();
         let mut machine = Machine::new(&context.line);
+        // A merge that will be refused leaves nothing behind, not even an archive.
+        let report = check_store(&mut DiskSet::new(&mut *session.disks, &session.paths), found, lv);
+        let sound = report.is_ok_and(|report| report.worst() < Some(Severity::Refuse));
+        let will_be_marked = sound && found.refuses_change().is_none() && check(&found.vg, lv).is_ok();
         let mut host = Host::new(session)?;
-        archive(context, &places, &found.vg, &mut machine);
+        if will_be_marked {
+            archive(context, &places, &found.vg, &mut machine);
+        }
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let request =
             MergeRequest { paths: &paths, system_id: system_id.as_deref(), vg: vg.clone(), lv: lv.clone() };

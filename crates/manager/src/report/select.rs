@@ -119,6 +119,9 @@ fn size_of(text: &str) -> Option<u128> {
 
 fn hundredths_of(text: &str) -> Option<u128> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    if whole.is_empty() && part.is_empty() {
+        return None;
+    }
     let part: String = part.chars().chain("00".chars()).take(2).collect();
     let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     whole.checked_mul(100)?.checked_add(part.parse().ok()?)
@@ -209,5 +212,99 @@ impl Parser<'_> {
         let (value, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
         self.rest = rest;
         if value.is_empty() { Err(self.wrong(" A value is missing.")) } else { Ok(value.to_owned()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Selection, hundredths_of, size_of};
+    use crate::report::facts::{LvFacts, VgFacts};
+    use crate::report::layout::BadLayout;
+    use crate::report::row::{Choice, Report, RowKind, rows};
+    use crate::report::{Facts, PvFacts};
+    use foldback_units::Sectors;
+
+    struct Everything;
+
+    impl Choice for Everything {
+        fn vg(&self, _: &VgFacts) -> bool {
+            true
+        }
+        fn lv(&self, _: &VgFacts, _: &LvFacts) -> bool {
+            true
+        }
+        fn pv(&self, _: &PvFacts) -> bool {
+            true
+        }
+    }
+
+    /// The names of the LVs (`root` of 4 MiB, `snap` of 1 GiB with tags `a` and `b`) that a selection keeps.
+    fn kept(selection: &str) -> String {
+        let lv = |name: &str, sectors, tags: &[&str]| LvFacts {
+            name: name.to_owned(),
+            size: Sectors(sectors),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            ..LvFacts::default()
+        };
+        let lvs = vec![lv("root", 8192, &[]), lv("snap", 1 << 21, &["a", "b"])];
+        let facts = Facts { vgs: vec![VgFacts { lvs, ..VgFacts::default() }], orphans: Vec::new() };
+        let (selection, _) = Selection::parse(selection, Report::Lvs).unwrap();
+        let rows = rows(&facts, Report::Lvs, RowKind::Lv, &Everything);
+        let names = rows.iter().filter(|row| selection.keeps(row)).map(|row| row.lv.name.as_str());
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn comparisons_join_turn_and_nest() {
+        for (selection, names) in [
+            ("", "root snap"),
+            ("all", "root snap"),
+            ("lv_name=root", "root"),
+            ("name != root", "snap"),
+            ("size=4m", "root"),
+            ("size=4", "root"),
+            ("size>1023.5m", "snap"),
+            ("size<=1g", "root snap"),
+            ("lv_tags=a", "snap"),
+            ("lv_tags!=a", "root"),
+            ("!(size>1m && lv_tags=b)", "root"),
+            ("lv_name=root || lv_name='snap'", "root snap"),
+            ("lv_name=root, lv_tags=a", ""),
+            ("lv_merging=\"\"", "root snap"),
+            ("lv_active=active", ""),
+            ("data_percent>0", ""),
+        ] {
+            assert_eq!(kept(selection), names, "{selection}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_with_its_place() {
+        for (selection, place) in [
+            ("nosuch=1", "nosuch=1"),
+            ("lv_name", "lv_name"),
+            ("lv_name=", ""),
+            ("lv_name=~^r", "lv_name=~^r"),
+            ("lv_tags={a}", "{a}"),
+            ("(lv_name=root", ""),
+            ("lv_name=root lv_name=snap", "lv_name=snap"),
+            ("lv_name='root", "'root"),
+        ] {
+            let Err(BadLayout::Selection { at, .. }) = Selection::parse(selection, Report::Lvs) else {
+                panic!("{selection} was understood");
+            };
+            assert_eq!(at, place, "{selection}");
+        }
+        assert!(Selection::parse(&"(".repeat(100_000), Report::Lvs).is_err());
+        assert!(Selection::parse(&"!".repeat(100_000), Report::Lvs).is_err());
+    }
+
+    #[test]
+    fn sizes_are_in_mebibytes_unless_said() {
+        assert_eq!(size_of("4"), Some(4 << 20));
+        assert_eq!(size_of("4096s"), Some(2 << 20));
+        assert_eq!(size_of("1.5K"), Some(1500));
+        assert_eq!((size_of("4x"), size_of("g"), size_of("")), (None, None, None));
+        assert_eq!((hundredths_of("12.5"), hundredths_of("x")), (Some(1250), None));
     }
 }
