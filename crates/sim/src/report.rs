@@ -106,6 +106,9 @@ scenes! {
     VgAdvanced = "VGs found as after the change",
     VgMergeCut = "whole merges cut short",
     VgMergeDone = "whole merges carried to the end",
+    VgTransaction = "transactions on live devices",
+    VgTakenBack = "transactions taken back",
+    VgLiveCut = "power cuts with live devices",
 }
 
 /// How often each scene occurred.

@@ -3,6 +3,8 @@
 mod change;
 mod commits;
 mod host;
+mod live;
+mod live_facts;
 mod meddler;
 mod merges;
 mod reader;
@@ -17,18 +19,30 @@ use foldback_testkit::Rng;
 pub(crate) fn run(seed: u64, traced: bool, bug: Option<DiskBug>) -> RunReport {
     let mut rng = Rng::new(seed);
     let mut scenes = Scenes::default();
-    if rng.one_in(2) {
-        let mut merges = merges::Merges::new(seed, &mut rng, traced, bug);
-        let failure = merges.run(&mut rng, &mut scenes).err();
-        return RunReport {
-            seed,
-            steps: merges.steps,
-            scenes,
-            failure,
-            trace: merges.trace.unwrap_or_default(),
-        };
+    let report = |steps, scenes, failure, trace: Option<Vec<String>>| RunReport {
+        seed,
+        steps,
+        scenes,
+        failure,
+        trace: trace.unwrap_or_default(),
+    };
+    match rng.below(3) {
+        0 => {
+            let mut merges = merges::Merges::new(seed, &mut rng, traced, bug);
+            let failure = merges.run(&mut rng, &mut scenes).err();
+            report(merges.steps, scenes, failure, merges.trace)
+        }
+        1 => match live::Live::new(seed, &mut rng, traced, bug) {
+            Err(failure) => report(0, scenes, Some(failure), None),
+            Ok(mut live) => {
+                let failure = live.run(&mut rng, &mut scenes).err();
+                report(live.steps, scenes, failure, live.trace)
+            }
+        },
+        _ => {
+            let mut commits = commits::Commits::new(seed, &mut rng, traced, bug);
+            let failure = commits.run(&mut rng, &mut scenes).err();
+            report(commits.steps, scenes, failure, commits.trace)
+        }
     }
-    let mut commits = commits::Commits::new(seed, &mut rng, traced, bug);
-    let failure = commits.run(&mut rng, &mut scenes).err();
-    RunReport { seed, steps: commits.steps, scenes, failure, trace: commits.trace.unwrap_or_default() }
 }

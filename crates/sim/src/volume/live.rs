@@ -1,0 +1,547 @@
+//! Transactions on live devices: snapshots are taken, merges begun and ended while requests are under way, the power
+//! cut or an error met at any operation.
+//!
+//! What must hold (architecture.md, "One transaction, one owner"):
+//! - Carried out: the VG reads as after it and every live table is the new one. Taken back: the VG reads as before it and
+//!   every live table is the old one. Nothing stays suspended, and no inactive table stays.
+//! - Every request is answered once, across suspensions and switches; reads show what the model allows.
+//! - After a power cut the VG reads as before or as after, and the volumes as that says.
+
+use super::live_facts::Facts;
+use super::meddler::{DiskBug, Meddler};
+use super::vg_world::{Repeatable, find, found_on, paths, put_lv, read_text, unexpected};
+use super::{change::Change, vg_world};
+use crate::report::{Failure, Scene, Scenes};
+use foldback_device::Memory;
+use foldback_dm_table::{DeviceMapper, DmName, Stage, Table, Transaction};
+use foldback_lvm2_format::vg::Vg;
+use foldback_manager::activation::{self, Group};
+use foldback_manager::ops::merge as plan;
+use foldback_manager::ops::snapshot_create::{self, NewSnapshot};
+use foldback_manager::ops::{Layout, SizeRequest};
+use foldback_manager::store::{DiskSet, FoundVg, stage};
+use foldback_testkit::cow::Builder;
+use foldback_testkit::{
+    Cut, FaultKind, Image, InjectedFault, Moment, Order, Rng, Sector, SimDisks, WriteToken,
+};
+use foldback_units::{Bytes, LvName, SectorRange, Sectors};
+use foldback_user_dm::{RequestKind, Settings, Ticket, UserDm, VolumeRequest};
+use std::collections::BTreeMap;
+
+const MAX_STEPS: u64 = 20_000;
+
+pub(crate) struct Live {
+    image: Image,
+    physical: Vec<u64>,
+    settings: Settings,
+    bug: Option<DiskBug>,
+    seed: u64,
+    facts: Facts,
+    /// What a transaction under way would make of it.
+    coming: Option<Facts>,
+    asked: BTreeMap<u64, Asked>,
+    now: Moment,
+    next_write: u64,
+    snapshots_taken: u64,
+    transactions: u64,
+    last_life: bool,
+    pub(crate) steps: u64,
+    pub(crate) trace: Option<Vec<String>>,
+}
+
+struct Asked {
+    lv: LvName,
+    kind: RequestKind,
+    at: u64,
+    len: u64,
+    began: Moment,
+    token: WriteToken,
+    memory: Option<Memory>,
+}
+
+/// One life: the devices and the disks they run on.
+struct Devices {
+    dm: UserDm<Meddler>,
+    disks: SimDisks,
+    group: Group,
+}
+
+#[derive(Clone, Debug)]
+enum Plan {
+    Take(LvName),
+    Start(LvName),
+    End(LvName),
+}
+
+fn origin_name() -> Result<LvName, Failure> {
+    LvName::new("origin").map_err(|error| unexpected("a name", error))
+}
+
+impl Live {
+    pub(crate) fn new(seed: u64, rng: &mut Rng, traced: bool, bug: Option<DiskBug>) -> Result<Self, Failure> {
+        let disks = rng.between(1, 2);
+        let physical: Vec<u64> = (0..disks).map(|_| *rng.pick(&[1, 8])).collect();
+        let settings = Settings {
+            scratch: Bytes(512 * 32 * rng.between(1, 8)),
+            window: Bytes(512 * *rng.pick(&[8, 32, 64])),
+            depth: rng.between(1, 8) as u32,
+        };
+        let (image, facts) = make_world(seed, &physical, rng)?;
+        Ok(Self {
+            image,
+            physical,
+            settings,
+            bug,
+            seed,
+            facts,
+            coming: None,
+            asked: BTreeMap::new(),
+            now: 1,
+            next_write: 0,
+            snapshots_taken: 0,
+            transactions: 0,
+            last_life: false,
+            steps: 0,
+            trace: traced.then(Vec::new),
+        })
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>5} {}", self.steps, line()));
+        }
+    }
+
+    pub(crate) fn run(&mut self, rng: &mut Rng, scenes: &mut Scenes) -> Result<(), Failure> {
+        let lives = rng.between(2, 5);
+        for life in 0..lives {
+            let order = *rng.pick(&[Order::Any, Order::Any, Order::Newest, Order::LateReads]);
+            let disks =
+                SimDisks::new(self.image.clone(), &self.physical, order, self.seed ^ (life + 1) << 32);
+            self.last_life = life + 1 == lives;
+            if !self.last_life && rng.one_in(3) {
+                trouble(&disks, rng);
+            }
+            let ended = self.life(&disks, rng, scenes);
+            let (was_off, faulty) = (disks.is_off(), disks.faults_hit() > 0);
+            self.note(|| format!("life {life} ends, off {was_off}, faulty {faulty}: {ended:?}"));
+            self.facts.excused |= faulty;
+            if let Err(failure) = ended
+                && (failure.invariant != "setup" || !(was_off || faulty))
+            {
+                return Err(failure);
+            }
+            scenes.saw_if(was_off, Scene::VgLiveCut);
+            self.restart(&disks.power_off(None))?;
+            if self.facts.lost {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is found after a life, by the judge.
+    fn restart(&mut self, image: &Image) -> Result<(), Failure> {
+        let text = read_text(image)?;
+        let faulty = self.facts.excused;
+        if let Some(coming) = self.coming.take().filter(|coming| coming.text == text) {
+            self.facts = coming;
+        }
+        self.facts.excused |= faulty;
+        if self.facts.text != text {
+            let what = format!("seqno {} with a text that is neither before nor after", text.seqno);
+            return Err(Failure::new("commit", what));
+        }
+        self.asked.clear();
+        self.facts.judge(image)?;
+        self.facts.found = found_on(image)?;
+        self.image = image.clone();
+        Ok(())
+    }
+
+    fn life(&mut self, disks: &SimDisks, rng: &mut Rng, scenes: &mut Scenes) -> Result<(), Failure> {
+        let paths = paths(self.image.disks.len());
+        let meddler = Meddler::new(disks.clone(), self.bug);
+        let dm = UserDm::new(meddler, &paths, self.settings).map_err(|error| unexpected("user-dm", error))?;
+        let group = Group::of(&self.facts.found, &origin_name()?).map_err(|e| unexpected("a group", e))?;
+        let mut devices = Devices { dm, disks: disks.clone(), group };
+        for verb in activation::activate(&devices.group) {
+            devices.dm.apply(&verb).map_err(|error| unexpected("activating", error))?;
+        }
+        for _ in 0..rng.between(10, 60) {
+            match rng.below(12) {
+                0 => self.transaction(&mut devices, rng, scenes)?,
+                1..=5 => self.ask(&mut devices, rng),
+                _ => self.step(&mut devices)?,
+            }
+        }
+        self.drain(&mut devices)
+    }
+
+    fn step(&mut self, devices: &mut Devices) -> Result<(), Failure> {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            return Err(Failure::new("liveness", "requests or a merge do not come to an end"));
+        }
+        devices.dm.step(true).map_err(|error| unexpected("a step", error))?;
+        self.answers(devices)
+    }
+
+    fn drain(&mut self, devices: &mut Devices) -> Result<(), Failure> {
+        while !self.asked.is_empty() {
+            self.step(devices)?;
+        }
+        Ok(())
+    }
+
+    /// A request to a volume that is there and does not merge.
+    fn ask(&mut self, devices: &mut Devices, rng: &mut Rng) {
+        let lvs: Vec<LvName> = self.facts.models.keys().cloned().collect();
+        let lv = rng.pick(&lvs).clone();
+        let Some(device) = activation::device_of(&devices.group, &lv).map(|device| device.name.clone())
+        else {
+            return;
+        };
+        let Some(model) = self.facts.models.get_mut(&lv) else { return };
+        let at = rng.below(model.len());
+        let len = rng.between(1, 24).min(model.len() - at);
+        let fua = rng.one_in(4);
+        let kind = match rng.below(10) {
+            0..=4 => RequestKind::Write { fua },
+            5 => RequestKind::WriteZeroes { fua },
+            6 => RequestKind::Flush,
+            _ => RequestKind::Read,
+        };
+        self.next_write += 1;
+        self.now += 1;
+        let token = WriteToken(self.next_write);
+        let stamps = (0..len).map(|offset| Sector::Stamp((1 << 47) | token.0 << 16 | offset));
+        let content: Vec<Sector> = match kind {
+            RequestKind::Write { .. } => stamps.collect(),
+            _ => vec![Sector::Zero; len as usize],
+        };
+        if matches!(kind, RequestKind::Write { .. } | RequestKind::WriteZeroes { .. }) {
+            model.begin(token, at, &content, self.now);
+        }
+        let memory = matches!(kind, RequestKind::Read | RequestKind::Write { .. })
+            .then(|| Memory::new((len * 512) as usize))
+            .flatten();
+        if let Some(memory) = &memory {
+            // Cannot be refused: the memory is as long as the content.
+            let copied = memory.whole().copy_from(&Sector::join(&content));
+            debug_assert!(copied);
+        }
+        let Some(range) = SectorRange::new(Sectors(at), Sectors(len)) else { return };
+        let buffer = memory.as_ref().map(Memory::whole);
+        let ticket = devices.dm.submit(&device, VolumeRequest { kind, range, buffer });
+        self.note(|| format!("{ticket:?} {lv} {kind:?} {at}+{len}"));
+        self.asked.insert(ticket.0, Asked { lv, kind, at, len, began: self.now, token, memory });
+    }
+
+    fn answers(&mut self, devices: &mut Devices) -> Result<(), Failure> {
+        while let Some((Ticket(number), outcome)) = devices.dm.poll_answer() {
+            let Some(asked) = self.asked.remove(&number) else {
+                return Err(Failure::new(
+                    "exactly once",
+                    format!("ticket {number} is answered, but not asked"),
+                ));
+            };
+            self.now += 1;
+            let now = self.now;
+            let excused = devices.disks.is_off() || devices.disks.faults_hit() > 0 || self.facts.excused;
+            if let Err(error) = &outcome
+                && !excused
+            {
+                let what = format!("{:?} of {} failed without a reason: {error:?}", asked.kind, asked.lv);
+                return Err(Failure::new("I10", what));
+            }
+            let Some(model) = self.facts.models.get_mut(&asked.lv) else { continue };
+            match asked.kind {
+                RequestKind::Write { fua } | RequestKind::WriteZeroes { fua } => {
+                    model.end(asked.token, asked.at, asked.len, outcome.is_ok(), fua, now);
+                }
+                RequestKind::Flush if outcome.is_ok() => model.flushed(asked.began),
+                RequestKind::Read if outcome.is_ok() => {
+                    let bytes = asked.memory.map_or_else(Vec::new, |memory| memory.whole().to_vec());
+                    for (sector, seen) in (asked.at..).zip(Sector::split(&bytes)) {
+                        if devices.disks.faults_hit() == 0 && !model.may_read(sector, &seen, asked.began) {
+                            let what = format!("sector {sector} of {} reads as {seen:?}", asked.lv);
+                            return Err(Failure::new("read", what));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn any_plan(&mut self, devices: &mut Devices, rng: &mut Rng) -> Result<Option<Plan>, Failure> {
+        if let Some(merging) = self.facts.merging.clone() {
+            let progress = devices.dm.merge_progress(&devices.group.origin.top.name);
+            let finished = progress.is_some_and(|progress| progress.finished);
+            return Ok(finished.then_some(Plan::End(merging)));
+        }
+        let names: Vec<LvName> = devices.group.snapshots.iter().map(|snapshot| snapshot.lv.clone()).collect();
+        if names.len() < 4 && (names.is_empty() || rng.one_in(2)) {
+            self.snapshots_taken += 1;
+            let name = LvName::new(&format!("taken{}", self.snapshots_taken));
+            return Ok(Some(Plan::Take(name.map_err(|error| unexpected("a name", error))?)));
+        }
+        // Nobody marks a snapshot that is lost.
+        let name = rng.pick(&names).clone();
+        let device = activation::device_of(&devices.group, &name).map(|device| device.name.clone());
+        let status = device.and_then(|device| devices.dm.status(&device).ok()).unwrap_or_default();
+        let lost = status.iter().any(|line| line == "Invalid");
+        Ok((!lost).then_some(Plan::Start(name)))
+    }
+
+    /// One transaction, and whether it is what it says.
+    fn transaction(
+        &mut self,
+        devices: &mut Devices,
+        rng: &mut Rng,
+        scenes: &mut Scenes,
+    ) -> Result<(), Failure> {
+        let Some(plan) = self.any_plan(devices, rng)? else { return self.step(devices) };
+        if let Plan::Start(_) = plan {
+            // From then on the origin is another volume: the model does not mix the two.
+            self.drain(devices)?;
+        }
+        let paths = paths(self.image.disks.len());
+        self.transactions += 1;
+        let mut environment = Repeatable::new(self.seed ^ self.transactions << 40);
+        let (transaction, next_group, next) = {
+            let mut lent = devices.dm.disks_mut();
+            let mut set = DiskSet::new(&mut lent, &paths);
+            let found = find(&mut set).map_err(|failure| unexpected("finding", failure))?;
+            let Some(vg) = changed(&mut set, &found, &plan, &mut environment)? else { return Ok(()) };
+            let staged =
+                stage(&mut set, &found, vg, &mut environment).map_err(|e| unexpected("staging", e))?;
+            let handover = staged.hand_over();
+            let next_group =
+                Group::of(&handover.next, &origin_name()?).map_err(|e| unexpected("a group", e))?;
+            let headers = handover.headers;
+            let transaction = match &plan {
+                Plan::Take(_) => activation::take_snapshot(&devices.group, &next_group, headers),
+                Plan::Start(_) => activation::start_merge(&devices.group, &next_group, headers),
+                Plan::End(_) => activation::finish_merge(&devices.group, &next_group, headers),
+            };
+            (transaction, next_group, handover.next)
+        };
+        self.answers(devices)?;
+        if !self.last_life {
+            match rng.below(8) {
+                0 | 1 => devices.disks.power_off_after(rng.below(40)),
+                2 | 3 => devices.disks.inject(InjectedFault {
+                    kind: *rng.pick(&[FaultKind::Any, FaultKind::Write, FaultKind::Flush]),
+                    disk: None,
+                    after: rng.below(25),
+                    times: 1,
+                }),
+                _ => {}
+            }
+        }
+        self.carry_out(devices, &plan, &transaction, next_group, next, scenes)
+    }
+
+    fn carry_out(
+        &mut self,
+        devices: &mut Devices,
+        plan: &Plan,
+        transaction: &Transaction,
+        next_group: Group,
+        next: FoundVg,
+        scenes: &mut Scenes,
+    ) -> Result<(), Failure> {
+        let mut after = match plan {
+            Plan::Take(name) => self.facts.with_snapshot(name)?,
+            Plan::Start(name) => self.facts.with_merge(name)?,
+            Plan::End(name) => self.facts.without(name),
+        };
+        after.found = next;
+        after.text = after_text(transaction, &devices.disks.visible(), self.facts.text.seqno)?;
+        self.coming = Some(after);
+        let outcome = devices.dm.transact(transaction);
+        let said = outcome.as_ref().map_err(|(stage, error)| (*stage, error.to_string())).copied();
+        self.note(|| format!("{plan:?}: {said:?}"));
+        let quiet = !devices.disks.is_off();
+        let faulty = devices.disks.faults_hit() > 0;
+        let committed = match &outcome {
+            Ok(()) | Err((Stage::Resume | Stage::Clean, _)) => true,
+            Err((Stage::Preload | Stage::Suspend | Stage::Commit, _)) => false,
+        };
+        if outcome.is_err() && quiet && !faulty {
+            return Err(Failure::new("transact", format!("{plan:?} failed without a reason: {said:?}")));
+        }
+        if !quiet {
+            return Err(unexpected("the transaction", "the power went"));
+        }
+        if committed {
+            if let Some(after) = self.coming.take() {
+                let excused = self.facts.excused;
+                self.facts = after;
+                self.facts.excused |= excused;
+            }
+        } else if !faulty {
+            self.coming = None;
+        }
+        if outcome.is_ok() {
+            scenes.saw(Scene::VgTransaction);
+            devices.group = next_group;
+            same_tables(&mut devices.dm, &devices.group)?;
+        } else if !committed {
+            scenes.saw(Scene::VgTakenBack);
+            same_tables(&mut devices.dm, &devices.group)?;
+        } else {
+            // Some devices have not come back with their new tables: this life is over.
+            return Err(unexpected("the transaction", "a device did not come back"));
+        }
+        self.answers(devices)
+    }
+}
+
+/// What stops a life.
+fn trouble(disks: &SimDisks, rng: &mut Rng) {
+    if rng.one_in(2) {
+        disks.power_off_after(rng.below(400));
+    } else {
+        let kind = *rng.pick(&[FaultKind::Any, FaultKind::Read, FaultKind::Write, FaultKind::Flush]);
+        let (after, times) = (rng.between(30, 300), rng.between(1, 2));
+        disks.inject(InjectedFault { kind, disk: None, after, times });
+    }
+}
+
+/// A VG with an origin and up to two snapshots that have a history.
+fn make_world(seed: u64, physical: &[u64], rng: &mut Rng) -> Result<(Image, Facts), Failure> {
+    let image = vg_world::used_disks(physical.len() as u64, 110);
+    let disks = SimDisks::new(image, physical, Order::Any, seed);
+    let mut environment = Repeatable::new(seed);
+    let mut meddler = Meddler::new(disks.clone(), None);
+    vg_world::make_vg(&mut meddler, &mut environment)?;
+    let origin = origin_name()?;
+    let mut changes = vec![Change::Create { name: origin.clone(), extents: rng.between(2, 10) as u32 }];
+    for index in 0..rng.below(3) {
+        let name = LvName::new(&format!("snap{index}")).map_err(|error| unexpected("a name", error))?;
+        changes.push(Change::Snapshot {
+            name,
+            origin: origin.clone(),
+            extents: 40,
+            chunk: 8 << rng.below(2),
+        });
+    }
+    for change in &changes {
+        let made = change.make(&mut meddler, &mut environment);
+        made.map_err(|error| unexpected("making the VG", format!("{error:?}")))?;
+    }
+    let mut image = disks.power_off(Some(Cut::LoseAll));
+    let found = found_on(&image)?;
+    let len = vg_world::lv_content(&found, &origin, &image)?.len() as u64;
+    let content: Vec<Sector> = (0..len).map(|at| Sector::Stamp(0x0100_0000_0000 | at)).collect();
+    put_lv(&found, &origin, &content, &mut image)?;
+    let mut facts = Facts::new(found, read_text(&image)?, origin, content.clone());
+    for change in &changes {
+        let Change::Snapshot { name, chunk, .. } = change else { continue };
+        let chunk = u64::from(*chunk);
+        let device = vg_world::lv_content(&facts.found, name, &image)?.len() as u64;
+        let mut builder = Builder::new(device, chunk, rng);
+        let mut view = content.clone();
+        for old in 0..len / chunk {
+            if rng.one_in(3) {
+                let data = vec![Sector::Stamp(0x0200_0000_0000 | rng.below(1 << 32)); chunk as usize];
+                builder.push(old, &data);
+                view[(old * chunk) as usize..((old + 1) * chunk) as usize].clone_from_slice(&data);
+            }
+        }
+        put_lv(&facts.found, name, &builder.finish(true, false), &mut image)?;
+        facts.add(name.clone(), view);
+    }
+    Ok((image, facts))
+}
+
+/// The VG after the plan; what must lie on new LVs is written.
+fn changed(
+    set: &mut DiskSet<'_>,
+    found: &FoundVg,
+    plan: &Plan,
+    environment: &mut Repeatable,
+) -> Result<Option<Vg>, Failure> {
+    match plan {
+        Plan::Take(name) => {
+            let new = NewSnapshot {
+                origin: origin_name()?,
+                name: Some(name.clone()),
+                size: SizeRequest::Extents(40),
+                chunk_sectors: 8,
+                layout: Layout::LINEAR,
+                pvs: Vec::new(),
+                read_only: false,
+                tags: Vec::new(),
+            };
+            let Ok(planned) = snapshot_create::plan(&found.vg, &new, environment) else { return Ok(None) };
+            if let Some(store) = planned.vg.lv(name) {
+                // A blank store: the first to open it makes it (C6).
+                foldback_manager::store::write_lv(set, found, store, Sectors(0), &[0; 4096])
+                    .map_err(|error| unexpected("blanking a store", error))?;
+            }
+            Ok(Some(planned.vg))
+        }
+        Plan::Start(name) => {
+            let Ok(merge) = plan::check(&found.vg, name) else { return Ok(None) };
+            match plan::mark(&found.vg, &merge) {
+                plan::Mark::Marked(vg) => Ok(Some(*vg)),
+                plan::Mark::Already => Ok(None),
+            }
+        }
+        Plan::End(name) => {
+            let Some(id) = found.vg.lv(name).map(|lv| lv.id) else { return Ok(None) };
+            match plan::finish(&found.vg, &id) {
+                plan::Finish::Finished(vg) => Ok(Some(*vg)),
+                plan::Finish::Gone | plan::Finish::NotMerging => Ok(None),
+            }
+        }
+    }
+}
+
+/// The text that the transaction's headers commit: put on a copy of the disks, and read.
+fn after_text(transaction: &Transaction, image: &Image, seqno: u64) -> Result<super::reader::Text, Failure> {
+    let mut image = image.clone();
+    let paths = paths(image.disks.len());
+    for header in &transaction.headers {
+        let disk = paths.iter().position(|path| *path == header.pv.0).unwrap_or_default();
+        image.disks[disk][(header.offset.get() / 512) as usize] = Sector::from_bytes(&header.commit[..]);
+    }
+    let text = read_text(&image)?;
+    if text.seqno == seqno + 1 {
+        return Ok(text);
+    }
+    Err(Failure::new("commit", format!("the headers commit seqno {} after {seqno}", text.seqno)))
+}
+
+/// Every live table is the group's; nothing is suspended, nothing is left over.
+fn same_tables(dm: &mut UserDm<Meddler>, group: &Group) -> Result<(), Failure> {
+    let mut expected: BTreeMap<DmName, Table> = BTreeMap::new();
+    expected.insert(group.origin.top.name.clone(), group.origin_table());
+    if !group.snapshots.is_empty() {
+        expected.insert(group.origin.real.name.clone(), group.origin.table.clone());
+    }
+    for snapshot in &group.snapshots {
+        expected.insert(snapshot.cow.name.clone(), snapshot.cow_table.clone());
+        expected.insert(snapshot.top.name.clone(), group.snapshot_table(snapshot));
+    }
+    let devices = dm.list().map_err(|error| Failure::new("transact", format!("listing: {error}")))?;
+    for info in devices {
+        if info.suspended || info.inactive {
+            return Err(Failure::new("transact", format!("{info:?} after the transaction")));
+        }
+        let table = dm.table(&info.name).ok().flatten();
+        if table.as_ref() != expected.get(&info.name) || table.is_none() {
+            return Err(Failure::new("transact", format!("{} has the table {table:?}", info.name)));
+        }
+        expected.remove(&info.name);
+    }
+    match expected.keys().next() {
+        None => Ok(()),
+        Some(name) => Err(Failure::new("transact", format!("there is no device {name}"))),
+    }
+}
