@@ -13,6 +13,7 @@ use crate::names::Target;
 use crate::session::Session;
 use clap::{Args, ValueEnum};
 use foldback_device::Access;
+use foldback_dm_snapshot_format::StoreStatus;
 use foldback_manager::check::{Usage, check, usage};
 use foldback_manager::report::{
     Asked, BadLayout, Choice, Facts, Format, LvFacts, Machine, PvFacts, Report, StoreFacts, Style, Units,
@@ -182,9 +183,7 @@ fn look_into_stores(session: &mut Session, found: &Discovery, facts: &mut Facts)
             let report = check(&mut set, vg, lv);
             let Ok(usage) = report.and_then(|report| usage(vg, lv, &report)) else { continue };
             let store = match usage {
-                Usage::Used { status, total } => {
-                    StoreFacts { used: share(status.allocated, total), invalid: false }
-                }
+                Usage::Used { status, total } => StoreFacts { used: share(status, total), invalid: false },
                 Usage::Invalid => StoreFacts { used: Some(10_000), invalid: true },
                 Usage::Damaged => StoreFacts { used: None, invalid: false },
             };
@@ -200,10 +199,18 @@ fn look_into_stores(session: &mut Session, found: &Discovery, facts: &mut Facts)
     }
 }
 
-/// In hundredths of a percent.
-fn share(part: Sectors, whole: Sectors) -> Option<u64> {
-    let scaled = u128::from(part.get()).saturating_mul(10_000);
-    u64::try_from(scaled.checked_div(u128::from(whole.get()))?).ok()
+/// In hundredths of a percent as LVM2 counts them: 0 only of a store without an exception, 100 only of a full one.
+pub(crate) fn share(status: StoreStatus, total: Sectors) -> Option<u64> {
+    if status.merge_finished() {
+        return Some(0);
+    }
+    if status.allocated >= total {
+        return Some(10_000);
+    }
+    let scaled = u128::from(status.allocated.get()).saturating_mul(10_000);
+    let half = u128::from(total.get()).div_euclid(2);
+    let rounded = scaled.saturating_add(half).checked_div(u128::from(total.get()))?;
+    u64::try_from(rounded.clamp(1, 9_999)).ok()
 }
 
 /// Warns of everything that is wrong.
@@ -329,4 +336,27 @@ fn local_time(seconds: i64) -> String {
 fn device_number(path: &str) -> Option<(u32, u32)> {
     let metadata = std::fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
     Some((rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+    use foldback_dm_snapshot_format::StoreStatus;
+    use foldback_units::Sectors;
+
+    /// The last column is what LVM2 showed for the kernel's numbers.
+    #[test]
+    fn shares_are_lvm2s() {
+        for (allocated, metadata, total, shown) in [
+            (5152, 32, 40960, 1258),
+            (5376, 256, 24576, 2188),
+            (128, 128, 512, 0),
+            (512, 128, 512, 10_000),
+            (17, 16, 1 << 30, 1),
+            ((1 << 30) - 1, 16, 1 << 30, 9_999),
+        ] {
+            let status = StoreStatus { allocated: Sectors(allocated), metadata: Sectors(metadata) };
+            assert_eq!(share(status, Sectors(total)), Some(shown), "{allocated}/{total} {metadata}");
+        }
+    }
 }

@@ -9,11 +9,11 @@ use crate::changing::one_vg;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::names::Target;
-use crate::reporting::{ReportFormat, no_lv};
+use crate::reporting::{ReportFormat, no_lv, share};
 use crate::session::Session;
 use clap::Args;
 use foldback_device::Access;
-use foldback_dm_snapshot_format::{Report, Severity};
+use foldback_dm_snapshot_format::{Report, Severity, StoreStatus};
 use foldback_manager::check::{CheckError, Usage, check, usage};
 use foldback_manager::report::Units;
 use foldback_manager::store::{DiskSet, FoundVg};
@@ -127,9 +127,9 @@ impl<'r> Findings<'r> {
         }
     }
 
-    fn used(&self) -> Option<(Sectors, Sectors)> {
+    fn used(&self) -> Option<StoreStatus> {
         match self.usage {
-            Usage::Used { status, .. } => Some((status.allocated, status.metadata)),
+            Usage::Used { status, .. } => Some(status),
             Usage::Invalid | Usage::Damaged => None,
         }
     }
@@ -146,12 +146,14 @@ impl<'r> Findings<'r> {
             ),
             format!("  exceptions  {}", self.report.visible),
         ];
-        if let Some((allocated, metadata)) = self.used() {
+        if let Some(status) = self.used() {
+            let share = share(status, self.store).unwrap_or(0);
             lines.push(format!(
-                "  used        {} ({}), of it {} metadata",
-                Units::in_words(allocated),
-                percent(allocated, self.store),
-                Units::in_words(metadata)
+                "  used        {} ({}.{:02}%), of it {} metadata",
+                Units::in_words(status.allocated),
+                share.div_euclid(100),
+                share.rem_euclid(100),
+                Units::in_words(status.metadata)
             ));
         }
         for finding in &self.report.findings {
@@ -187,17 +189,11 @@ impl<'r> Findings<'r> {
             "chunk_sectors": self.chunk.sectors(),
             "merging": self.merging,
             "exceptions": self.report.visible,
-            "used_sectors": self.used().map(|(allocated, _)| allocated.get()),
-            "metadata_sectors": self.used().map(|(_, metadata)| metadata.get()),
+            "used_sectors": self.used().map(|status| status.allocated.get()),
+            "metadata_sectors": self.used().map(|status| status.metadata.get()),
             "findings": findings.collect::<Vec<_>>(),
             "findings_unlisted": self.report.unlisted,
             "result": self.verdict(),
         })
     }
-}
-
-fn percent(part: Sectors, whole: Sectors) -> String {
-    let hundredths =
-        u128::from(part.get()).saturating_mul(10_000).checked_div(u128::from(whole.get())).unwrap_or(0);
-    format!("{}.{:02}%", hundredths.div_euclid(100), hundredths.rem_euclid(100))
 }
