@@ -180,6 +180,10 @@ impl Drive {
         if request.is_write() {
             self.end_write(id, &request, answer.is_ok());
         }
+        if answer.is_ok() && request.is_write() && self.rng.percent(self.scenario.shares.twice) {
+            // What is seen now must be seen for good, whichever place it is read from later.
+            self.ask(request.volume, RequestKind::Read, request.at, request.len, false);
+        }
         match answer {
             Ok(()) if request.astray => {
                 Err(Failure::new("range", format!("request {} ({request:?}) was carried out", id.0)))

@@ -5,6 +5,7 @@ mod commits;
 mod host;
 mod live;
 mod live_facts;
+mod live_world;
 mod meddler;
 mod merges;
 mod reader;
