@@ -4,7 +4,8 @@
 //! - C1, C2: a write reaches the origin only when every snapshot has its exception, durably, and no snapshot read of
 //!   those sectors is under way.
 //! - A read without exceptions is one I/O, whatever its length.
-//! - R8: a flush covers the origin, and while a merge is not finished its store as well.
+//! - R8: a flush covers the origin, and while a merge is not finished its store as well. What no flush could cover any
+//!   more is not written (I10).
 //! - A discard is passed down only where nobody else could miss what is discarded.
 
 use crate::api::{Fault, Io, RequestKind, Slice, Space, StoreId};
@@ -79,6 +80,11 @@ impl Group {
     /// Finds out where a write goes, and sends it there or waits.
     pub(crate) fn route_origin(&mut self, key: Key) {
         let Some(range) = self.ops.get(key).map(|op| op.range) else { return };
+        let store = self.merging_store().map(|store| store.opened.geometry.domains.as_slice());
+        let caches = [self.core.origin.domains.as_slice(), store.unwrap_or_default()];
+        if caches.iter().any(|domains| self.core.flushes.is_poisoned(domains)) {
+            return self.end_op(key, Err(Fault::Device));
+        }
         let merging = self.merge.as_mut().zip(self.core.merging);
         let Some((merge, store)) = merging.filter(|(merge, _)| !merge.is_finished()) else {
             return self.route_plain(key, range);
@@ -119,9 +125,6 @@ impl Group {
     }
 
     fn route_plain(&mut self, key: Key, range: SectorRange) {
-        if self.core.flushes.is_poisoned(&self.core.origin.domains) {
-            return self.end_op(key, Err(Fault::Device));
-        }
         let Some(op) = self.ops.get_mut(key) else { return };
         let tell_again = !std::mem::replace(&mut op.told_again, true);
         let waiter = Waiter::Op(key);

@@ -437,3 +437,20 @@ fn i9_a_merge_of_nothing_is_finished_also_by_its_status() {
     };
     assert_eq!(allocated, metadata, "the chunk of the failed copy is not counted");
 }
+
+#[test]
+fn i10_what_no_flush_could_cover_any_more_is_not_written_to_the_merged_view() {
+    let mut rig = filled(&[3], 1000, &[]);
+    rig.group.start_merge(StoreId(1)).unwrap();
+    rig.group.pause_merge();
+    rig.group.release();
+    let flush = rig.submit(Volume::Origin, RequestKind::Flush, range(0, 0), &[]);
+    let at = rig.position(|io| matches!(io, Io::Flush { domain } if *domain != ORIGIN_DOMAIN)).unwrap();
+    rig.fail(at, &mut Dice(1));
+    rig.settle();
+    assert_eq!(rig.answers[&flush], Err(Fault::Device));
+    for sector in [26, 0] {
+        assert_eq!(rig.write_now(Volume::Origin, range(sector, 1), &[900]), Err(Fault::Device));
+    }
+    assert_eq!(rig.read_now(Volume::Origin, range(24, 1)).unwrap(), [10_024]);
+}
