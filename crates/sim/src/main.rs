@@ -33,9 +33,9 @@ struct Args {
     /// The first seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many runs, each with the next seed
-    #[arg(long, default_value_t = 1000)]
-    runs: u64,
+    /// How many runs, each with the next seed [default: 1000; 4000 for each of --mutants]
+    #[arg(long)]
+    runs: Option<u64>,
     /// Only this level; both otherwise
     #[arg(long)]
     level: Option<LevelArg>,
@@ -81,7 +81,13 @@ fn level(args: &Args) -> Option<Level> {
 }
 
 fn simulate(args: &Args, bug: Option<Planted>) -> bool {
-    let swarm = Swarm { seed: args.seed, runs: args.runs, level: level(args), threads: args.threads, bug };
+    let swarm = Swarm {
+        seed: args.seed,
+        runs: args.runs.unwrap_or(1000),
+        level: level(args),
+        threads: args.threads,
+        bug,
+    };
     if args.trace {
         let report = swarm.run_one(args.seed, true);
         // A reader that has seen enough (head) is no error.
@@ -146,7 +152,7 @@ fn summary(args: &Args, total: &Total, seconds: f64) -> bool {
 fn mutants(args: &Args) -> bool {
     let mut survived = 0;
     for bug in Planted::all() {
-        let verdict = hunt(bug, args.seed, args.runs, args.threads);
+        let verdict = hunt(bug, args.seed, args.runs.unwrap_or(4000), args.threads);
         let name = bug.name();
         if let Some((seed, failure)) = verdict.caught {
             let invariant = failure.invariant;

@@ -11,7 +11,9 @@ use super::runner::{Owner, Runner};
 use super::scenario::Scenario;
 use super::world::{World, geometry};
 use crate::report::{Failure, RunReport, Scene, Scenes};
-use foldback_engine::{Group, GroupConfig, Io, Outcome, RequestId, Space, SpaceGeometry, StoreId, Volume};
+use foldback_engine::{
+    Buffer, Group, GroupConfig, Io, Outcome, RequestId, Space, SpaceGeometry, StoreId, Volume,
+};
 use foldback_testkit::cow::{State, load};
 use foldback_testkit::{Moment, Rng, SimSet, VolumeModel};
 use foldback_units::{ChunkSize, Sectors};
@@ -64,6 +66,8 @@ pub(crate) struct Drive {
     pub(crate) stop_in: Option<(u64, Stop)>,
     /// An I/O of this life met an error.
     pub(crate) trouble: bool,
+    /// Requests of which a read met an error.
+    pub(crate) failed_reads: BTreeSet<RequestId>,
     pub(crate) resumes: u64,
     pub(crate) life: u64,
     pub(crate) last_life: bool,
@@ -120,6 +124,7 @@ impl Drive {
             requests_left,
             stop_in: None,
             trouble: false,
+            failed_reads: BTreeSet::new(),
             resumes: 0,
             life: 0,
             last_life: false,
@@ -322,6 +327,12 @@ impl Drive {
 
     /// What an error excuses.
     fn met_error(&mut self, io: &Io) {
+        if let Some(id) = foreground_read(io) {
+            // It fails this request, and nothing else (architecture.md, "When things go wrong").
+            self.scenes.saw(Scene::EioRead);
+            self.failed_reads.insert(id);
+            return;
+        }
         self.trouble = true;
         let hit = |facts: &mut StoreFacts| {
             facts.may_be_invalid = true;
@@ -407,5 +418,14 @@ impl Drive {
             return Ok(None);
         }
         Err(Failure::new("liveness", format!("the merge stands still: {progress:?}")))
+    }
+}
+
+/// The request that an I/O reads for, if it does.
+fn foreground_read(io: &Io) -> Option<RequestId> {
+    let Io::Read { into, .. } = io else { return None };
+    match into.first()?.buffer {
+        Buffer::Request(id) => Some(id),
+        Buffer::Scratch | Buffer::Zeroes => None,
     }
 }

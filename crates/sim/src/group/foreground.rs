@@ -235,7 +235,7 @@ impl Drive {
                 true
             }
             (Fault::Range, volume) => !self.facts.models.contains_key(&volume),
-            (Fault::Device, _) => self.trouble,
+            (Fault::Device, _) => self.trouble || self.failed_reads.contains(&id),
             (Fault::Invalid, Volume::Snapshot(store)) => self.may_be_invalid(store),
             (Fault::Invalid, Volume::Origin) | (Fault::Gone, _) => false,
         };
