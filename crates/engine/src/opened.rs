@@ -5,7 +5,7 @@
 //! - `tail` holds the records of the block that the next record goes to, so that no stale byte is written back.
 
 use crate::api::SpaceGeometry;
-use crate::table::{Run, Table};
+use crate::table::Table;
 use foldback_dm_snapshot_format::{Blocks, Finding, Layout, Record};
 use foldback_units::{Chunk, ChunkSize, Sectors};
 use std::collections::BTreeMap;
@@ -43,7 +43,8 @@ impl OpenedStore {
         let first = blocks.span_of(count).map_or(count, |span| span.first);
         let tail =
             usize::try_from(first).ok().and_then(|first| records.get(first..)).unwrap_or_default().to_vec();
-        let (table, repeats) = table_of(records);
+        let chunks = |record: &Record| (record.old_chunk().0, record.new_chunk().0);
+        let (table, repeats) = Table::from_records(records.iter().map(chunks));
         Self {
             geometry,
             origin,
@@ -101,22 +102,4 @@ impl OpenedStore {
     pub fn next_free(&self) -> Chunk {
         self.next_free
     }
-}
-
-fn table_of(records: &[Record]) -> (Table, BTreeMap<u64, u64>) {
-    let mut runs: Vec<Run> = records
-        .iter()
-        .map(|record| Run { old: record.old_chunk().0, new: record.new_chunk().0, len: 1 })
-        .collect();
-    runs.sort_unstable_by_key(|run| run.old);
-    let mut repeats: BTreeMap<u64, u64> = BTreeMap::new();
-    runs.dedup_by(|later, first| {
-        let same = later.old == first.old;
-        if same {
-            let times = repeats.entry(first.old).or_default();
-            *times = times.saturating_add(1);
-        }
-        same
-    });
-    (Table::from_sorted(runs), repeats)
 }

@@ -99,6 +99,24 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
+    /// From records in any order, `(old, new)`; and the old chunks that come more than once, with how many more times.
+    /// Sorts twelve bytes for each, however many millions there are.
+    pub(crate) fn from_records(records: impl Iterator<Item = (u64, u64)>) -> (Self, BTreeMap<u64, u64>) {
+        let mut entries: Vec<Entry> =
+            records.map(|(old, new)| Entry::pack(Run { old, new, len: 1 })).collect();
+        entries.sort_unstable_by_key(|entry| entry.old());
+        let mut repeats: BTreeMap<u64, u64> = BTreeMap::new();
+        entries.dedup_by(|later, first| {
+            let same = later.old() == first.old();
+            if same {
+                let times = repeats.entry(first.old()).or_default();
+                *times = times.saturating_add(1);
+            }
+            same
+        });
+        (Self::from_sorted(entries.into_iter().map(Entry::run)), repeats)
+    }
+
     /// From runs that ascend and do not overlap.
     pub(crate) fn from_sorted(runs: impl IntoIterator<Item = Run>) -> Self {
         let mut table = Self::default();
@@ -353,6 +371,14 @@ mod tests {
         }
         assert_eq!(table.find(600, 9999), Found::Mapped { new: 20_000, len: 3000 });
         assert_eq!(table.chunks(), 2000 - 1000 + 3000);
+    }
+
+    #[test]
+    fn records_in_any_order_become_runs_and_repetitions_are_counted() {
+        let records = [(9, 20), (4, 3), (5, 4), (9, 20), (3, 2), (9, 20)];
+        let (table, repeats) = Table::from_records(records.into_iter());
+        assert_eq!((table.find(3, 9), table.get(9)), (Found::Mapped { new: 2, len: 3 }, Some(20)));
+        assert_eq!((table.chunks(), repeats), (4, Twin::from([(9, 2)])));
     }
 
     #[test]
