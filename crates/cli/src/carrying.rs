@@ -45,13 +45,17 @@ pub(crate) struct Carrier {
 }
 
 impl Carrier {
-    /// Brings `lv` up.
-    pub(crate) fn bring_up(session: Session, found: &FoundVg, lv: &LvName) -> Result<Self, CliError> {
+    /// Brings `lv` up; `data` holds the content since before `found` was read.
+    pub(crate) fn bring_up(
+        session: Session,
+        data: Vec<Hold>,
+        found: &FoundVg,
+        lv: &LvName,
+    ) -> Result<Self, CliError> {
         let failed = |error: &dyn std::fmt::Display| CliError::failed(format!("{error}."));
         let group = Group::of(found, lv).map_err(|error| failed(&error))?;
         let device = device_of(&group, lv).ok_or_else(|| CliError::failed(format!("{lv} has no device.")))?;
         let device = device.name.clone();
-        let data = session.hold_all_data()?;
         let mut mapper = mapper(session.disks, &session.paths)?;
         for verb in activate(&group) {
             mapper.apply(&verb).map_err(|error| failed(&error))?;

@@ -103,6 +103,12 @@ impl From<MergeError<HostError>> for CliError {
             MergeError::Invalidated { vg, lv } => failed.hint(format!(
                 "the store was too small for what changed; the snapshot is lost, remove it with: lvremove {vg}/{lv}"
             )),
+            MergeError::WouldOverflow { vg, other, .. } => failed.hint(format!(
+                "extend {vg}/{other} with LVM2's lvextend or remove it; with --force it becomes invalid, and its content is lost"
+            )),
+            MergeError::Grown { vg, lv, origin } => failed.hint(format!(
+                "what the snapshot holds can be had with: export {vg}/{lv} FILE; then import FILE {vg}/{origin}"
+            )),
             MergeError::Host { .. } | MergeError::Finish { .. } => {
                 failed.hint("when the cause is gone, the same command goes on with the merge")
             }

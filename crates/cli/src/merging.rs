@@ -5,7 +5,7 @@
 //!   for every durable step; with `-q` nothing of it.
 //! - The share shown is the share of the merge: 0 when it begins, 100 when it is done.
 
-use crate::changing::backup;
+use crate::changing::{archive, backup};
 use crate::commands::Context;
 use crate::console::Console;
 use crate::interrupt::Interrupt;
@@ -89,6 +89,14 @@ impl Observer for Listener<'_> {
             Level::Warning => self.console.warn(&notice.text),
             Level::Verbose => self.console.detail(&notice.text),
         }
+    }
+
+    fn changing(&mut self, vg: &Vg) {
+        archive(self.context, &self.places, vg, &mut Machine::new(&self.context.line));
+    }
+
+    fn stops(&self) -> bool {
+        self.interrupt.asked()
     }
 
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {

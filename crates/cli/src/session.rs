@@ -10,14 +10,15 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::options::{Options, YesNo};
 use foldback_device::{
-    Access, Backend, DiskErrorKind, DiskFile, DiskKind, Disks, HeldPart, Hold, HoldMode, open_disks,
-    open_files,
+    Access, Backend, DiskErrorKind, DiskFile, DiskKind, Disks, HeldPart, Hold, HoldMode, Identity,
+    open_disks, open_files,
 };
 use foldback_manager::backup::BackupPlaces;
 use foldback_manager::config::{Config, DEFAULT_SYSTEM_DIR};
 use foldback_manager::lock::{LockMode, Locks, VgLock};
 use foldback_manager::store::{Discovery, DiskSet, discover};
 use foldback_units::VgName;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::sleep;
@@ -108,6 +109,12 @@ impl Session {
         Ok(())
     }
 
+    /// Locks the images' metadata to read it.
+    pub(crate) fn share_metadata(&mut self) -> Result<(), CliError> {
+        self.metadata = hold_metadata(&self.files, HoldMode::Shared)?;
+        Ok(())
+    }
+
     /// Lets others change metadata again.
     pub(crate) fn unlock_metadata(&mut self) {
         self.metadata.clear();
@@ -123,6 +130,20 @@ impl Session {
     pub(crate) fn share_all_data(&self) -> Result<Vec<Hold>, CliError> {
         let take = |file| hold(file, HeldPart::Data, HoldMode::Shared, DATA_PATIENCE);
         self.files.iter().map(take).collect()
+    }
+
+    /// Refuses a file that is one of the disks themselves: it would be replaced, or read while it is written.
+    pub(crate) fn refuse_own_disk(&self, name: &str) -> Result<(), CliError> {
+        // One that does not exist is none of them.
+        let Ok(found) = std::fs::metadata(name) else { return Ok(()) };
+        let block = found.file_type().is_block_device();
+        let (device, inode) = if block { (found.rdev(), 0) } else { (found.dev(), found.ino()) };
+        if self.files.iter().any(|file| file.identity() == Identity { device, inode }) {
+            return Err(CliError::failed(format!(
+                "{name} is one of the disks that the volume group lies on."
+            )));
+        }
+        Ok(())
     }
 
     /// Holds the content of the disk that was named `path`.

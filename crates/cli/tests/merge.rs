@@ -17,10 +17,11 @@
 
 mod lab;
 
-use lab::{Lab, random, scattered};
+use lab::{Lab, lock_metadata, random, scattered};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
+use std::time::Duration;
 
 const SIZE: usize = 48 << 20;
 
@@ -171,6 +172,45 @@ fn what_cannot_be_merged_is_refused_and_nothing_is_written() {
     // Of what was done to the volume group before, the archives are there; of what was refused, none.
     let archives = std::fs::read_dir(lab.path("disk.img.foldback-backup/archive")).unwrap().count();
     assert_eq!(archives, 4);
+}
+
+/// I3: another snapshot that would be lost is not lost without having been asked for.
+#[test]
+fn another_snapshot_that_would_overflow_stops_the_merge_unless_forced() {
+    let lab = Lab::with_vg(128);
+    lab.write("before.raw", &random(1, 8 << 20));
+    lab.write("after.raw", &random(2, 8 << 20));
+    lab.ok(&["lvcreate", "-L", "8M", "-n", "root", "vg"]);
+    lab.ok(&["import", "before.raw", "vg/root"]);
+    lab.ok(&["lvcreate", "-s", "-l", "100%ORIGIN", "-n", "snap", "vg/root"]);
+    lab.ok(&["import", "after.raw", "vg/root"]);
+    lab.ok(&["lvcreate", "-s", "-L", "4M", "-n", "small", "vg/root"]);
+    let fingerprint = lab.fingerprint();
+    lab.run(&["lvconvert", "--merge", "vg/snap"]).failed_with(
+        5,
+        &["would overflow vg/small", "2048 chunks of 8 sectors", "Nothing was changed", "--force"],
+    );
+    assert_eq!(lab.fingerprint(), fingerprint);
+    assert!(lab.content("vg/small") == lab.read("after.raw"));
+    let forced = lab.run(&["lvconvert", "--merge", "--force", "vg/snap"]);
+    assert!(forced.stderr.contains("Snapshot vg/small is invalid"), "{}", forced.stderr);
+    assert!(lab.content("vg/root") == lab.read("before.raw"));
+}
+
+#[test]
+fn asked_to_stop_while_it_waits_nothing_is_written() {
+    let (lab, ..) = changed_lab(&[]);
+    let fingerprint = lab.fingerprint();
+    let metadata = lock_metadata(&lab.path("disk.img"));
+    let mut child = lab.command(&["lvconvert", "--merge", "vg/snap"]).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    drop(metadata);
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("Interrupted before anything was changed."), "{said}");
+    assert_eq!(lab.fingerprint(), fingerprint);
 }
 
 #[test]

@@ -138,6 +138,18 @@ fn an_existing_file_is_replaced_only_when_forced_and_never_lost() {
 }
 
 #[test]
+fn the_disks_themselves_are_neither_source_nor_target() {
+    let lab = lab_with("4M", &random(1, 4 << 20));
+    let fingerprint = lab.fingerprint();
+    let disk = lab.path("disk.img");
+    let disk = disk.to_str().unwrap();
+    let said = "is one of the disks that the volume group lies on";
+    lab.run(&["export", "-f", "vg/root", disk]).failed_with(5, &[said]);
+    lab.run(&["import", disk, "vg/root"]).failed_with(5, &[said]);
+    assert_eq!(lab.fingerprint(), fingerprint);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_an_error_and_no_panic() {
     let lab = lab_with("8M", &random(1, 8 << 20));
     let mut command = lab.command(&["export", "vg/root", "-"]);

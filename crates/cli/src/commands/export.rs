@@ -61,6 +61,7 @@ impl Export {
         if context.options.test {
             return Ok(Exit::Success);
         }
+        session.refuse_own_disk(&self.file)?;
         let mut sink = Sink::open(&self.file, context.options.force > 0)?;
         let mut progress = Progress::new(context.console, &name, Some(volume.len().get()));
         let mut set = DiskSet::new(&mut *session.disks, &session.paths);
@@ -134,10 +135,11 @@ impl Sink {
                 return Err(CliError::failed(format!("{name} exists.")).hint("-f replaces it"));
             }
             Some(FileType::BlockDevice) => {
-                let file = File::options().write(true).open(&path);
-                return file
-                    .map(|file| Self::Device { file, path: path.clone() })
-                    .map_err(|e| failed(&path, &e));
+                // EXCL: not one that is mounted, or that a volume lies on.
+                let flags = OFlags::WRONLY | OFlags::EXCL | OFlags::CLOEXEC;
+                let opened = rustix::fs::open(&path, flags, Mode::empty());
+                let file = File::from(opened.map_err(|error| failed(&path, &error.into()))?);
+                return Ok(Self::Device { file, path });
             }
             Some(FileType::RegularFile) | None => {}
             Some(_) => {

@@ -53,10 +53,14 @@ impl Import {
         let interrupt = Interrupt::watch()?;
         let mut source = Source::open(&self.file)?;
         let access = if context.options.test { Access::Read } else { Access::Write };
-        let mut session = Session::open(&context.options, access)?;
+        // The content is held before anything is read: whoever holds it may be ending a merge, or removing the volume.
+        let mut session = Session::open_unlocked(&context.options, &[], access)?;
+        let data = if context.options.test { Vec::new() } else { session.hold_all_data()? };
+        session.share_metadata()?;
         let discovery = session.discover();
         let found = one_vg(&discovery, &vg)?;
         let size = writable(found, &lv)?;
+        session.refuse_own_disk(&self.file)?;
         let name = format!("{vg}/{lv}");
         if let Some(length) = source.length.filter(|length| *length > size.get()) {
             return Err(too_large(&self.file, length, &name, size));
@@ -65,7 +69,7 @@ impl Import {
             return Ok(Exit::Success);
         }
         session.unlock_metadata();
-        let mut carrier = Carrier::bring_up(session, found, &lv)?;
+        let mut carrier = Carrier::bring_up(session, data, found, &lv)?;
         let mut progress = Progress::new(context.console, &name, source.length);
         let copied = Copy { carrier: &mut carrier, source: &mut source, size, name: &name, file: &self.file }
             .all(&mut progress, &interrupt);

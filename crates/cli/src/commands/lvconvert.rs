@@ -6,7 +6,7 @@
 
 use super::Context;
 use crate::carrying::Host;
-use crate::changing::{archive, one_vg, refused};
+use crate::changing::{one_vg, refused};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
@@ -15,12 +15,9 @@ use crate::names::Target;
 use crate::session::Session;
 use clap::Args;
 use foldback_device::Access;
-use foldback_dm_snapshot_format::Severity;
-use foldback_manager::check::check as check_store;
 use foldback_manager::environment::Machine;
 use foldback_manager::job::{MergeOutcome, MergeRequest, merge};
 use foldback_manager::ops::merge::check;
-use foldback_manager::store::DiskSet;
 use foldback_units::{LvName, VgName};
 use std::str::FromStr;
 use std::time::Duration;
@@ -82,15 +79,18 @@ impl LvConvert {
                 let all = super::resolve(context, &target)?;
                 Ok((matches!(target, Target::Vg(_)), all))
             });
-            let done = targets.and_then(|(snapshots_only, all)| {
+            let done = targets.map(|(snapshots_only, all)| {
                 for (vg, lvs) in all {
                     for lv in lvs {
                         let one = self.one(context, &interrupt, &vg, &lv, snapshots_only);
                         exit = exit.max(told(context, one));
-                        interrupt.check()?;
+                        // What was stopped has said so itself.
+                        if interrupt.asked() {
+                            return exit;
+                        }
                     }
                 }
-                Ok(Exit::Success)
+                Exit::Success
             });
             exit = exit.max(told(context, done));
             if interrupt.asked() {
@@ -139,22 +139,22 @@ impl LvConvert {
         }
         let places = session.backup_places();
         let mut machine = Machine::new(&context.line);
-        // A merge that will be refused leaves nothing behind, not even an archive.
-        let report = check_store(&mut DiskSet::new(&mut *session.disks, &session.paths), found, lv);
-        let sound = report.is_ok_and(|report| report.worst() < Some(Severity::Refuse));
-        let will_be_marked = sound && found.refuses_change().is_none() && check(&found.vg, lv).is_ok();
         let mut host = Host::new(session)?;
-        if will_be_marked {
-            archive(context, &places, &found.vg, &mut machine);
-        }
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
-        let request =
-            MergeRequest { paths: &paths, system_id: system_id.as_deref(), vg: vg.clone(), lv: lv.clone() };
+        // LVM2 merges without asking whether the other snapshots have room.
+        let request = MergeRequest {
+            paths: &paths,
+            system_id: system_id.as_deref(),
+            vg: vg.clone(),
+            lv: lv.clone(),
+            force: context.options.force > 0 || context.as_lvm2,
+        };
         let mut listener = Listener::new(context, interrupt, origin, Pace { every, later }, places);
         let merged = merge(&mut host, &request, &mut machine, &mut listener);
         drop(listener);
         match merged.map_err(CliError::from)? {
             MergeOutcome::Finished => Ok(Exit::Success),
+            MergeOutcome::NotBegun => Err(CliError::failed("Interrupted before anything was changed.")),
             MergeOutcome::Stopped => {
                 Err(CliError::failed(format!("Merging of volume {vg}/{lv} was stopped."))
                     .hint("the same command goes on with it; nothing is lost meanwhile"))

@@ -9,10 +9,12 @@
     reason = "test code"
 )]
 
+use foldback_device::{Access, DiskFile, HeldPart, Hold, HoldMode};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// The folder, with `disk.img` in it.
@@ -163,4 +165,10 @@ pub(crate) fn scattered(content: &[u8], seed: u64, blocks: usize) -> Vec<u8> {
 pub(crate) fn skip(what: &str, why: &str) {
     eprintln!("SKIP {what}: {why}");
     assert!(std::env::var_os("CI").is_none(), "{what} must not be skipped in CI: {why}");
+}
+
+/// Holds an image's metadata, as a command that changes it does, until dropped.
+pub(crate) fn lock_metadata(image: &Path) -> Hold {
+    let disk = Arc::new(DiskFile::open(image, Access::Write).unwrap());
+    Hold::take(&disk, HeldPart::Metadata, HoldMode::Exclusive).unwrap()
 }

@@ -80,8 +80,16 @@ pub trait Observer {
     /// Something to tell.
     fn notice(&mut self, notice: Notice);
 
+    /// Asked before the first byte is written: whether the job is to stop, leaving everything as it was.
+    fn stops(&self) -> bool {
+        false
+    }
+
     /// How far it is, often; breaking off stops the job where it can be taken up again.
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()>;
+
+    /// The VG is about to be marked: the place to archive it as it is. Not called for what is refused.
+    fn changing(&mut self, _: &foldback_lvm2_format::vg::Vg) {}
 
     /// The VG was committed: the place to write its backup.
     fn committed(&mut self, vg: &foldback_lvm2_format::vg::Vg);

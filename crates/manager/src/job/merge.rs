@@ -9,17 +9,19 @@
 //!   is written.
 //! - Devices that were brought up are taken down again, also after an error.
 
-use crate::activation::{self, ActivationError, Group};
-use crate::check::{self, CheckError};
+use crate::activation::{self, Group};
+use crate::check;
 use crate::environment::Environment;
+use crate::job::error::MergeError;
 use crate::job::host::{Carried, MergeHost, Observer, Progress};
+use crate::job::room::{Room, Sized};
+use crate::ops::Notice;
 use crate::ops::merge::{self as plan, Finish, Mark, Merge};
-use crate::ops::{Notice, Refusal};
-use crate::store::{CommitError, Discovery, DiskSet, FoundVg, SelectError, discover, select, stage};
-use foldback_dm_snapshot_format::{Finding, FindingKind, Report, Severity};
-use foldback_dm_table::{DeviceMapper, Stage, Verb};
-use foldback_lvm2_format::vg::Vg;
-use foldback_units::{LvName, VgName};
+use crate::store::{Discovery, DiskSet, FoundVg, discover, select, stage};
+use foldback_dm_snapshot_format::{CheckedStore, FindingKind, Report, Severity};
+use foldback_dm_table::{DeviceMapper, SnapshotStatus, Stage, Verb};
+use foldback_lvm2_format::vg::{Snapshot, Vg};
+use foldback_units::{ChunkSize, LvName, Sectors, VgName};
 use std::ops::ControlFlow;
 
 /// What is to be merged, and where.
@@ -33,7 +35,12 @@ pub struct MergeRequest<'a> {
     pub vg: VgName,
     /// The snapshot.
     pub lv: LvName,
+    /// Go on where another snapshot of the origin will overflow and be lost.
+    pub force: bool,
 }
+
+/// How often the VG is read before it counts as changed.
+const LOOKS: u32 = 3;
 
 /// How the job ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,88 +49,8 @@ pub enum MergeOutcome {
     Finished,
     /// The observer broke it off; the same command goes on.
     Stopped,
-}
-
-/// Why the job failed.
-#[derive(Debug, thiserror::Error)]
-pub enum MergeError<E: std::error::Error + Send + Sync + 'static> {
-    /// The VG is not to be had.
-    #[error(transparent)]
-    Select(#[from] SelectError),
-    /// The merge is refused; nothing was written.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// A store could not be looked at; nothing was written.
-    #[error(transparent)]
-    Check(#[from] CheckError),
-    /// The snapshot has overflowed, or its device failed once.
-    #[error("Unable to merge invalidated snapshot LV {vg}/{lv}.")]
-    Invalidated {
-        /// The VG.
-        vg: VgName,
-        /// The snapshot.
-        lv: LvName,
-    },
-    /// A store that takes part cannot be trusted; nothing was written.
-    #[error(
-        "Unable to merge into {vg}/{origin}: the exception store of {vg}/{lv} is damaged: {finding}. Nothing was changed; `check {vg}/{lv}` lists all that is wrong."
-    )]
-    Damaged {
-        /// The VG.
-        vg: VgName,
-        /// The origin.
-        origin: LvName,
-        /// Whose store.
-        lv: LvName,
-        /// The first finding that refuses.
-        finding: Box<Finding>,
-    },
-    /// The LVs cannot become devices; nothing was written.
-    #[error(transparent)]
-    Activation(#[from] ActivationError),
-    /// The VG was not written.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    /// Locks, or devices. The merge goes on when the same command is given again.
-    #[error("{attempt}: {source}")]
-    Host {
-        /// What was attempted.
-        attempt: &'static str,
-        /// Why not.
-        source: E,
-    },
-    /// The transaction that ends the merge was taken back.
-    #[error(
-        "ending the merge of {vg}/{lv}: {source}. The snapshot is merged whole, but still there; the same command ends the merge."
-    )]
-    Finish {
-        /// The VG.
-        vg: VgName,
-        /// The snapshot.
-        lv: LvName,
-        /// Why.
-        source: E,
-    },
-    /// Somebody took away, or changed, what the merge works on.
-    #[error(
-        "merging {vg}/{lv}: somebody changed its origin or a snapshot of it meanwhile; stopped at once, and nothing more was written. Look at the volume group with `lvs -a`; if {lv} is still merging there, the same command goes on."
-    )]
-    Changed {
-        /// The VG.
-        vg: VgName,
-        /// The snapshot.
-        lv: LvName,
-    },
-    /// Somebody changed the VG meanwhile so that the merge cannot be ended.
-    #[error(
-        "{vg}/{lv} is not merging any more: somebody changed the volume group meanwhile. Nothing more was written."
-    )]
-    NotMerging {
-        /// The VG.
-        vg: VgName,
-        /// The snapshot.
-        lv: LvName,
-    },
+    /// The observer broke it off before anything was written.
+    NotBegun,
 }
 
 type Outcome<T, H> = Result<T, MergeError<<H as MergeHost>::Error>>;
@@ -138,8 +65,10 @@ pub fn merge<H: MergeHost>(
     let mut job = Job { host, request, environment, observer };
     let begun = job.begin();
     job.host.unlock();
-    let (merge, group) = begun?;
-    let ended = match job.carry(&merge, &group) {
+    let Some((merge, group)) = begun? else { return Ok(MergeOutcome::NotBegun) };
+    let carried = job.carry(&merge, &group);
+    job.tell_lost_snapshots(&group);
+    let ended = match carried {
         Ok(Carried::Stopped) => Ok(MergeOutcome::Stopped),
         Ok(Carried::Finished) => job.end(&merge, &group),
         Err(error) => Err(error),
@@ -176,14 +105,18 @@ impl<H: MergeHost> Job<'_, '_, H> {
         self.observer.notice(Notice::print(text));
     }
 
-    /// Looks at everything, marks the snapshot, and brings the devices up.
-    fn begin(&mut self) -> Outcome<(Merge, Group), H> {
+    /// Looks at everything, marks the snapshot, and brings the devices up; `None` where it is to stop before that.
+    fn begin(&mut self) -> Outcome<Option<(Merge, Group)>, H> {
         let (vg, lv) = (&self.request.vg, &self.request.lv);
         self.host.lock(vg).map_err(locking)?;
         let found = self.read();
         let found = select::to_change(&found, vg)?;
         let merge = plan::check(&found.vg, lv)?;
         self.check_stores(found, &merge)?;
+        // Locks and stores may have taken long.
+        if self.observer.stops() {
+            return Ok(None);
+        }
         let found = match plan::mark(&found.vg, &merge) {
             Mark::Already => {
                 self.tell(format!("Merging of volume {vg}/{lv} goes on."));
@@ -194,6 +127,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 after.vg = (*marked).clone();
                 // What cannot be brought up is found out before it is marked.
                 Group::of(&after, lv)?;
+                self.observer.changing(&found.vg);
                 let committed = self.commit(found, *marked)?;
                 self.tell(format!("Merging of volume {vg}/{lv} started."));
                 committed
@@ -201,7 +135,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         };
         let group = Group::of(&found, lv)?;
         self.bring_up(&group)?;
-        Ok((merge, group))
+        Ok(Some((merge, group)))
     }
 
     /// Checks the stores of all snapshots of the origin: the others take copies during the merge.
@@ -209,6 +143,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let links = found.vg.snapshots();
         let mut disks = self.host.disks();
         let mut set = DiskSet::new(&mut *disks, self.request.paths);
+        let mut stores = Vec::new();
         for snapshot in links.of_origin(&merge.origin) {
             let lv = &snapshot.segment.cow;
             let vg = || self.request.vg.clone();
@@ -225,6 +160,56 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 let (origin, finding) = (merge.origin.clone(), Box::new(finding.clone()));
                 return Err(MergeError::Damaged { vg: vg(), origin, lv: lv.clone(), finding });
             }
+            stores.extend(report.store.map(|store| (snapshot, store)));
+        }
+        drop(disks);
+        self.check_room(found, merge, &stores)
+    }
+
+    /// Refuses where another snapshot would overflow.
+    fn check_room(
+        &self,
+        found: &FoundVg,
+        merge: &Merge,
+        stores: &[(Snapshot<'_>, CheckedStore)],
+    ) -> Outcome<(), H> {
+        let is_merging = |one: &&(Snapshot<'_>, CheckedStore)| one.0.segment.cow == merge.snapshot;
+        let Some((snapshot, store)) = stores.iter().find(is_merging) else { return Ok(()) };
+        let merging = (store, chunk_size(snapshot, store));
+        self.check_end(found, merge, snapshot, merging)?;
+        for (snapshot, store) in stores.iter().filter(|one| !is_merging(one)) {
+            let other = &snapshot.segment.cow;
+            let size = |extents| found.vg.extent_size.of(extents);
+            let store_size = found.vg.lv(other).map_or(Sectors::ZERO, |lv| size(lv.extent_count()));
+            let other_store = (store, chunk_size(snapshot, store));
+            let room = Room::of(merging, other_store, size(snapshot.extent_count), store_size);
+            if !room.suffices() && !self.request.force {
+                let (vg, lv, other) = (self.request.vg.clone(), merge.snapshot.clone(), other.clone());
+                let Room { needed, free, chunk_size } = room;
+                return Err(MergeError::WouldOverflow { vg, lv, other, needed, free, chunk_size });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses where the origin was extended since, and the chunk that then was its last, in part, would be written whole:
+    /// behind the snapshot's end the store holds nothing.
+    fn check_end(
+        &self,
+        found: &FoundVg,
+        merge: &Merge,
+        snapshot: &Snapshot<'_>,
+        store: Sized<'_>,
+    ) -> Outcome<(), H> {
+        let (store, chunk_size) = store;
+        let end = found.vg.extent_size.of(snapshot.extent_count);
+        let now =
+            found.vg.lv(&merge.origin).map_or(Sectors::ZERO, |lv| found.vg.extent_size.of(lv.extent_count()));
+        let last = chunk_size.chunk_of(end);
+        let in_part = !chunk_size.offset_in_chunk(end).is_zero();
+        if now > end && in_part && store.records.iter().any(|record| record.old_chunk() == last) {
+            let (vg, lv, origin) = (self.request.vg.clone(), merge.snapshot.clone(), merge.origin.clone());
+            return Err(MergeError::Grown { vg, lv, origin });
         }
         Ok(())
     }
@@ -274,21 +259,41 @@ impl<H: MergeHost> Job<'_, '_, H> {
             if carried == Carried::Finished || asked {
                 return Ok(carried);
             }
-            self.host.lock(&self.request.vg).map_err(locking)?;
-            let found = self.read();
-            self.host.unlock();
-            self.check_ground(select::to_change(&found, &self.request.vg)?, merge, group)?;
+            // Without the lock, which others may hold for long. A commit under way is not seen, two in a row may have
+            // a text change while it is read: what looks wrong is looked at again.
+            let found_good = (0..LOOKS).any(|_| {
+                let found = self.read();
+                select::to_change(&found, &self.request.vg)
+                    .is_ok_and(|found| self.check_ground(found, merge, group).is_ok())
+            });
+            if !found_good {
+                return Err(self.changed());
+            }
         }
     }
 
     /// Refuses where an LV of the group is gone, lies elsewhere, or is no longer what it was.
     fn check_ground(&self, found: &FoundVg, merge: &Merge, group: &Group) -> Outcome<(), H> {
-        let (vg, lv) = (&self.request.vg, &self.request.lv);
         let now = Group::of(found, &name_now(&found.vg, merge));
-        if now.is_ok_and(|now| now.stands_on_the_same_ground(group)) {
-            Ok(())
-        } else {
-            Err(MergeError::Changed { vg: vg.clone(), lv: lv.clone() })
+        if now.is_ok_and(|now| now.stands_on_the_same_ground(group)) { Ok(()) } else { Err(self.changed()) }
+    }
+
+    fn changed(&self) -> MergeError<H::Error> {
+        MergeError::Changed { vg: self.request.vg.clone(), lv: self.request.lv.clone() }
+    }
+
+    /// Says which other snapshots were lost: by force, or because their stores failed.
+    fn tell_lost_snapshots(&mut self, group: &Group) {
+        for snapshot in group.live_snapshots() {
+            let status = self.host.mapper().status(&snapshot.top.name).unwrap_or_default();
+            let lost = |line: &String| SnapshotStatus::parse(line) == Some(SnapshotStatus::Invalid);
+            if status.iter().any(lost) {
+                let (vg, lv) = (&self.request.vg, &snapshot.lv);
+                let text = format!(
+                    "Snapshot {vg}/{lv} is invalid: its store could not take what changed. Its content is lost."
+                );
+                self.observer.notice(Notice::warning(text));
+            }
         }
     }
 
@@ -363,6 +368,11 @@ impl<H: MergeHost> Job<'_, '_, H> {
 
 fn is_invalidated(report: &Report) -> bool {
     report.findings.iter().any(|finding| finding.kind == FindingKind::Invalidated)
+}
+
+/// The header wins over the metadata (dm-snapshot.md 1.4).
+fn chunk_size(snapshot: &Snapshot<'_>, store: &CheckedStore) -> ChunkSize {
+    store.header.map_or(snapshot.segment.chunk_size, |header| header.chunk_size)
 }
 
 /// Names may have changed while the VG was not locked; UUIDs do not.

@@ -1,10 +1,13 @@
 //! Jobs: what takes longer than a command's look at the metadata.
 
+mod error;
 mod host;
 mod merge;
+mod room;
 
 #[cfg(test)]
 mod tests;
 
+pub use error::MergeError;
 pub use host::{Carried, MergeHost, Observer, Progress};
-pub use merge::{MergeError, MergeOutcome, MergeRequest, merge};
+pub use merge::{MergeOutcome, MergeRequest, merge};

@@ -178,7 +178,6 @@ impl MergeHost for FakeHost {
     }
 
     fn disks(&mut self) -> Box<dyn Disks + '_> {
-        assert!(self.locked, "metadata is touched only under the lock");
         Box::new(self.mapper.disks.clone())
     }
 
@@ -279,8 +278,13 @@ fn host(image: Image, seed: u64) -> FakeHost {
 
 fn run(host: &mut FakeHost, ear: &mut Ear) -> Result<MergeOutcome, MergeError<Broken>> {
     let paths = host.mapper.paths.clone();
-    let request =
-        MergeRequest { paths: &paths, system_id: None, vg: VgName::new("vg").unwrap(), lv: lv_name("snap") };
+    let request = MergeRequest {
+        paths: &paths,
+        system_id: None,
+        vg: VgName::new("vg").unwrap(),
+        lv: lv_name("snap"),
+        force: false,
+    };
     let environment: &mut dyn Environment = &mut TestEnvironment::new();
     let outcome = merge(host, &request, environment, ear);
     assert!(!host.locked, "the lock is given back");
@@ -442,8 +446,13 @@ fn meddled(
     let (image, _) = filled();
     let mut host = host(image, 6);
     let (disks, paths) = (host.mapper.disks.clone(), host.mapper.paths.clone());
-    let request =
-        MergeRequest { paths: &paths, system_id: None, vg: VgName::new("vg").unwrap(), lv: lv_name("snap") };
+    let request = MergeRequest {
+        paths: &paths,
+        system_id: None,
+        vg: VgName::new("vg").unwrap(),
+        lv: lv_name("snap"),
+        force: false,
+    };
     let mut meddler = Meddler(&disks, &paths, change, None);
     let outcome = merge(&mut host, &request, environment, &mut meddler);
     assert!(!host.locked);
@@ -462,6 +471,10 @@ fn rename_origin(vg: &mut Vg) {
             snapshot.origin = lv_name("renamed");
         }
     }
+}
+
+fn rename_vg(vg: &mut Vg) {
+    vg.name = VgName::new("other").unwrap();
 }
 
 fn unmark(vg: &mut Vg) {
@@ -491,7 +504,7 @@ fn what_others_did_to_the_vg_meanwhile_is_noticed_at_the_end() {
 /// another LV the moment after.
 #[test]
 fn extents_that_somebody_took_away_are_not_written_any_more() {
-    for change in [remove_snapshot, unmark] {
+    for change in [remove_snapshot, rename_vg, unmark] {
         let (outcome, then, after) = meddled(&mut TestEnvironment::hurried(), change);
         assert!(matches!(outcome, Err(MergeError::Changed { .. })), "{outcome:?}");
         // One step may be under way when it is noticed: the chunk that was being folded, and its record.

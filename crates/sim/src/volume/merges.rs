@@ -32,6 +32,8 @@ pub(crate) struct Merges {
     physical: Vec<u64>,
     settings: Settings,
     bug: Option<DiskBug>,
+    /// Another snapshot may have no room for its copies: the merge has to be forced.
+    tight: bool,
     seed: u64,
     pub(crate) steps: u64,
     pub(crate) trace: Option<Vec<String>>,
@@ -71,6 +73,7 @@ impl Merges {
             physical: (0..disks).map(|_| *rng.pick(&[1, 8])).collect(),
             settings,
             bug,
+            tight: false,
             seed,
             steps: 0,
             trace: traced.then(Vec::new),
@@ -97,10 +100,9 @@ impl Merges {
         let origin = lv_name("origin")?;
         let extents = rng.between(3, 16) as u32;
         let mut changes = vec![Change::Create { name: origin.clone(), extents }];
-        let mut tight = false;
         for index in 0..rng.between(1, 4) {
             let is_tight = index > 0 && rng.one_in(5);
-            tight |= is_tight;
+            self.tight |= is_tight;
             let (name, chunk) = (lv_name(&format!("snap{index}"))?, 8 << rng.below(2));
             let extents = if is_tight { 4 } else { 40 };
             changes.push(Change::Snapshot { name, origin: origin.clone(), extents, chunk });
@@ -125,7 +127,17 @@ impl Merges {
         let texts = [before_text.clone(), before_text.clone(), before_text];
         let merged = lv_name("snap0")?;
         let ceiling = usize::MAX;
-        Ok(World { found, origin, before, snapshots, merged, excused: tight, texts, operations: 0, ceiling })
+        Ok(World {
+            found,
+            origin,
+            before,
+            snapshots,
+            merged,
+            excused: self.tight,
+            texts,
+            operations: 0,
+            ceiling,
+        })
     }
 
     /// Gives a snapshot a history; what it reads as.
@@ -175,7 +187,8 @@ impl Merges {
         let dm = UserDm::new(meddler, &paths, self.settings).map_err(|error| unexpected("user-dm", error))?;
         let mut host = Host { dm };
         let vg = VgName::new(VG).map_err(|error| unexpected("a name", error))?;
-        let request = MergeRequest { paths: &paths, system_id: None, vg, lv: lv_name("snap0")? };
+        let lv = lv_name("snap0")?;
+        let request = MergeRequest { paths: &paths, system_id: None, vg, lv, force: self.tight };
         let ended = merge(&mut host, &request, &mut Repeatable::new(self.seed), &mut listener);
         let left = host.dm.list().map_or(0, |devices| devices.len());
         Ok((listener, ended.map_err(|error| error.to_string()), left))
@@ -240,6 +253,8 @@ impl Merges {
         });
         scenes.saw_if(was_off, Scene::VgMergeCut);
         world.excused |= faulty;
+        // A copy that failed may have wasted chunks of a store that has none to spare.
+        self.tight |= faulty;
         let finished = ended == Ok(MergeOutcome::Finished);
         if !was_off && !faulty {
             if let Err(why) = &ended {
