@@ -237,6 +237,7 @@ impl Group {
         };
         match owner {
             Owner::Part { request } => self.part_done(request, result),
+            Owner::MergedRead { request, windows } => self.merged_was_read(request, windows, result),
             Owner::SnapshotRead { request, store, tracked } => {
                 self.snapshot_was_read(request, store, tracked, result);
             }

@@ -17,6 +17,8 @@ use std::collections::VecDeque;
 pub(crate) enum Owner {
     /// A part of a request that needs nothing else.
     Part { request: Key },
+    /// A read of the merged view from the store, handed out when so many windows had been completed.
+    MergedRead { request: Key, windows: u64 },
     /// A snapshot's read; where it is of the origin, origin writes wait for it (C2).
     SnapshotRead { request: Key, store: StoreId, tracked: Option<SpanId> },
     /// One leg of an operation.

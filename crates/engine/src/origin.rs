@@ -63,13 +63,24 @@ impl Group {
         };
         let store = self.core.merging;
         for (place, run) in runs {
-            let (space, at) = match (place, store) {
-                (Some(at), Some(store)) => (Space::Store(store), at),
-                _ => (Space::Origin, run.start()),
+            let windows = self.core.ledger.counters.windows;
+            let (space, at, owner) = match (place, store) {
+                (Some(at), Some(store)) => (Space::Store(store), at, Owner::MergedRead { request, windows }),
+                _ => (Space::Origin, run.start(), Owner::Part { request }),
             };
             let into = vec![self.memory(request, run)];
-            self.read(request, Owner::Part { request }, space, at, into);
+            self.read(request, owner, space, at, into);
         }
+    }
+
+    /// A read from the store is done. If a window was completed meanwhile the store may not be where the data is any more,
+    /// and a cache that could not be flushed may have dropped what it still held.
+    pub(crate) fn merged_was_read(&mut self, request: Key, windows: u64, result: Result<(), Fault>) {
+        let store = self.core.merging.and_then(|store| self.core.stores.get(&store));
+        let poisoned =
+            store.is_none_or(|store| self.core.flushes.is_poisoned(&store.opened.geometry.domains));
+        let unknown = poisoned && windows != self.core.ledger.counters.windows;
+        self.part_done(request, if unknown { Err(Fault::Device) } else { result });
     }
 
     pub(crate) fn read(&mut self, request: Key, owner: Owner, space: Space, at: Sectors, into: Vec<Slice>) {

@@ -454,3 +454,18 @@ fn i10_what_no_flush_could_cover_any_more_is_not_written_to_the_merged_view() {
     }
     assert_eq!(rig.read_now(Volume::Origin, range(24, 1)).unwrap(), [10_024]);
 }
+
+#[test]
+fn i10_a_read_from_the_store_that_outlives_its_window_and_a_failed_flush_is_not_believed() {
+    let mut rig = filled(&[3, 9], 8, &[]);
+    start(&mut rig);
+    let read = rig.submit(Volume::Origin, RequestKind::Read, range(72, 8), &[]);
+    let is_read =
+        |io: &Io| matches!(io, Io::Read { into, .. } if into[0].buffer == crate::Buffer::Request(read));
+    rig.execute_all(|io| !is_read(io));
+    assert!(rig.group.counters().windows > 0);
+    rig.group.core.flushes.handed_out(crate::FlushDomain(1));
+    rig.group.core.flushed(crate::FlushDomain(1), Err(Fault::Device));
+    rig.settle();
+    assert_eq!(rig.answers[&read], Err(Fault::Device));
+}
