@@ -90,9 +90,13 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// In continuous integration nothing may be skipped.
+/// In continuous integration nothing may be skipped: `CI` is set, and neither empty nor `false`, as the tests judge too.
 pub(crate) fn skips_fail() -> bool {
-    std::env::var("CI").is_ok_and(|value| value == "true")
+    std::env::var_os("CI").is_some_and(|value| strict(&value))
+}
+
+fn strict(ci: &std::ffi::OsStr) -> bool {
+    !ci.is_empty() && ci != "false"
 }
 
 #[cfg(test)]
@@ -114,6 +118,12 @@ mod tests {
         let strict = Tally::of(&outcomes, true);
         assert_eq!(strict.to_string(), "1 passed, 1 failed, 0 skipped");
         assert!(!strict.good());
+    }
+
+    #[test]
+    fn any_word_but_false_means_continuous_integration() {
+        let judged = ["true", "1", "yes", "false", ""].map(|word| super::strict(word.as_ref()));
+        assert_eq!(judged, [true, true, true, false, false]);
     }
 
     #[test]

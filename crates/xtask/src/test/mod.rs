@@ -6,6 +6,7 @@
 
 mod command;
 mod install;
+mod skips;
 mod stages;
 
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::command::{cargo, has, run};
-use super::install;
+use super::{install, skips};
 use crate::outcome::{Outcome, Verdict};
 use crate::program::Foldback;
 use crate::uml::{self, Length};
@@ -51,7 +51,16 @@ pub(super) fn all(long: bool) -> Vec<Stage> {
         stage("tests", tests),
         stage("doc tests", || one(&["test", "--workspace", "--doc"])),
         build("documentation", documentation),
-        if long { stage("sim", || sim("100000")) } else { stage("sim", || sim("10000")) },
+        if long {
+            stage("sim engine", || sim("engine", "100000"))
+        } else {
+            stage("sim engine", || sim("engine", "10000"))
+        },
+        if long {
+            stage("sim volume", || sim("volume", "30000"))
+        } else {
+            stage("sim volume", || sim("volume", "3000"))
+        },
         stage("mutants", || one(&["run", "--release", "--package", "sim", "--", "--mutants"])),
         stage("demo", demo),
         if long { stage("uml", || cases(Length::Long)) } else { stage("uml", || cases(Length::Short)) },
@@ -90,11 +99,12 @@ fn clippy(targets: &[&str]) -> Result<Done> {
 
 fn tests() -> Result<Done> {
     // A fresh machine has only Rust on it; cargo's own runner judges the same.
-    if has("nextest") { one(&["nextest", "run", "--workspace", "--no-fail-fast"]) } else { plain_tests() }
-}
-
-fn plain_tests() -> Result<Done> {
-    one(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
+    let words: &[&str] = if has("nextest") {
+        &["nextest", "run", "--workspace", "--no-fail-fast"]
+    } else {
+        &["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]
+    };
+    skips::run("tests", cargo(words)).map(Done::Cases)
 }
 
 fn documentation() -> Result<Done> {
@@ -103,8 +113,11 @@ fn documentation() -> Result<Done> {
     run(command).map(Done::One)
 }
 
-fn sim(runs: &str) -> Result<Done> {
-    one(&["run", "--release", "--package", "sim", "--", "--seed", "1", "--runs", runs])
+/// The two levels on their own, so that each has its number of runs whatever the simulator's mixture is.
+fn sim(level: &str, runs: &str) -> Result<Done> {
+    let words =
+        ["run", "--release", "--package", "sim", "--", "--level", level, "--seed", "1", "--runs", runs];
+    one(&words)
 }
 
 fn demo() -> Result<Done> {
