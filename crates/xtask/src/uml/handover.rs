@@ -29,7 +29,7 @@ const MERGE: &[&str] = &["lvconvert", "--merge", "-i", "0", "vgh/s1"];
 pub(super) fn to_kernel(_: Length) -> Result<String> {
     let program = super::program()?;
     let disk = Disk::filled("kernel-finishes")?;
-    let seen = merge_until_first_progress(&program, &disk.image)?;
+    let seen = kill_at_first_progress(&program, &[&disk.image], MERGE)?;
     let console = disk.boot("end", &format!("{FINISH}\n{CHECK}"))?;
     console.expect_all()?;
     Ok(format!(
@@ -84,8 +84,8 @@ impl Disk {
 }
 
 /// Starts the merge and kills it at the first line that tells of durable progress. Returns that line.
-fn merge_until_first_progress(program: &Foldback, image: &Path) -> Result<String> {
-    let mut command = program.command(&[image], MERGE);
+pub(super) fn kill_at_first_progress(program: &Foldback, images: &[&Path], words: &[&str]) -> Result<String> {
+    let mut command = program.command(images, words);
     let mut child = command.stdout(Stdio::piped()).spawn().context("starting foldback")?;
     let stdout = child.stdout.take().context("taking its standard output")?;
     let mut seen = None;

@@ -10,6 +10,7 @@ mod control;
 mod handover;
 mod matrix;
 mod native;
+mod several;
 
 use std::time::Instant;
 
@@ -61,6 +62,11 @@ const CASES: &[Case] = &[
         name: "accept",
         shows: "LVM2 takes each of Foldback's writes without a word, and writes on",
         run: accept::run,
+    },
+    Case {
+        name: "several-pvs",
+        shows: "three PVs, striped origin, store in pieces: killed, resumed, equal to the kernel's merge",
+        run: several::run,
     },
 ];
 
