@@ -33,7 +33,7 @@ pub(crate) enum HostError {
 
 /// Takes over a session's disks.
 fn mapper(disks: Box<dyn Disks>, paths: &[String]) -> Result<Mapper, CliError> {
-    UserDm::new(disks, paths, Settings::default()).map_err(|error| CliError::failed(format!("{error}.")))
+    Ok(UserDm::new(disks, paths, Settings::default())?)
 }
 
 /// An LV with its whole group, readable and writable in this process.
@@ -58,7 +58,7 @@ impl Carrier {
         let device = device.name.clone();
         let mut mapper = mapper(session.disks, &session.paths)?;
         for verb in activate(&group) {
-            mapper.apply(&verb).map_err(|error| failed(&error))?;
+            mapper.apply(&verb)?;
         }
         Ok(Self { mapper, device, group, _data: data })
     }
@@ -76,7 +76,7 @@ impl Carrier {
     /// Takes it down again.
     pub(crate) fn take_down(mut self) -> Result<(), CliError> {
         for verb in deactivate(&self.group) {
-            self.mapper.apply(&verb).map_err(|error| CliError::failed(format!("{error}.")))?;
+            self.mapper.apply(&verb)?;
         }
         Ok(())
     }

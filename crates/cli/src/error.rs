@@ -13,6 +13,8 @@ use foldback_manager::job::MergeError;
 use foldback_manager::lock::LockError;
 use foldback_manager::report::BadLayout;
 use foldback_manager::store::DiskFault;
+use foldback_user_dm::{DiskFailure, DmError};
+use std::io::ErrorKind;
 
 /// A command that did not succeed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -109,10 +111,40 @@ impl From<MergeError<HostError>> for CliError {
             MergeError::Grown { vg, lv, origin } => failed.hint(format!(
                 "what the snapshot holds can be had with: export {vg}/{lv} FILE; then import FILE {vg}/{origin}"
             )),
-            MergeError::Host { .. } | MergeError::Finish { .. } => {
-                failed.hint("when the cause is gone, the same command goes on with the merge")
+            MergeError::Host { source, .. } | MergeError::Finish { source, .. } => {
+                let full = match &source {
+                    HostError::Device(error) => error.kind.disk_failure().and_then(want_of_room),
+                    HostError::Lock(_) => None,
+                };
+                let cause = full.unwrap_or_else(|| "when the cause is gone".to_owned());
+                failed.hint(format!("{cause}, the same command goes on with the merge"))
             }
             _ => failed,
+        }
+    }
+}
+
+/// What to do about an image file that cannot take more, as the beginning of a sentence.
+pub(crate) fn want_of_room(failure: &DiskFailure) -> Option<String> {
+    let path = &failure.path;
+    match failure.error.kind() {
+        ErrorKind::StorageFull => {
+            Some(format!("the file system on which {path} lies is full; when there is room again"))
+        }
+        ErrorKind::QuotaExceeded => Some(format!("the quota for {path} is used up; when it is larger")),
+        ErrorKind::FileTooLarge => {
+            Some(format!("a limit on the size of files stops {path} (ulimit -f); when it is gone"))
+        }
+        _ => None,
+    }
+}
+
+impl From<DmError> for CliError {
+    fn from(error: DmError) -> Self {
+        let failed = Self::failed(format!("{error}."));
+        match error.kind.disk_failure().and_then(want_of_room) {
+            Some(cause) => failed.hint(format!("{cause}, repeat the command")),
+            None => failed,
         }
     }
 }

@@ -197,6 +197,55 @@ fn another_snapshot_that_would_overflow_stops_the_merge_unless_forced() {
     assert!(lab.content("vg/root") == lab.read("before.raw"));
 }
 
+/// R2: a limit on file size stands for a full file system: the origin lies behind it, its snapshot's store before it.
+#[test]
+fn a_disk_that_takes_no_more_is_named_and_with_room_the_same_command_goes_on() {
+    for backend in ["auto", "blocking"] {
+        let lab = Lab::with_vg(64);
+        let before = random(1, 16 << 20);
+        lab.write("before.raw", &before);
+        lab.write("after.raw", &random(2, 16 << 20));
+        lab.ok(&["lvcreate", "-L", "32M", "-n", "place", "vg"]);
+        lab.ok(&["lvcreate", "-L", "16M", "-n", "root", "vg"]);
+        lab.ok(&["import", "before.raw", "vg/root"]);
+        lab.ok(&["lvremove", "-y", "vg/place"]);
+        lab.ok(&["lvcreate", "-s", "-L", "20M", "-n", "snap", "vg/root"]);
+        lab.ok(&["import", "after.raw", "vg/root"]);
+        let limit = lab.start_of("vg/root") + (1 << 20);
+        assert!(lab.start_of("vg/snap") < limit, "the store lies before the origin");
+        let limited = |arguments: &str| {
+            let shell = format!("ulimit -f {}; exec $0 {arguments}", limit / 512);
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", &shell, env!("CARGO_BIN_EXE_foldback")]).current_dir(lab.path(""));
+            command.env("FOLDBACK_DEVICES", "disk.img").env("FOLDBACK_IO", backend);
+            let output = command.output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(5), "{backend}: {said}");
+            said
+        };
+        let said = limited("lvconvert --merge vg/snap");
+        for part in [
+            "merging into vg-root: writing ",
+            " bytes at byte ",
+            " of disk.img: File too large",
+            "the merge stopped where it can go on",
+            "Hint: a limit on the size of files stops disk.img",
+            "the same command goes on with the merge",
+        ] {
+            assert!(said.contains(part), "{backend}: {part:?} is not in:\n{said}");
+        }
+        let said = lab.ok(&["lvconvert", "--merge", "vg/snap"]);
+        assert!(said.starts_with("  Merging of volume vg/snap goes on.\n"), "{said}");
+        assert!(lab.content("vg/root") == before, "{backend}");
+        let said = limited("import after.raw vg/root");
+        assert!(
+            said.contains("writing vg/root: writing ") && said.contains(" of disk.img: File too"),
+            "{said}"
+        );
+        assert!(said.contains("repeat the command"), "{said}");
+    }
+}
+
 #[test]
 fn asked_to_stop_while_it_waits_nothing_is_written() {
     let (lab, ..) = changed_lab(&[]);

@@ -1,5 +1,6 @@
 //! What can go wrong with a verb or a request: which verb, on which device, why, and what to do.
 
+use crate::traffic::What;
 use foldback_device::DiskId;
 use foldback_dm_table::{DeviceRef, DmName, TableError};
 use foldback_engine::{ConfigError, Fault, MergeRefused, OpenError};
@@ -81,6 +82,12 @@ pub enum DmErrorKind {
     /// The merge met an error and stands; all is still served.
     #[error("the merge failed; check the devices, then start it again")]
     MergeFailed,
+    /// A disk stopped the merge; all is still served.
+    #[error("{0}; the merge stopped where it can go on")]
+    MergeStopped(DiskFailure),
+    /// A disk failed a request.
+    #[error(transparent)]
+    Disk(DiskFailure),
     /// The snapshot that is merging has lost its store.
     #[error("the snapshot is invalid and cannot be merged")]
     Invalid,
@@ -119,6 +126,41 @@ pub enum DmErrorKind {
         /// Why undoing it failed.
         undo: Box<DmError>,
     },
+}
+
+/// What a disk did not do.
+#[derive(Debug, thiserror::Error)]
+#[error("{} {}: {error}", self.work(), self.path)]
+pub struct DiskFailure {
+    /// The disk, as it was named.
+    pub path: String,
+    /// What the system said.
+    pub error: io::Error,
+    what: What,
+}
+
+impl DiskFailure {
+    pub(crate) fn new(path: String, what: What, error: io::Error) -> Self {
+        Self { path, error, what }
+    }
+
+    fn work(&self) -> String {
+        match self.what {
+            What::Read { at, len } => format!("reading {len} bytes at byte {} of", at.get()),
+            What::Write { at, len } => format!("writing {len} bytes at byte {} of", at.get()),
+            What::Flush => "flushing".to_owned(),
+        }
+    }
+}
+
+impl DmErrorKind {
+    /// The disk that is to blame, where one is.
+    pub fn disk_failure(&self) -> Option<&DiskFailure> {
+        match self {
+            Self::MergeStopped(failure) | Self::Disk(failure) => Some(failure),
+            _ => None,
+        }
+    }
 }
 
 /// Why a request failed.

@@ -31,7 +31,7 @@ mod verbs;
 mod volume;
 mod wanted;
 
-pub use error::{DmError, DmErrorKind, IoError};
+pub use error::{DiskFailure, DmError, DmErrorKind, IoError};
 pub use foldback_engine::{Counters, Fault, RequestKind};
 pub use group::Settings;
 pub use lent::LentDisks;

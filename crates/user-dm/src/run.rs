@@ -7,13 +7,13 @@
 //!   chance, no order of a hash. So a simulator can run it.
 
 use crate::carry::{Surroundings, carry};
-use crate::error::{DmError, DmErrorKind, IoError};
+use crate::error::{DiskFailure, DmError, DmErrorKind, IoError};
 use crate::group::{GroupId, OriginGroup, Settings};
 use crate::map::Map;
 use crate::mapped::{DeviceId, Mapped};
 use crate::requests::{Pending, Ticket};
 use crate::resolve::Names;
-use crate::traffic::{Ended, Owner, Traffic};
+use crate::traffic::{Ended, Failed, Owner, Part, Traffic};
 use foldback_device::{Completion, DiskId, Disks, Geometry, Slice};
 use foldback_engine::{Buffer, Fault, Outcome, Space, StoreId, StoreOpen};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +36,8 @@ pub struct UserDm<D> {
     /// Completions for whoever has borrowed the disks, and how many are still to come.
     pub(crate) lent: VecDeque<Completion>,
     pub(crate) lent_under_way: u64,
+    /// The first failure of a disk that nobody was told of yet.
+    untold: Option<DiskFailure>,
     pub(crate) next_device: u32,
     pub(crate) next_group: u32,
     pub(crate) next_store: u32,
@@ -66,6 +68,7 @@ impl<D: Disks> UserDm<D> {
             opener: None,
             lent: VecDeque::new(),
             lent_under_way: 0,
+            untold: None,
             next_device: 0,
             next_group: 0,
             next_store: 0,
@@ -127,23 +130,42 @@ impl<D: Disks> UserDm<D> {
     /// Tells its owner how something ended.
     fn apply(&mut self, ended: Ended) {
         let Ended { owner, outcome, fetched } = ended;
+        if let Owner::Caller(tag) = owner {
+            self.lent_under_way = self.lent_under_way.saturating_sub(1);
+            let outcome = outcome.map_err(|Failed { error, .. }| error);
+            return self.lent.push_back(Completion { tag, outcome });
+        }
+        let failed = outcome.map_err(|failed| self.note(failed)).is_err();
         match owner {
             Owner::Group(id, io) => {
                 if let Some(group) = self.groups.get_mut(&id) {
-                    group.engine.complete_io(io, engine_outcome(outcome, fetched));
+                    group.engine.complete_io(io, engine_outcome(failed, fetched));
                 }
             }
             Owner::Opener(io) => {
                 if let Some((open, _)) = &mut self.opener {
-                    open.complete_io(io, engine_outcome(outcome, fetched));
+                    open.complete_io(io, engine_outcome(failed, fetched));
                 }
             }
-            Owner::Request(ticket) => self.answer(ticket, outcome.map_err(|_| IoError::Fault(Fault::Device))),
-            Owner::Caller(tag) => {
-                self.lent_under_way = self.lent_under_way.saturating_sub(1);
-                self.lent.push_back(Completion { tag, outcome });
+            Owner::Request(ticket) => {
+                self.answer(ticket, if failed { Err(IoError::Fault(Fault::Device)) } else { Ok(()) });
             }
+            Owner::Caller(_) => {}
         }
+    }
+
+    /// Keeps what the engines do not: which disk, where, and why.
+    fn note(&mut self, failed: Failed) {
+        let Failed { part: Some(Part { disk, what }), error } = failed else { return };
+        let pv = usize::try_from(disk.0).ok().and_then(|index| self.pvs.get(index));
+        if let Some((path, _)) = pv.filter(|_| self.untold.is_none()) {
+            self.untold = Some(DiskFailure::new(path.clone(), what, error));
+        }
+    }
+
+    /// The first failure of a disk since the last one that was taken: what is behind a [`Fault::Device`].
+    pub fn take_disk_failure(&mut self) -> Option<DiskFailure> {
+        self.untold.take()
     }
 
     /// Takes the engines' answers to requests.
@@ -167,11 +189,11 @@ impl<D: Disks> UserDm<D> {
     }
 }
 
-fn engine_outcome(outcome: std::io::Result<()>, fetched: Option<Slice>) -> Outcome {
-    match (outcome, fetched) {
-        (Err(_), _) => Outcome::Failed(Fault::Device),
-        (Ok(()), Some(slice)) => Outcome::Metadata(slice.to_vec()),
-        (Ok(()), None) => Outcome::Done,
+fn engine_outcome(failed: bool, fetched: Option<Slice>) -> Outcome {
+    match fetched {
+        _ if failed => Outcome::Failed(Fault::Device),
+        Some(slice) => Outcome::Metadata(slice.to_vec()),
+        None => Outcome::Done,
     }
 }
 

@@ -17,7 +17,9 @@ use crate::mapped::Lower;
 use crate::run::UserDm;
 use crate::wanted::{WantedGroup, WantedStore, can_change, is_as_wanted, is_kept};
 use foldback_device::Disks;
-use foldback_engine::{IoId, MergeRefused, OpenAccess, OpenedStore, SpaceGeometry, StoreId, StoreOpen};
+use foldback_engine::{
+    IoId, MergeRefused, OpenAccess, OpenError, OpenedStore, SpaceGeometry, StoreId, StoreOpen,
+};
 use foldback_units::{ChunkSize, Sectors};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -177,6 +179,9 @@ impl<D: Disks> UserDm<D> {
         let outcome = loop {
             let over = self.opener.as_mut().and_then(|(open, _)| open.poll_opened());
             match over {
+                Some(Err(error @ OpenError::Device { .. })) => {
+                    break Err(self.take_disk_failure().map_or(error.into(), DmErrorKind::Disk));
+                }
                 Some(opened) => break opened.map_err(DmErrorKind::from),
                 None => match self.step(true) {
                     Ok(true) => {}

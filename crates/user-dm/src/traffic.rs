@@ -1,13 +1,15 @@
 //! Operations under way on the disks, and to whom their outcome belongs.
 //!
 //! What must hold:
-//! - What was begun ends exactly once, when its last part has ended; one failed part fails it.
+//! - What was begun ends exactly once, when its last part has ended; one failed part fails it, and the first that failed
+//!   is the one that is told.
 //! - A part's memory is the operation's until then (the disks own the slices).
 //! - When the queue itself breaks, everything under way fails, and so does all that comes after.
 
 use crate::group::GroupId;
 use foldback_device::{DiskId, Disks, Memory, Op, Slice, Tag};
 use foldback_engine::IoId;
+use foldback_units::Bytes;
 use std::collections::VecDeque;
 use std::io;
 
@@ -31,9 +33,32 @@ pub(crate) enum Owner {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) owner: Owner,
-    pub(crate) outcome: io::Result<()>,
+    pub(crate) outcome: Result<(), Failed>,
     /// What was read for the owner, where it has no memory of its own.
     pub(crate) fetched: Option<Slice>,
+}
+
+/// Why it failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// What a disk did not do; `None` where no disk was asked.
+    pub(crate) part: Option<Part>,
+    pub(crate) error: io::Error,
+}
+
+/// What was given to a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Part {
+    pub(crate) disk: DiskId,
+    pub(crate) what: What,
+}
+
+/// An operation without its memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum What {
+    Read { at: Bytes, len: u64 },
+    Write { at: Bytes, len: u64 },
+    Flush,
 }
 
 /// Something under way: its place in the table.
@@ -44,15 +69,16 @@ pub(crate) struct Begun(usize);
 struct UnderWay {
     owner: Owner,
     parts: u64,
-    failed: Option<io::Error>,
+    failed: Option<Failed>,
     fetched: Option<Slice>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Traffic<D> {
     pub(crate) disks: D,
-    table: Vec<Option<UnderWay>>,
-    free: Vec<usize>,
+    table: Places<UnderWay>,
+    /// By the tags that the disks know.
+    parts: Places<(Begun, Part)>,
     ended: VecDeque<Ended>,
     zeroes: Memory,
     broken: Option<io::ErrorKind>,
@@ -62,8 +88,8 @@ impl<D: Disks> Traffic<D> {
     /// `None` where there is no memory.
     pub(crate) fn new(disks: D) -> Option<Self> {
         let zeroes = Memory::new(ZEROES)?;
-        let (table, free, ended) = (Vec::new(), Vec::new(), VecDeque::new());
-        Some(Self { disks, table, free, ended, zeroes, broken: None })
+        let (table, parts, ended) = (Places::default(), Places::default(), VecDeque::new());
+        Some(Self { disks, table, parts, ended, zeroes, broken: None })
     }
 
     /// Zeros, at most as many bytes as wanted.
@@ -73,15 +99,7 @@ impl<D: Disks> Traffic<D> {
 
     /// Begins something that ends only after [`Traffic::all_given`].
     pub(crate) fn begin(&mut self, owner: Owner, fetched: Option<Slice>) -> Begun {
-        let under_way = UnderWay { owner, parts: 1, failed: None, fetched };
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.table.push(None);
-            self.table.len().saturating_sub(1)
-        });
-        if let Some(place) = self.table.get_mut(index) {
-            *place = Some(under_way);
-        }
-        Begun(index)
+        Begun(self.table.put(UnderWay { owner, parts: 1, failed: None, fetched }))
     }
 
     /// Gives one part of it to a disk.
@@ -89,17 +107,22 @@ impl<D: Disks> Traffic<D> {
         if let Some(kind) = self.broken {
             return self.fail(begun, kind.into());
         }
-        let Ok(tag) = u64::try_from(begun.0) else { return };
-        if let Some(under_way) = self.at(begun) {
-            under_way.parts = under_way.parts.saturating_add(1);
-            self.disks.submit(Tag(tag), disk, op);
-        }
+        let Some(under_way) = self.at(begun) else { return };
+        under_way.parts = under_way.parts.saturating_add(1);
+        let what = match &op {
+            Op::Read { at, into } => What::Read { at: *at, len: length(into) },
+            Op::Write { at, from, .. } => What::Write { at: *at, len: length(from) },
+            Op::WriteZeroes { at, len, .. } => What::Write { at: *at, len: len.get() },
+            Op::Flush => What::Flush,
+        };
+        let place = self.parts.put((begun, Part { disk, what }));
+        self.disks.submit(Tag(u64::try_from(place).unwrap_or(u64::MAX)), disk, op);
     }
 
     /// Fails it, once the parts that were given have ended.
     pub(crate) fn fail(&mut self, begun: Begun, error: io::Error) {
         if let Some(under_way) = self.at(begun) {
-            under_way.failed.get_or_insert(error);
+            under_way.failed.get_or_insert(Failed { part: None, error });
         }
     }
 
@@ -110,7 +133,7 @@ impl<D: Disks> Traffic<D> {
 
     /// All parts were given.
     pub(crate) fn all_given(&mut self, begun: Begun) {
-        self.part_ended(begun, Ok(()));
+        self.part_ended(begun, None);
     }
 
     /// What has ended.
@@ -128,8 +151,10 @@ impl<D: Disks> Traffic<D> {
                 Ok(Some(completion)) => {
                     wait = false;
                     any = true;
-                    if let Ok(index) = usize::try_from(completion.tag.0) {
-                        self.part_ended(Begun(index), completion.outcome);
+                    let place = usize::try_from(completion.tag.0).ok();
+                    if let Some((begun, part)) = place.and_then(|place| self.parts.take(place)) {
+                        let failed = completion.outcome.err();
+                        self.part_ended(begun, failed.map(|error| Failed { part: Some(part), error }));
                     }
                 }
                 Ok(None) => return Ok(any),
@@ -142,35 +167,74 @@ impl<D: Disks> Traffic<D> {
     }
 
     fn at(&mut self, begun: Begun) -> Option<&mut UnderWay> {
-        self.table.get_mut(begun.0)?.as_mut()
+        self.table.get_mut(begun.0)
     }
 
-    fn part_ended(&mut self, begun: Begun, outcome: io::Result<()>) {
+    fn part_ended(&mut self, begun: Begun, failed: Option<Failed>) {
         let Some(under_way) = self.at(begun) else { return };
-        if let Err(error) = outcome {
-            under_way.failed.get_or_insert(error);
+        if let Some(failed) = failed {
+            under_way.failed.get_or_insert(failed);
         }
         under_way.parts = under_way.parts.saturating_sub(1);
         if under_way.parts > 0 {
             return;
         }
-        if let Some(UnderWay { owner, failed, fetched, .. }) =
-            self.table.get_mut(begun.0).and_then(Option::take)
-        {
-            self.free.push(begun.0);
+        if let Some(UnderWay { owner, failed, fetched, .. }) = self.table.take(begun.0) {
             self.ended.push_back(Ended { owner, outcome: failed.map_or(Ok(()), Err), fetched });
         }
     }
 
     fn break_down(&mut self, kind: io::ErrorKind) {
         self.broken = Some(kind);
-        for index in 0..self.table.len() {
-            if let Some(under_way) = self.table.get_mut(index).and_then(Option::take) {
-                let UnderWay { owner, fetched, .. } = under_way;
-                self.free.push(index);
-                self.ended.push_back(Ended { owner, outcome: Err(kind.into()), fetched });
-            }
+        drop(self.parts.take_all());
+        for UnderWay { owner, fetched, .. } in self.table.take_all() {
+            let outcome = Err(Failed { part: None, error: kind.into() });
+            self.ended.push_back(Ended { owner, outcome, fetched });
         }
+    }
+}
+
+fn length(slices: &[Slice]) -> u64 {
+    slices.iter().fold(0, |sum, slice| sum.saturating_add(u64::try_from(slice.len()).unwrap_or(u64::MAX)))
+}
+
+/// Numbered places, taken again when they are free.
+#[derive(Debug)]
+struct Places<T> {
+    all: Vec<Option<T>>,
+    free: Vec<usize>,
+}
+
+impl<T> Default for Places<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Places<T> {
+    fn put(&mut self, what: T) -> usize {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.all.push(None);
+            self.all.len().saturating_sub(1)
+        });
+        if let Some(place) = self.all.get_mut(index) {
+            *place = Some(what);
+        }
+        index
+    }
+
+    fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.all.get_mut(index)?.as_mut()
+    }
+
+    fn take(&mut self, index: usize) -> Option<T> {
+        let taken = self.all.get_mut(index)?.take()?;
+        self.free.push(index);
+        Some(taken)
+    }
+
+    fn take_all(&mut self) -> Vec<T> {
+        (0..self.all.len()).filter_map(|index| self.take(index)).collect()
     }
 }
 

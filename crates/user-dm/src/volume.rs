@@ -10,7 +10,7 @@ use crate::requests::{Ticket, VolumeRequest};
 use crate::run::UserDm;
 use foldback_device::{Disks, Memory};
 use foldback_dm_table::DmName;
-use foldback_engine::{Counters, RequestKind, Volume};
+use foldback_engine::{Counters, Fault, RequestKind, Volume};
 use foldback_units::{Bytes, ChunkSize, SectorRange, Sectors};
 use std::ops::ControlFlow;
 
@@ -99,13 +99,17 @@ impl<D: Disks> UserDm<D> {
     ) -> Result<(), DmError> {
         let ticket = self.submit(device, request);
         let outcome = self.wait_for_answer(ticket)?;
-        outcome.map_err(|error| Self::failed(verb, &device.0, error.into()))
+        outcome.map_err(|error| {
+            let known = if error == IoError::Fault(Fault::Device) { self.take_disk_failure() } else { None };
+            Self::failed(verb, &device.0, known.map_or(DmErrorKind::Request(error), DmErrorKind::Disk))
+        })
     }
 
     /// Steps until this request is answered; other answers stay to be polled.
     ///
     /// # Errors
-    /// It waits for a device that is suspended, or the disks' queue broke.
+    /// It waits for a device that is suspended, or the disks' queue broke. What is behind a [`Fault::Device`] is told by
+    /// [`UserDm::take_disk_failure`].
     pub fn wait_for_answer(&mut self, ticket: Ticket) -> Result<Result<(), IoError>, DmError> {
         loop {
             if let Some(index) = self.answers.iter().position(|(answered, _)| *answered == ticket)
@@ -161,7 +165,8 @@ impl<D: Disks> UserDm<D> {
                 None => return Err(failed(DmErrorKind::NotMerging)),
             };
             if progress.failed {
-                return Err(failed(DmErrorKind::MergeFailed));
+                let known = self.take_disk_failure();
+                return Err(failed(known.map_or(DmErrorKind::MergeFailed, DmErrorKind::MergeStopped)));
             }
             let enough = look(&progress).is_break();
             if progress.finished {

@@ -392,7 +392,12 @@ fn an_error_on_any_io_of_a_merge_is_told_and_a_resume_finishes_it() {
             dm.transact(&start_merge()).unwrap();
             fail(&before.disks, kind, after, 1);
             if let Err(error) = dm.run_until_merged(&name("root"), &mut |_| ControlFlow::Continue(())) {
-                assert!(matches!(error.kind, DmErrorKind::MergeFailed), "{kind:?} {after}: {error}");
+                assert!(matches!(error.kind, DmErrorKind::MergeStopped(_)), "{kind:?} {after}: {error}");
+                let said = error.to_string();
+                let work = if kind == FaultKind::Read { "reading " } else { "writing " };
+                assert!(said.starts_with(&format!("merging into root: {work}")), "{said}");
+                assert!(said.contains(" of /pv0.img: "), "{said}");
+                assert!(said.ends_with("; the merge stopped where it can go on"), "{said}");
                 assert_eq!(dm.status(&name("root")).unwrap(), ["Merge failed"]);
                 assert_eq!(sectors(&mut dm, "root", LEN), before.views[0], "{kind:?} {after}");
                 apply(&mut dm, &[suspend("root"), resume("root")]);

@@ -200,8 +200,12 @@ fn an_error_of_one_piece_fails_its_request_and_nothing_else() {
     activate(&mut dm, "lv", "0 64 linear /pv0.img 2048\n64 64 linear /pv1.img 4096");
     fail(&disks, FaultKind::Write, 1, 1);
     let error = dm.write_at(&name("lv"), Bytes(60 * 512), &[1; 8 * 512], false).unwrap_err();
-    assert!(matches!(error.kind, DmErrorKind::Request(IoError::Fault(Fault::Device))), "{error}");
-    assert!(error.to_string().contains("lv"), "{error}");
+    assert!(matches!(error.kind, DmErrorKind::Disk(_)), "{error}");
+    let said = error.to_string();
+    let [first, second] = [("/pv0.img", 2108 * 512), ("/pv1.img", 4096 * 512)]
+        .map(|(pv, at)| said.starts_with(&format!("writing lv: writing 2048 bytes at byte {at} of {pv}: ")));
+    assert!(first != second, "{said}");
+    assert!(dm.take_disk_failure().is_none(), "told once");
     write(&mut dm, "lv", 60, 8, 2);
     assert_eq!(read(&mut dm, "lv", 60, 8), [2; 8]);
     dm.flush(&name("lv")).unwrap();

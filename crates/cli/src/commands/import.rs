@@ -20,7 +20,7 @@ use clap::Args;
 use foldback_device::{Access, Memory};
 use foldback_manager::store::FoundVg;
 use foldback_units::{Bytes, LvName, SectorRange, Sectors};
-use foldback_user_dm::{DmError, RequestKind, VolumeRequest};
+use foldback_user_dm::{DmError, DmErrorKind, RequestKind, VolumeRequest};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -195,26 +195,27 @@ impl Copy<'_> {
             at = at.saturating_add(bytes);
         }
         let device = &self.carrier.device;
-        let flushed =
-            self.carrier.mapper.flush(device).map_err(|error| CliError::failed(format!("{error}.")));
+        let flushed = self.carrier.mapper.flush(device).map_err(CliError::from);
         flushed.map_err(|error| self.unfinished(error))?;
         Ok((at, written))
     }
 
     fn unfinished(&self, error: CliError) -> CliError {
+        if error.hint.is_some() {
+            return error;
+        }
         error.hint(format!("{} holds a part of the new content; repeat the import", self.name))
     }
 
     /// Writes what differs of one piece; how many bytes that were. All of its writes are under way at once, so that
     /// copies for snapshots share their commits.
     fn piece(&mut self, at: u64, content: &[u8]) -> Result<u64, CliError> {
-        let failed = |error: DmError| CliError::failed(format!("{error}."));
         let no_memory = || CliError::failed("There is not enough memory.");
         let Carrier { mapper, device, .. } = &mut *self.carrier;
         // Whole blocks, so that a disk of 4 KiB sectors can write them; the volume may end before the block does.
         let room = usize::try_from(self.size.get().saturating_sub(at)).unwrap_or(usize::MAX);
         let mut now = vec![0; content.len().next_multiple_of(BLOCK).min(room)];
-        mapper.read_at(device, Bytes(at), &mut now).map_err(failed)?;
+        mapper.read_at(device, Bytes(at), &mut now)?;
         let mut next = content.to_vec();
         // The last block, if the source has only a part of it, keeps its rest.
         next.extend(now.get(content.len()..).unwrap_or_default());
@@ -235,9 +236,14 @@ impl Copy<'_> {
         // Every ticket is waited for, also after one that failed: nothing may be under way when this returns.
         let mut outcome = Ok(());
         for ticket in tickets {
-            let answer = mapper.wait_for_answer(ticket).map_err(failed)?;
-            let answer = answer.map_err(|error| CliError::failed(format!("writing {}: {error}.", self.name)));
-            outcome = outcome.and(answer);
+            let answer = mapper.wait_for_answer(ticket)?;
+            let known = if answer.is_err() { mapper.take_disk_failure() } else { None };
+            let answer = answer.map_err(|error| DmError {
+                verb: "writing",
+                device: self.name.to_owned(),
+                kind: known.map_or(DmErrorKind::Request(error), DmErrorKind::Disk),
+            });
+            outcome = outcome.and(answer.map_err(CliError::from));
         }
         outcome.map(|()| written)
     }
