@@ -83,7 +83,7 @@ impl Core {
             return;
         }
         if result.is_err() {
-            return self.invalidate(id);
+            return if self.merging.is_some() { self.stop(id) } else { self.invalidate(id) };
         }
         store.opened.records = store.opened.records.saturating_add(commit.records);
         store.opened.tail = commit.tail;

@@ -3,7 +3,8 @@
 //! What must hold (C1, C8):
 //! - The origin is read once for all stores that need it.
 //! - A copy holds its scratch memory from its read until its last write is done.
-//! - A failed read fails the exceptions that need it; a failed write stops that store, and no other.
+//! - A failed read fails the exceptions that need it, and so does a failed write of a merge's copy; any other failed write
+//!   stops that store, and no other.
 //! - Foreground copies go first; of a merge's at most `depth` are under way.
 
 use crate::api::{Buffer, Fault, Io, Slice, Space, StoreId};
@@ -230,8 +231,13 @@ impl Core {
         let Some((store, exception)) = copy.dests.get(dest).map(|dest| (dest.store, dest.exception)) else {
             return;
         };
+        let background = copy.lane == Lane::Background;
         if copy.writing == 0 {
             self.end_copy(key);
+        }
+        if result.is_err() && background {
+            // Nothing of the window is overwritten yet: the merge can fail instead of the snapshot.
+            return self.part_done(store, exception, false);
         }
         if result.is_err() {
             self.invalidate(store);

@@ -4,6 +4,7 @@
 //! - No origin write that the snapshot would have needed a copy for is released before the store's header says,
 //!   durably, that the snapshot is invalid.
 //! - Where the header cannot be written those writes fail; a later one tries again.
+//! - A merge can wait: where an I/O of its own fails, it is the merge that fails, and the snapshot stays what it is.
 //! - The header is built from what is known, never from a buffer that something else uses (4.1, 61578dcd).
 
 use crate::api::{Fault, Io, Space, StoreId};
@@ -23,11 +24,7 @@ impl Core {
             Validity::Invalid | Validity::Invalidating => return,
             Validity::Untold => {}
             // What is not durable by now will never be: it protects nothing.
-            Validity::Valid => {
-                for run in store.making.mapped_runs() {
-                    store.opened.table.remove(run.old, run.len);
-                }
-            }
+            Validity::Valid => store.forget_uncommitted(),
         }
         store.validity = Validity::Invalidating;
         let io = store.invalid_header();
@@ -35,6 +32,18 @@ impl Core {
         if planted::is(Bug::InvalidateNotDurable) {
             self.invalidated(id, Ok(()));
         }
+    }
+
+    /// A commit failed while a merge is under way. The store takes no more exceptions; on its disk it stays valid, which is
+    /// true as long as the origin keeps what it has no record of: the merge fails, and a foreground write that needs one
+    /// gives the snapshot up.
+    pub(crate) fn stop(&mut self, id: StoreId) {
+        let Some(store) = self.stores.get_mut(&id) else { return };
+        store.forget_uncommitted();
+        store.validity = Validity::Untold;
+        let mut waiters = store.making.give_up();
+        waiters.append(&mut store.told);
+        self.wakes.wake_all(waiters, Ok(()));
     }
 
     /// The header is durable, or could not be written.
@@ -56,6 +65,12 @@ impl Core {
 }
 
 impl Store {
+    fn forget_uncommitted(&mut self) {
+        for run in self.making.mapped_runs() {
+            self.opened.table.remove(run.old, run.len);
+        }
+    }
+
     /// The first block of the store, with a header that says invalid.
     fn invalid_header(&self) -> Io {
         let bytes = self.blocks().sectors().to_bytes().and_then(Bytes::to_usize).unwrap_or_default();

@@ -67,7 +67,9 @@ pub fn merge<H: MergeHost>(
     job.host.unlock();
     let Some((merge, group)) = begun? else { return Ok(MergeOutcome::NotBegun) };
     let carried = job.carry(&merge, &group);
-    job.tell_lost_snapshots(&group);
+    if carried.is_ok() {
+        job.tell_lost_snapshots(&group);
+    }
     let ended = match carried {
         Ok(Carried::Stopped) => Ok(MergeOutcome::Stopped),
         Ok(Carried::Finished) => job.end(&merge, &group),

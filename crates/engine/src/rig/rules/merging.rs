@@ -119,6 +119,42 @@ fn r5_a_window_without_other_snapshots_takes_one_flush_and_one_durable_write() {
     assert_eq!((rig.group.counters().windows, flushes, durable), (3, 3, 3));
 }
 
+/// I3: at W3 nothing of the window is overwritten yet, so an error is the merge's and costs no snapshot.
+#[test]
+fn i3_an_error_while_other_snapshots_get_their_copies_fails_the_merge_and_no_snapshot() {
+    let other = Space::Store(StoreId(2));
+    let data = |io: &Io| matches!(io, Io::Write { space, .. } if *space == other);
+    let record = |io: &Io| matches!(io, Io::WriteMetadata { space, .. } if *space == other);
+    for failing in [&data as &dyn Fn(&Io) -> bool, &record] {
+        let snapshot = Snapshot::new(2, 400, 32, 4000);
+        let mut rig = filled(&[3, 9, 30], 1000, std::slice::from_ref(&snapshot));
+        start(&mut rig);
+        let at = loop {
+            if let Some(at) = rig.position(failing) {
+                break at;
+            }
+            rig.execute(0);
+        };
+        rig.fail(at, &mut Dice(1));
+        rig.settle();
+        assert!(rig.group.merge_progress().unwrap().failed);
+        assert!(!rig.log.iter().any(origin_write), "the origin is as it was");
+        // Whoever opens the store next finds it valid, and the snapshot whole.
+        rig.group.hold();
+        rig.settle();
+        let mut again = Rig::over(config(400, 512, 1000), rig.power_cut(&mut Dice(7)));
+        again.attach(&Snapshot::new(1, 400, 8, 4000));
+        again.attach(&snapshot);
+        assert!(matches!(again.group.store_status(StoreId(2)), Some(StoreStatus::Valid { .. })));
+        start(&mut again);
+        again.settle();
+        assert!(is_finished(&again));
+        check_merged(&again, &[3, 9, 30]);
+        let frozen: Vec<u64> = (1..=400).collect();
+        assert_eq!(again.read_now(Volume::Snapshot(StoreId(2)), range(0, 400)).unwrap(), frozen);
+    }
+}
+
 #[test]
 fn r3_every_other_snapshot_has_a_durable_exception_before_the_origin_is_overwritten() {
     let others = [Snapshot::new(2, 400, 32, 4000), Snapshot::new(3, 200, 4, 4000)];
