@@ -17,6 +17,11 @@ const EXTENT: u64 = 4 << 20;
 /// Bytes of a chunk, and exceptions that its metadata chunk describes.
 pub(super) const CHUNK: u64 = 4096;
 const PER_AREA: u64 = CHUNK / 16;
+/// Sizes in the fill.
+const ORIGIN_LEN: u64 = 1 << 30;
+const STORE_LEN: u64 = 300 << 20;
+/// The program's command that merges it.
+pub(super) const MERGE: &[&str] = &["lvconvert", "--merge", "-q", "vgb/snap"];
 
 /// One exception as places on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +95,7 @@ impl Data {
     }
 
     /// SHA-256 of the origin in an image.
-    pub(super) fn origin_digest(&self, image: &Path) -> Result<String> {
+    fn origin_digest(&self, image: &Path) -> Result<String> {
         let script = "dd if=\"$0\" bs=1M skip=\"$1\" count=1024 status=none | sha256sum | cut -c1-64";
         let output = std::process::Command::new("sh")
             .args(["-c", script])
@@ -100,6 +105,23 @@ impl Data {
             .context("running sha256sum")?;
         ensure!(output.status.success(), "reading the origin of {}: {}", image.display(), output.status);
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Refuses an image whose origin is not what the snapshot was.
+    pub(super) fn expect_merged(&self, image: &Path) -> Result<()> {
+        let same = self.origin_digest(image)? == self.snap;
+        ensure!(same, "the merged origin is not what the snapshot was");
+        Ok(())
+    }
+
+    /// First byte and length of the origin.
+    pub(super) fn origin_range(&self) -> (u64, u64) {
+        (self.origin, ORIGIN_LEN)
+    }
+
+    /// First byte and length of the store.
+    pub(super) fn store_range(&self) -> (u64, u64) {
+        (self.store, STORE_LEN)
     }
 
     /// Where the origin begins, in bytes.

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::ceiling;
-use super::data::Data;
+use super::data::{Data, MERGE};
 use super::table::{Row, Table};
 use crate::program::Foldback;
 
@@ -23,10 +23,7 @@ pub(super) fn measure(data: &Data, program: &Foldback, rounds: u32, table: &mut 
             } else {
                 other.push(time);
             }
-            ensure!(
-                data.origin_digest(&image)? == data.snap,
-                "the merged origin is not what the snapshot was"
-            );
+            data.expect_merged(&image)?;
         }
         println!("host: ceiling {:?}, foldback {:?}", raw.last(), other.last());
     }
@@ -42,6 +39,6 @@ pub(super) fn measure(data: &Data, program: &Foldback, rounds: u32, table: &mut 
 
 fn foldback(program: &Foldback, image: &std::path::Path) -> Result<Duration> {
     let start = Instant::now();
-    program.run(&[image], &["lvconvert", "--merge", "-q", "vgb/snap"])?;
+    program.run(&[image], MERGE)?;
     Ok(start.elapsed())
 }

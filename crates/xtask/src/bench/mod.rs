@@ -6,9 +6,11 @@
 
 mod ceiling;
 mod data;
+mod figures;
 mod host;
 mod inside;
 mod machine;
+mod page;
 mod qemu;
 mod table;
 
@@ -37,6 +39,9 @@ pub(crate) struct Settings {
     /// Leave out the host, measure in the rig alone
     #[arg(long)]
     rig_only: bool,
+    /// Put the whole table into README.md
+    #[arg(long, conflicts_with_all = ["host_only", "rig_only"])]
+    write: bool,
 }
 
 /// Extra milliseconds of each flush in the slow comparison.
@@ -55,6 +60,7 @@ pub(crate) fn merge(settings: &Settings) -> Result<()> {
     if !settings.rig_only {
         host::measure(&data, &program, settings.rounds, &mut table)?;
         qemu::measure(&data, settings.rounds, &mut table)?;
+        figures::measure(&data, &program, &mut table)?;
     }
     if !settings.host_only {
         inside::measure(&data, &program, settings.rounds, 0, &mut table)?;
@@ -62,6 +68,11 @@ pub(crate) fn merge(settings: &Settings) -> Result<()> {
         let slow = Data::make("slow", settings.slow_exceptions)?;
         inside::measure(&slow, &program, settings.rounds, FLUSH_MS, &mut table)?;
     }
-    println!("\n{}\n\n{table}", machine::line());
-    Ok(())
+    let rounds = settings.rounds;
+    let text = format!(
+        "`cargo xtask bench merge`: scattered exceptions of 4 KiB, {rounds} rounds, medians.\n{}\n\n{table}",
+        machine::line(data.scratch.path())?
+    );
+    println!("\n{text}");
+    if settings.write { page::write(&text) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! Medians of rounds as a table in Markdown.
+//! Medians of rounds as a table in Markdown, with lines under it.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,6 +18,7 @@ pub(super) struct Row {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     rows: Vec<Row>,
+    lines: Vec<String>,
 }
 
 impl Row {
@@ -45,6 +46,11 @@ impl Table {
     pub(super) fn add(&mut self, row: Row) {
         self.rows.push(row);
     }
+
+    /// Adds a line under the table.
+    pub(super) fn say(&mut self, line: String) {
+        self.lines.push(line);
+    }
 }
 
 impl fmt::Display for Table {
@@ -70,7 +76,10 @@ impl fmt::Display for Table {
                 row.note
             )?;
         }
-        Ok(())
+        if !self.lines.is_empty() {
+            writeln!(f)?;
+        }
+        self.lines.iter().try_for_each(|line| writeln!(f, "- {line}"))
     }
 }
 
@@ -86,7 +95,9 @@ mod tests {
         let mut table = Table::default();
         let peer = seconds([10, 40, 20]);
         table.add(Row::new("rig", "other", 2560, &seconds([5, 4, 10])).against("peer", &peer).note("a note"));
+        table.say("a line".to_owned());
         let text = table.to_string();
+        assert!(text.ends_with("|\n\n- a line\n"), "{text}");
         assert!(
             text.contains("| rig | other | 2560 | 5.00 s | 4.00 - 10.00 s | 2.0 | 2.00 x peer | a note |"),
             "{text}"
