@@ -3,6 +3,7 @@
 //! Holds: every rule is a function from text to findings, with a test that shows it firing; the walk looks at every
 //! file of the repository except build output and git's own.
 
+mod links;
 mod lists;
 mod text;
 
@@ -52,6 +53,7 @@ fn check(root: &Path) -> Result<Vec<Finding>> {
         let bytes = std::fs::read(root.join(path)).with_context(|| format!("reading {path}"))?;
         if let Ok(content) = std::str::from_utf8(&bytes) {
             findings.extend(text::content(path, content));
+            findings.extend(links::lead_somewhere(path, content, &|place| root.join(place).exists()));
         }
     }
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
