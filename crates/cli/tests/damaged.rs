@@ -218,3 +218,25 @@ fn a_disk_with_a_file_system_becomes_a_pv_only_with_a_yes() {
     assert_eq!(told, wiped);
     assert_eq!(lab.read("disk.img")[1080..1082], [0, 0]);
 }
+
+/// lvm2.md 3.4: what lies on a PV that was not found is partial, marked missing or not.
+#[test]
+fn a_volume_on_an_absent_pv_is_partial() {
+    let lab = Lab::empty(32);
+    std::fs::File::create(lab.path("more.img")).unwrap().set_len(32 << 20).unwrap();
+    let both = ["--devices", "disk.img,more.img"];
+    lab.ok(&[&both[..], &["vgcreate", "vg", "disk.img", "more.img"]].concat());
+    for (lv, pv) in [("here", "disk.img"), ("there", "more.img")] {
+        lab.ok(&[&both[..], &["lvcreate", "-L", "8M", "-n", lv, "vg", pv]].concat());
+    }
+    lab.ok(&[&both[..], &["lvcreate", "-s", "-l", "2", "-n", "snap", "vg/here", "more.img"]].concat());
+    let shown = |lab: &Lab| {
+        let fields = ["lvs", "--noheadings", "-o", "lv_name,lv_attr,lv_health_status"];
+        let run = lab.run(&fields);
+        run.stdout
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&lab), ["here owi---s---", "snap swi---s-p- partial", "there -wi-----p- partial"]);
+}

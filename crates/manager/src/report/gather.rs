@@ -119,6 +119,11 @@ fn vg_facts(found: &Discovery, of: &FoundVg, machine: Machine<'_>) -> VgFacts {
     let total = vg.pvs.iter().map(|pv| u64::from(pv.pe_count)).fold(0, u64::saturating_add);
     let free = vg.pvs.iter().map(|pv| u64::from(extents.free_count(&pv.key))).fold(0, u64::saturating_add);
     let missing = of.places.iter().filter(|place| place.is_none()).count();
+    let marked = with_absent_marked(of);
+    let lv = |lv| LvFacts {
+        partial: marked.is_partial(lv),
+        ..lv_facts(vg, lv, &links, &index_of, &paths, machine)
+    };
     VgFacts {
         name: vg.name.to_string(),
         uuid: vg.id.to_string(),
@@ -143,9 +148,20 @@ fn vg_facts(found: &Discovery, of: &FoundVg, machine: Machine<'_>) -> VgFacts {
         area_copies: vg.metadata_copies.into(),
         missing_pvs: u64::try_from(missing).unwrap_or(u64::MAX),
         pvs: pv_facts(found, of, &extents, &shown, machine),
-        lvs: shown.iter().map(|lv| lv_facts(vg, lv, &links, &index_of, &paths, machine)).collect(),
+        lvs: shown.iter().copied().map(lv).collect(),
         ..VgFacts::default()
     }
+}
+
+/// A PV that was not found is as missing as one that is marked so.
+fn with_absent_marked(of: &FoundVg) -> Vg {
+    let mut marked = of.vg.clone();
+    for (pv, place) in marked.pvs.iter_mut().zip(&of.places) {
+        if place.is_none() {
+            pv.set_missing(true);
+        }
+    }
+    marked
 }
 
 fn pv_facts(
@@ -242,7 +258,6 @@ fn lv_facts(
         tags: sorted(&lv.tags),
         created: created.map(|made| (machine.local_time)(made.time)).unwrap_or_default(),
         host: created.map(|made| made.host.clone()).unwrap_or_default(),
-        partial: vg.is_partial(lv),
         segments: lv.segments.iter().map(|segment| segment_facts(segment, chunk, paths)).collect(),
         ..LvFacts::default()
     }
