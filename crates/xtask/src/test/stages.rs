@@ -57,9 +57,9 @@ pub(super) fn all(long: bool) -> Vec<Stage> {
             stage("sim engine", || sim("engine", "10000"))
         },
         if long {
-            stage("sim volume", || sim("volume", "30000"))
+            stage("sim volume", || sim("volume", "100000"))
         } else {
-            stage("sim volume", || sim("volume", "3000"))
+            stage("sim volume", || sim("volume", "10000"))
         },
         stage("mutants", || one(&["run", "--release", "--package", "sim", "--", "--mutants"])),
         stage("demo", demo),
