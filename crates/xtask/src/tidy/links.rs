@@ -1,8 +1,11 @@
-//! Links of documents: one that points into the repository must point to something that is there.
+//! Links of documents, and paths named as code: what points into the repository must point to something that is there.
 
 use std::path::Path;
 
 use super::Finding;
+
+/// Folders of the root. A path in backticks that begins with one of them is read as one from the root.
+const FOLDERS: &[&str] = &["crates", "docs", "fixtures", "fuzz", "rig"];
 
 /// Checks the relative links of a document at `path`; `exists` is asked for places relative to the root.
 pub(super) fn lead_somewhere(path: &str, text: &str, exists: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
@@ -12,6 +15,9 @@ pub(super) fn lead_somewhere(path: &str, text: &str, exists: &dyn Fn(&Path) -> b
     let folder = Path::new(path).parent().unwrap_or(Path::new(""));
     let mut findings = Vec::new();
     for (at, line) in (1_usize..).zip(prose(text)) {
+        for named in code_paths(line).filter(|named| !exists(Path::new(named))) {
+            findings.push(Finding::new(path, format!("line {at} names `{named}`, which is not there")));
+        }
         for target in targets(line) {
             let place = target.split('#').next().unwrap_or_default();
             let elsewhere = place.is_empty() || target.contains("://") || target.starts_with("mailto:");
@@ -58,6 +64,16 @@ fn targets(line: &str) -> Vec<&str> {
     found
 }
 
+/// Paths between backticks. One with a blank, a star or a capital is a pattern or a command.
+fn code_paths(line: &str) -> impl Iterator<Item = &str> {
+    let plain = |code: &&str| {
+        let path = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "_-./".contains(char);
+        code.chars().all(path) && !code.contains("...")
+    };
+    let rooted = |code: &&str| code.split_once('/').is_some_and(|(folder, _)| FOLDERS.contains(&folder));
+    line.split('`').skip(1).step_by(2).filter(plain).filter(rooted)
+}
+
 /// The path without `.` and `..`; none where it leaves the repository.
 fn plain(path: &Path) -> Option<std::path::PathBuf> {
     let mut plain = std::path::PathBuf::new();
@@ -101,6 +117,14 @@ mod tests {
                 .is_empty()
         );
         assert_eq!(found("docs/x.md", "[a](docs/a.md) [out](../../README.md) [root](/README.md)").len(), 3);
+    }
+
+    #[test]
+    fn a_path_in_backticks_is_followed_from_the_root_and_a_pattern_is_not() {
+        let text = "`docs/a.md` lists, `docs/gone.md` does not; `docs/NAME.md`, `rig/*.sh`, `src/x.rs`, `a/docs/b`\n";
+        let found = found("docs/x.md", text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("names `docs/gone.md`"));
     }
 
     #[test]
