@@ -43,6 +43,10 @@ pub(crate) enum Step {
     Data,
     /// Its legs are under way.
     Legs(Legs),
+    /// A flush of the origin or the merged view is under way.
+    Flush,
+    /// It has to be flushed again, once a chunk that two places disagree about is copied.
+    FlushAgain,
     /// It waits for the last thing.
     Settle,
 }
@@ -156,11 +160,13 @@ impl Group {
             return;
         }
         match (op.step, op.fault) {
-            (Step::Route | Step::Data | Step::Settle, Some(fault)) => self.end_op(key, Err(fault)),
+            (Step::Legs(_), _) => {}
+            (_, Some(fault)) => self.end_op(key, Err(fault)),
             (Step::Route, None) => self.route(key),
             (Step::Data, None) => self.data_is_in_store(key),
+            (Step::Flush, None) => self.pass_fence(key, true),
+            (Step::FlushAgain, None) => self.pass_fence(key, false),
             (Step::Settle, None) => self.settled(key),
-            (Step::Legs(_), _) => {}
         }
     }
 

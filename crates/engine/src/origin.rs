@@ -13,7 +13,7 @@ use crate::copy_out::Asker;
 use crate::group::Group;
 use crate::ledger::{Lane, Owner};
 use crate::making::Until;
-use crate::merge::Route;
+use crate::merge::{Fence, Route};
 use crate::ops::{Legs, Step, Work};
 use crate::planted::{self, Bug};
 use crate::slab::Key;
@@ -42,12 +42,36 @@ impl Group {
     }
 
     fn flush_origin(&mut self, request: Key, range: SectorRange) {
-        let op = self.add_op(request, range, Work::Origin, Step::Settle);
+        let op = self.add_op(request, range, Work::Origin, Step::Flush);
+        self.flush_for(op);
+    }
+
+    fn flush_for(&mut self, op: Key) {
         self.park(op, 1);
+        if let Some(op) = self.ops.get_mut(op) {
+            op.step = Step::Flush;
+        }
         let origin = self.core.origin.domains.clone();
         let merging = self.merging_store().filter(|_| !planted::is(Bug::AckFlushEarly));
         let store = merging.map(|store| store.opened.geometry.domains.clone()).unwrap_or_default();
         self.core.flush(&[&origin, &store], Waiter::Op(op));
+    }
+
+    /// What a flush made durable has to be what is read: while the two places of a chunk disagree, it is not answered.
+    /// It is flushed again after such a chunk was copied; `flushed` says that it was, just now.
+    pub(crate) fn pass_fence(&mut self, key: Key, flushed: bool) {
+        let fence = self.merge.as_mut().map_or(Fence::Open, |merge| merge.fence(Waiter::Op(key)));
+        match fence {
+            Fence::Open if flushed => self.end_op(key, Ok(())),
+            Fence::Open => self.flush_for(key),
+            Fence::Broken => self.end_op(key, Err(Fault::Device)),
+            Fence::Closed => {
+                self.park(key, 1);
+                if let Some(op) = self.ops.get_mut(key) {
+                    op.step = Step::FlushAgain;
+                }
+            }
+        }
     }
 
     /// The store whose exceptions are the merged view's, until the merge is finished.

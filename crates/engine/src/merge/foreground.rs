@@ -9,7 +9,7 @@
 use crate::api::Fault;
 use crate::core::Core;
 use crate::merge::Merge;
-use crate::merge::window::Policy;
+use crate::merge::window::{Policy, Window};
 use crate::ops::Legs;
 use crate::planted::{self, Bug};
 use crate::spans::SpanId;
@@ -30,7 +30,32 @@ pub(crate) enum Route {
     Held { window: u64, item: usize },
 }
 
+/// Whether what is read is what a power cut would leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fence {
+    /// It is, everywhere.
+    Open,
+    /// The waiter will be woken when that may have changed.
+    Closed,
+    /// It is not, until the merge is resumed.
+    Broken,
+}
+
 impl Merge {
+    /// A write that failed on one of its two ways, with the records hidden or about to be: reads see the store, a power
+    /// cut would leave the origin. Until that chunk is copied again nobody may be told that what they read is durable.
+    pub(crate) fn fence(&mut self, waiter: Waiter) -> Fence {
+        let disagrees = |window: &Window| window.truncated && !window.is_copied();
+        if !self.windows.iter().any(disagrees) {
+            return Fence::Open;
+        }
+        if self.failed {
+            return Fence::Broken;
+        }
+        self.fenced.push(waiter);
+        Fence::Closed
+    }
+
     /// Where the first sectors of `range` go, and how many of them.
     pub(crate) fn route(&self, range: SectorRange, core: &Core) -> (Route, Sectors) {
         let Some(store) = core.stores.get(&self.store) else { return (Route::Plain, range.len()) };

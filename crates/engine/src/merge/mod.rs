@@ -19,7 +19,7 @@ mod records;
 mod slots;
 pub(crate) mod window;
 
-pub(crate) use foreground::Route;
+pub(crate) use foreground::{Fence, Route};
 
 use crate::api::{Fault, Outcome, StoreId};
 use crate::core::Core;
@@ -63,6 +63,8 @@ pub(crate) struct Merge {
     /// Foreground writes under way to chunks that lie in the store, and to those that are written both ways.
     store_writes: Spans,
     both_writes: Spans,
+    /// Flushes that wait until two places agree again.
+    fenced: Vec<Waiter>,
 }
 
 /// The scratch memory of a merge.
@@ -98,6 +100,7 @@ impl Merge {
             truncation: Script::default(),
             store_writes: Spans::default(),
             both_writes: Spans::default(),
+            fenced: Vec::new(),
         })
     }
 
@@ -230,6 +233,7 @@ impl Merge {
     /// An error of the merge's own: nothing more is begun. A window that was not copied yet is forgotten.
     fn fail(&mut self, core: &mut Core) {
         self.failed = true;
+        core.wakes.wake_all(std::mem::take(&mut self.fenced), Ok(()));
         if self.windows.back().is_some_and(|last| matches!(last.phase, Phase::Reading | Phase::Others)) {
             self.windows.pop_back();
             self.reading = None;
@@ -289,6 +293,7 @@ impl Merge {
         let Some(window) = self.window(window) else { return };
         let done = window.batch_done(&pieces, good);
         core.wakes.wake_all(done.waiters, Ok(()));
+        core.wakes.wake_all(std::mem::take(&mut self.fenced), Ok(()));
         let counters = &mut core.ledger.counters;
         counters.chunks_merged = counters.chunks_merged.saturating_add(done.first).saturating_add(done.again);
         counters.chunks_recopied = counters.chunks_recopied.saturating_add(done.again);

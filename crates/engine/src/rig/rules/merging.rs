@@ -505,3 +505,24 @@ fn i10_a_read_from_the_store_that_outlives_its_window_and_a_failed_flush_is_not_
     rig.settle();
     assert_eq!(rig.answers[&read], Err(Fault::Device));
 }
+
+/// The write failed on its way to the store, after the record was hidden: reads see the old content, a power cut would
+/// leave the new one.
+#[test]
+fn r10_a_flush_waits_until_the_store_and_the_origin_agree_again() {
+    let mut rig = filled(&[3], 1000, &[]);
+    start(&mut rig);
+    rig.execute_all(|io| !boundary(io));
+    let write = rig.submit(Volume::Origin, WRITE, range(26, 1), &[900]);
+    let leg = rig.position(|io| matches!(io, Io::Write { space: COW1, at: Sectors(18), .. })).unwrap();
+    let (id, _) = rig.handed.remove(leg);
+    rig.group.complete_io(id, crate::Outcome::Failed(Fault::Device));
+    rig.execute_all(origin_write);
+    assert_eq!(rig.answers[&write], Err(Fault::Device));
+    rig.execute_all(boundary);
+    let flush = rig.submit(Volume::Origin, RequestKind::Flush, range(0, 0), &[]);
+    rig.execute_all(|io| matches!(io, Io::Flush { .. }));
+    assert!(!rig.answers.contains_key(&flush));
+    assert_eq!(rig.read_now(Volume::Origin, range(26, 1)).unwrap(), [10_026]);
+    assert_eq!((rig.answers[&flush], origin(&rig, 26), is_finished(&rig)), (Ok(()), 10_026, true));
+}
