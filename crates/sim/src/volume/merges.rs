@@ -252,7 +252,6 @@ impl Merges {
             format!("attempt {attempt}: {ended:?}, off {was_off}, faulty {faulty}, {:?}", listener.notices)
         });
         scenes.saw_if(was_off, Scene::VgMergeCut);
-        world.excused |= faulty;
         // A copy that failed may have wasted chunks of a store that has none to spare.
         self.tight |= faulty;
         let finished = ended == Ok(MergeOutcome::Finished);
