@@ -28,6 +28,13 @@ pub(crate) struct Change<'c> {
     _lock: Option<VgLock>,
 }
 
+/// Says that `--nolocking` does not hold for a change: without locks it would destroy others' changes.
+pub(crate) fn warn_of_locks(context: &Context) {
+    if context.options.nolocking {
+        context.console.warn("--nolocking holds for commands that only read; the locks are taken.");
+    }
+}
+
 impl<'c> Change<'c> {
     /// Opens the disks, `more` of them beside those that the options name, and locks the VG.
     pub(crate) fn of_vg(context: &'c Context, vg: &VgName, more: &[String]) -> Result<Self, CliError> {
@@ -44,6 +51,7 @@ impl<'c> Change<'c> {
             let session = Session::open_with(&context.options, more, Access::Read)?;
             return Ok(Self { context, session, machine: Machine::new(&context.line), _lock: None });
         }
+        warn_of_locks(context);
         let mut session = Session::open_unlocked(&context.options, more, Access::Write)?;
         let locks = locks(&session.config);
         let lock = match vg {

@@ -22,7 +22,10 @@ use std::path::Path;
     max_term_width = 100,
     disable_help_subcommand = false,
     after_help = "Examples:\n  foldback demo\n  foldback --devices disk.img lvs -a\n  foldback --devices disk.img \
-                  lvconvert --merge vg/snap\n\nExit codes: 0 done, 2 no such command, 3 bad command line, 5 failed."
+                  lvconvert --merge vg/snap\n\nEnvironment:\n  FOLDBACK_DEVICES  the disks, where --devices names \
+                  none: FILE[,FILE]\n  FOLDBACK_IO       how disks are read and written: auto (io_uring where the \
+                  kernel has it, the default), uring, blocking\n\nExit codes: 0 done, 2 no such command, 3 bad \
+                  command line, 5 failed."
 )]
 pub(crate) struct CommandLine {
     #[command(flatten)]

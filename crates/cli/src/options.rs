@@ -57,6 +57,9 @@ pub(crate) struct Options {
     /// Write a backup of the metadata after a change
     #[arg(short = 'A', long, value_name = "y|n", global = true, help_heading = "Global options")]
     pub(crate) autobackup: Option<YesNo>,
+    /// Without a lock, for commands that only read; whatever changes something takes its locks all the same
+    #[arg(long, global = true, hide = true)]
+    pub(crate) nolocking: bool,
 
     #[command(flatten)]
     pub(crate) ignored: Ignored,
@@ -82,8 +85,6 @@ pub(crate) struct Ignored {
     lockopt: Option<String>,
     #[arg(long, global = true, hide = true)]
     nohints: bool,
-    #[arg(long, global = true, hide = true)]
-    nolocking: bool,
     #[arg(long, global = true, hide = true)]
     noudevsync: bool,
 }

@@ -18,6 +18,7 @@ use foldback_manager::config::{Config, DEFAULT_SYSTEM_DIR};
 use foldback_manager::lock::{LockMode, Locks, VgLock};
 use foldback_manager::store::{Discovery, DiskSet, discover};
 use foldback_units::VgName;
+use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,7 +69,9 @@ impl Session {
             Access::Read => HoldMode::Shared,
             Access::Write => HoldMode::Exclusive,
         };
-        session.metadata = hold_metadata(&session.files, sharing)?;
+        if !(options.nolocking && access == Access::Read) {
+            session.metadata = hold_metadata(&session.files, sharing)?;
+        }
         Ok(session)
     }
 
@@ -136,9 +139,9 @@ impl Session {
     pub(crate) fn refuse_own_disk(&self, name: &str) -> Result<(), CliError> {
         // One that does not exist is none of them.
         let Ok(found) = std::fs::metadata(name) else { return Ok(()) };
-        let block = found.file_type().is_block_device();
-        let (device, inode) = if block { (found.rdev(), 0) } else { (found.dev(), found.ino()) };
-        if self.files.iter().any(|file| file.identity() == Identity { device, inode }) {
+        let named = with_backing(identity(&found));
+        let ours = self.files.iter().flat_map(|file| with_backing(file.identity()));
+        if ours.into_iter().any(|disk| named.contains(&disk)) {
             return Err(CliError::failed(format!(
                 "{name} is one of the disks that the volume group lies on."
             )));
@@ -175,6 +178,21 @@ pub(crate) fn split_missing(context: &Context, paths: &[String]) -> (Vec<String>
         }
     }
     (present, exit)
+}
+
+fn identity(found: &Metadata) -> Identity {
+    let block = found.file_type().is_block_device();
+    let (device, inode) = if block { (found.rdev(), 0) } else { (found.dev(), found.ino()) };
+    Identity { device, inode }
+}
+
+/// A disk, and the file behind it where it is a loop device.
+fn with_backing(disk: Identity) -> Vec<Identity> {
+    let (major, minor) = (rustix::fs::major(disk.device), rustix::fs::minor(disk.device));
+    let backing = (disk.inode == 0)
+        .then(|| std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/loop/backing_file")).ok());
+    let backing = backing.flatten().and_then(|path| std::fs::metadata(path.trim_end_matches('\n')).ok());
+    std::iter::once(disk).chain(backing.map(|found| identity(&found))).collect()
 }
 
 /// Says how disks are named.

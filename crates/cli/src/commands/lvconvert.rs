@@ -6,7 +6,7 @@
 
 use super::Context;
 use crate::carrying::Host;
-use crate::changing::{one_vg, refused};
+use crate::changing::{one_vg, refused, warn_of_locks};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
@@ -43,7 +43,8 @@ impl FromStr for Interval {
 #[derive(Args, Debug)]
 #[command(
     after_help = "The origin gets back the content it had when the snapshot was taken, and the snapshot is removed. \
-                  A merge that was interrupted goes on with the same command.\n\nExamples:\n  foldback lvconvert \
+                  A merge that was interrupted goes on with the same command; once it has ended there is no such \
+                  snapshot any more.\n\nExamples:\n  foldback lvconvert \
                   --merge vg/before\n  foldback lvconvert --merge @nightly"
 )]
 pub(crate) struct LvConvert {
@@ -56,7 +57,7 @@ pub(crate) struct LvConvert {
     /// Seconds between two lines of progress; 0: one for every step; +N: the first after N
     #[arg(short, long, value_name = "[+]SECONDS")]
     interval: Option<Interval>,
-    /// Accepted as LVM2 does: merges without telling progress
+    /// Accepted as LVM2 does: merges in the foreground, and tells progress only after an interval
     #[arg(short, long)]
     background: bool,
     /// Snapshots; of a VG: all of them
@@ -137,6 +138,7 @@ impl LvConvert {
             context.console.say(&format!("Merging of volume {vg}/{lv} into {origin} would start."));
             return Ok(Exit::Success);
         }
+        warn_of_locks(context);
         let places = session.backup_places();
         let mut machine = Machine::new(&context.line);
         let mut host = Host::new(session)?;

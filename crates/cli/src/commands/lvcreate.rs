@@ -14,10 +14,10 @@ use crate::names::{Target, vg_name};
 use crate::options::YesNo;
 use crate::sizes::{Extents, KibSize, Of, Size};
 use clap::{Args, ValueEnum};
-use foldback_lvm2_format::vg::{PvKey, Vg};
+use foldback_lvm2_format::vg::{LvFlag, PvKey, Vg};
 use foldback_manager::apply::{create_lv, create_snapshot};
 use foldback_manager::ops::allocation::Policy;
-use foldback_manager::ops::lv_create::{self, NewLv};
+use foldback_manager::ops::lv_create::{self, NewLv, Planned};
 use foldback_manager::ops::names::user_lv_name;
 use foldback_manager::ops::snapshot_create::{self, CHUNK_MIN, NewSnapshot, chunk_size};
 use foldback_manager::ops::{Layout, PercentOf, Refusal, SizeRequest};
@@ -100,6 +100,9 @@ pub(crate) struct LvCreate {
     /// How extents are chosen
     #[arg(long, value_name = "POLICY")]
     alloc: Option<Alloc>,
+    /// Mark it so that LVM2 activates it only with -K
+    #[arg(short = 'k', long, value_name = "y|n")]
+    setactivationskip: Option<YesNo>,
     #[command(flatten)]
     ignored: Ignored,
     /// VG, or VG/LV with -s
@@ -117,8 +120,6 @@ struct Ignored {
     activate: Option<String>,
     #[arg(short = 'W', long, hide = true)]
     wipesignatures: Option<YesNo>,
-    #[arg(short = 'k', long, hide = true)]
-    setactivationskip: Option<YesNo>,
     #[arg(short = 'K', long, hide = true)]
     ignoreactivationskip: bool,
     #[arg(long, hide = true)]
@@ -186,8 +187,9 @@ impl LvCreate {
             read_only: self.permission == Some(Permission::Read),
             tags: tags(context, &self.addtag)?,
         };
-        let planned = lv_create::plan(&found.vg, &new, &mut change.machine)
+        let mut planned = lv_create::plan(&found.vg, &new, &mut change.machine)
             .map_err(|refusal| refused(context, &refusal))?;
+        self.mark(&mut planned);
         tell(context, &planned.notices);
         let zero = self.zero != Some(YesNo::No) && !new.read_only;
         if !zero {
@@ -228,8 +230,9 @@ impl LvCreate {
             read_only: self.permission == Some(Permission::Read),
             tags: tags(context, &self.addtag)?,
         };
-        let planned = snapshot_create::plan(&found.vg, &new, &mut change.machine)
+        let mut planned = snapshot_create::plan(&found.vg, &new, &mut change.machine)
             .map_err(|refusal| in_extents(context, &found.vg, &refusal))?;
+        self.mark(&mut planned);
         tell(context, &planned.notices);
         if !change.is_test() {
             // A volume that somebody imports into or merges has no one state that a snapshot could keep.
@@ -238,6 +241,13 @@ impl LvCreate {
         }
         tell(context, &planned.done);
         Ok(Exit::Success)
+    }
+
+    /// Sets what is asked for of the new LV alone. Thick snapshots are not marked by themselves, as with LVM2.
+    fn mark(&self, planned: &mut Planned) {
+        if let Some(lv) = planned.vg.lv_mut(&planned.lv) {
+            lv.flags.set(LvFlag::ActivationSkip, self.setactivationskip == Some(YesNo::Yes));
+        }
     }
 
     /// The name, and the VG where it stands in front of it.
