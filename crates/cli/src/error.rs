@@ -11,6 +11,7 @@ use foldback_device::{DiskError, DiskErrorKind};
 use foldback_manager::apply::ApplyError;
 use foldback_manager::job::MergeError;
 use foldback_manager::lock::LockError;
+use foldback_manager::ops::Refusal;
 use foldback_manager::report::BadLayout;
 use foldback_manager::store::DiskFault;
 use foldback_user_dm::{DiskFailure, DmError};
@@ -102,6 +103,9 @@ impl From<MergeError<HostError>> for CliError {
     fn from(error: MergeError<HostError>) -> Self {
         let failed = Self::failed(error.to_string());
         match error {
+            MergeError::Refused(Refusal::LvNotFound { .. }) => {
+                failed.hint("a merge that has ended has removed its snapshot")
+            }
             MergeError::Invalidated { vg, lv } => failed.hint(format!(
                 "the store was too small for what changed; the snapshot is lost, remove it with: lvremove {vg}/{lv}"
             )),

@@ -73,6 +73,11 @@ fn a_merge_says_lvm2s_words_and_leaves_one_volume() {
     assert_eq!(lines[lines.len() - 2..], end);
     assert!(lab.content("vg/root") == before);
     assert_eq!(lab.ok(&["lvs", "-a", "--noheadings", "-o", "lv_name,lv_attr"]), "  root -wi-------\n");
+    let again = lab.run(&["lvconvert", "--merge", "vg/snap"]);
+    again.failed_with(
+        5,
+        &["Failed to find logical volume", "a merge that has ended has removed its snapshot"],
+    );
 }
 
 #[test]

@@ -83,6 +83,24 @@ fn a_snapshot_takes_content_of_its_own() {
 }
 
 #[test]
+fn a_snapshot_that_cannot_take_an_import_is_lost_and_the_import_is_not_to_be_repeated() {
+    let lab = lab_with("16M", &random(1, 16 << 20));
+    lab.ok(&["lvcreate", "-s", "-L", "4M", "-n", "small", "vg/root"]);
+    lab.write("own.raw", &random(2, 16 << 20));
+    let run = lab.run(&["import", "own.raw", "vg/small"]);
+    run.failed_with(5, &["Snapshot vg/small is invalid", "Its content is lost", "lvremove vg/small"]);
+    assert!(!run.stderr.contains("repeat"), "{}", run.stderr);
+    assert!(lab.content("vg/root") == random(1, 16 << 20));
+    // As with the kernel, a write to an origin goes on where a snapshot cannot follow; it is said, and no error.
+    lab.ok(&["lvremove", "-y", "vg/small"]);
+    lab.ok(&["lvcreate", "-s", "-L", "4M", "-n", "small", "vg/root"]);
+    let run = lab.run(&["import", "own.raw", "vg/root"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stderr.contains("WARNING: Snapshot vg/small is invalid"), "{}", run.stderr);
+    assert!(lab.content("vg/root") == random(2, 16 << 20));
+}
+
+#[test]
 fn standard_input_and_output_are_streams() {
     let content = random(3, (8 << 20) - 700);
     let lab = lab_with("8M", &vec![0xee; 8 << 20]);

@@ -76,10 +76,13 @@ impl Import {
         progress.end();
         let invalid = carrier.invalid_snapshots();
         let down = carrier.take_down();
-        for snapshot in invalid {
+        for snapshot in invalid.iter().filter(|snapshot| **snapshot != lv) {
             context.console.warn(&format!(
-                "Snapshot {vg}/{snapshot} is invalid: its store was too small for what changed."
+                "Snapshot {vg}/{snapshot} is invalid: its store could not take what changed. Its content is lost."
             ));
+        }
+        if invalid.contains(&lv) {
+            return Err(overflowed(&name, copied.err()));
         }
         let (taken, written) = copied?;
         down?;
@@ -89,6 +92,14 @@ impl Import {
             .say(&format!("Imported {} to \"{name}\": {taken}, {written} of it differed.", source.name()));
         Ok(Exit::Success)
     }
+}
+
+/// A snapshot that could not take what was imported into it is lost; there is nothing to repeat.
+fn overflowed(name: &str, cause: Option<CliError>) -> CliError {
+    let cause = cause.map(|cause| format!("{}\n", cause.message)).unwrap_or_default();
+    let lost = "is invalid: its store could not take what was imported. Its content is lost";
+    CliError::failed(format!("{cause}Snapshot {name} {lost}."))
+        .hint(format!("remove it with: lvremove {name}"))
 }
 
 fn too_large(file: &str, length: u64, name: &str, size: Bytes) -> CliError {
