@@ -108,8 +108,8 @@ fn lines(counted: Counted, peak: u64) -> [String; 2] {
             peak >> 10,
         ),
         format!(
-            "Flushes: {:.1} for each window of {window} MiB ({flushes} in {windows} windows), and {:.1} durable writes of \
-             metadata, each a flush more where a disk has none.",
+            "Flushes: {:.1} for each window of {window} MiB ({flushes} in {windows} windows). Of the {:.1} metadata writes of \
+             a window the last is durable, which costs a flush more where a disk has no such writes.",
             ratio(flushes, windows),
             ratio(records, windows),
         ),
