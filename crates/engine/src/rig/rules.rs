@@ -1,5 +1,6 @@
 //! One test per rule of dm-snapshot.md, on the order and the content of I/Os.
 
 mod copy_on_write;
+mod failing;
 mod merging;
 mod serving;
