@@ -128,12 +128,12 @@ fn summary(args: &Args, total: &Total, seconds: f64) -> bool {
     let eios = count(Scene::EioRead) + count(Scene::EioWrite) + count(Scene::EioFlush);
     let rate = total.steps as f64 / seconds.max(0.001);
     println!(
-        "{} runs passed: {} power cuts, {} more looked at, {eios} I/O errors, {} merges completed, {} steps, \
+        "{} runs passed: {} cut short, {} more cuts looked at, {eios} I/O errors, {} merges completed, {} steps, \
          {rate:.0} steps/s, {seconds:.1} s",
         total.runs,
-        count(Scene::Cut),
+        count(Scene::Cut) + count(Scene::VgCut) + count(Scene::VgMergeCut) + count(Scene::VgLiveCut),
         count(Scene::Peek),
-        count(Scene::MergeFinished),
+        count(Scene::MergeFinished) + count(Scene::VgMergeDone),
         total.steps,
     );
     let unseen = total.unseen(level(args));
