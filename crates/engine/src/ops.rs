@@ -58,8 +58,8 @@ pub(crate) enum Legs {
     Plain,
     /// To chunks of the merging store.
     MergingStore(SpanId),
-    /// To chunks of the merging store and to the origin, in a window.
-    BothWays(SpanId, u64),
+    /// To chunks of the merging store, and then to the origin, in a window.
+    BothWays { span: SpanId, window: u64, second: bool },
 }
 
 /// A part of a request.
@@ -70,7 +70,6 @@ pub(crate) struct Op {
     pub(crate) work: Work,
     pub(crate) step: Step,
     pub(crate) waits: u32,
-    pub(crate) legs: u32,
     pub(crate) fault: Option<Fault>,
     /// It has had a snapshot told again that it is invalid.
     pub(crate) told_again: bool,
@@ -87,8 +86,7 @@ impl Group {
     /// A new operation, which is about to be routed or to wait.
     pub(crate) fn add_op(&mut self, request: Key, range: SectorRange, work: Work, step: Step) -> Key {
         self.add_part(request);
-        let (waits, legs, fault) = (0, 0, None);
-        self.ops.insert(Op { request, range, work, step, waits, legs, fault, told_again: false })
+        self.ops.insert(Op { request, range, work, step, waits: 0, fault: None, told_again: false })
     }
 
     pub(crate) fn add_part(&mut self, request: Key) {
@@ -178,29 +176,24 @@ impl Group {
         }
     }
 
-    /// Hands out an operation's writes.
-    pub(crate) fn start_legs(&mut self, key: Key, kind: Legs, places: &[(Space, Sectors)]) {
+    /// Hands out an operation's write, or the first of its two.
+    pub(crate) fn start_leg(&mut self, key: Key, kind: Legs, space: Space, at: Sectors) {
         let Some(op) = self.ops.get_mut(key) else { return };
         op.step = Step::Legs(kind);
-        op.legs = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let (request, range) = (op.request, op.range);
         let (memory, fua) = (self.memory(request, range), self.is_fua(request));
-        for &(space, at) in places {
-            let io = Io::Write { space, at, from: vec![memory], fua };
-            self.core.ledger.push(Lane::Foreground, Owner::Leg { op: key }, io);
-        }
+        let io = Io::Write { space, at, from: vec![memory], fua };
+        self.core.ledger.push(Lane::Foreground, Owner::Leg { op: key }, io);
     }
 
     pub(crate) fn leg_done(&mut self, key: Key, result: Result<(), Fault>) {
         let Some(op) = self.ops.get_mut(key) else { return };
-        op.legs = op.legs.saturating_sub(1);
-        if let Err(fault) = result {
-            op.fault.get_or_insert(fault);
+        let (step, range) = (op.step, op.range);
+        // The store first: reads come from there, and must never be older than what a power cut would leave.
+        if let (Step::Legs(Legs::BothWays { span, window, second: false }), Ok(())) = (step, result) {
+            let legs = Legs::BothWays { span, window, second: true };
+            return self.start_leg(key, legs, Space::Origin, range.start());
         }
-        if op.legs > 0 {
-            return;
-        }
-        let (step, range, result) = (op.step, op.range, op.fault.map_or(Ok(()), Err));
         if let (Step::Legs(legs), Some(merge)) = (step, &mut self.merge) {
             merge.legs_done(legs, range, result, &mut self.core);
         }

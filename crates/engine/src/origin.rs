@@ -131,7 +131,7 @@ impl Group {
             Route::Store { at } => {
                 let Some(merge) = &mut self.merge else { return };
                 let span = merge.begin_store_write(range, &self.core);
-                self.start_legs(key, Legs::MergingStore(span), &[(Space::Store(store), at)]);
+                self.start_leg(key, Legs::MergingStore(span), Space::Store(store), at);
             }
             Route::BothWays { at, window } => self.write_both_ways(key, range, store, at, window),
             Route::Held { window, item } => {
@@ -155,8 +155,7 @@ impl Group {
         let span = merge.begin_write_both_ways(range, window);
         let counter = &mut self.core.ledger.counters.written_both_ways;
         *counter = counter.saturating_add(1);
-        let places = [(Space::Store(store), at), (Space::Origin, range.start())];
-        self.start_legs(key, Legs::BothWays(span, window), &places);
+        self.start_leg(key, Legs::BothWays { span, window, second: false }, Space::Store(store), at);
     }
 
     fn route_plain(&mut self, key: Key, range: SectorRange) {
@@ -178,7 +177,7 @@ impl Group {
                 return self.park(key, reads);
             }
         }
-        self.start_legs(key, Legs::Plain, &[(Space::Origin, range.start())]);
+        self.start_leg(key, Legs::Plain, Space::Origin, range.start());
     }
 }
 

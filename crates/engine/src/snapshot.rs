@@ -116,7 +116,7 @@ impl Group {
                 let (at, len) =
                     (store.place(range.start(), new), chunks_from(range, until, store.chunk_size().len()));
                 self.cut(key, len);
-                self.start_legs(key, Legs::Plain, &[(Space::Store(id), at)]);
+                self.start_leg(key, Legs::Plain, Space::Store(id), at);
             }
             Found::Gap { len } => {
                 let Some(run) = store.allocate(first, len.min(free)) else {

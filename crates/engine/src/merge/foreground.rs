@@ -3,7 +3,8 @@
 //! What must hold (dm-snapshot.md 3.4, R1, R2, R10):
 //! - A chunk without an exception: the origin's own path, other snapshots first.
 //! - An exception in no window, or in one whose copy has not begun: the store only. While it is being copied: the store
-//!   only, and it is copied again. Copied: both ways, answered after both, one overlapping write at a time.
+//!   only, and it is copied again. Copied: both ways, the store first, answered after both, one
+//!   overlapping write at a time.
 //! - Held where a chunk's turn would never come, and for the moment in which mappings are dropped.
 
 use crate::api::Fault;
@@ -138,7 +139,7 @@ impl Merge {
                 let waiters = self.store_writes.remove(span);
                 core.wakes.wake_all(waiters, Ok(()));
             }
-            Legs::BothWays(span, window) => {
+            Legs::BothWays { span, window, .. } => {
                 let waiters = self.both_writes.remove(span);
                 core.wakes.wake_all(waiters, Ok(()));
                 let size = core.stores.get(&self.store).map(Store::chunk_size);
