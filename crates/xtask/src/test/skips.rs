@@ -1,7 +1,7 @@
 //! Skips inside tests. What a passing test prints is captured, so a test that cannot run writes `SKIP name: reason` into
 //! the file that `FOLDBACK_SKIPS` names; here each line is read, printed and counted.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,27 +15,25 @@ use crate::places;
 const VARIABLE: &str = "FOLDBACK_SKIPS";
 
 /// Runs a command that runs tests. Besides its own verdict there is one for each test that could not run.
-pub(super) fn run(name: &str, mut tests: Command) -> Result<Vec<Outcome>> {
+pub(super) fn run(name: &str, tests: Command) -> Result<Vec<Outcome>> {
+    // Absolute, since each test runs in its crate's directory.
+    let target = std::path::absolute(places::target()?).context("finding the target directory")?;
+    places::make(&target)?;
+    run_into(name, tests, &target.join("skipped-tests"))
+}
+
+fn run_into(name: &str, mut tests: Command, file: &Path) -> Result<Vec<Outcome>> {
     let start = std::time::Instant::now();
-    let file = empty()?;
-    tests.env(VARIABLE, &file);
+    std::fs::write(file, "").with_context(|| format!("emptying {}", file.display()))?;
+    tests.env(VARIABLE, file);
     let own = Outcome::new(name, command::run(tests)?, start.elapsed());
-    let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let mut outcomes = vec![own];
     outcomes.extend(skipped(&text));
     for outcome in &outcomes {
         outcome.print();
     }
     Ok(outcomes)
-}
-
-/// An empty file by its absolute path, since each test runs in its crate's directory.
-fn empty() -> Result<PathBuf> {
-    let target = std::path::absolute(places::target()?).context("finding the target directory")?;
-    places::make(&target)?;
-    let file: &Path = &target.join("skipped-tests");
-    std::fs::write(file, "").with_context(|| format!("emptying {}", file.display()))?;
-    Ok(file.to_path_buf())
 }
 
 /// One verdict for each line; a test that asks twice is one. A line that does not say what was skipped counts too.
@@ -55,14 +53,15 @@ fn skipped(text: &str) -> Vec<Outcome> {
 mod tests {
     use std::process::Command;
 
-    use super::{run, skipped};
+    use super::{run_into, skipped};
     use crate::outcome::{Tally, Verdict};
 
     #[test]
     fn a_skip_inside_a_passing_test_is_a_line_and_is_counted() {
         let mut tests = Command::new("sh");
         tests.args(["-c", "echo 'SKIP a: no root' >>\"$FOLDBACK_SKIPS\"; echo '9 passed'"]);
-        let outcomes = run("tests", tests).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let outcomes = run_into("tests", tests, &folder.path().join("skips")).unwrap();
         assert_eq!(Tally::of(&outcomes, false).to_string(), "1 passed, 0 failed, 1 skipped");
         assert!(!Tally::of(&outcomes, true).good());
         assert_eq!(outcomes[1].name(), "test a");
