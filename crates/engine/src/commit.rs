@@ -49,7 +49,7 @@ impl Core {
         }
         let Some(script) = result.ok().and_then(|()| store.write_records()) else {
             store.commit = None;
-            return self.invalidate(id);
+            return self.failed_commit(id);
         };
         let Some(commit) = &mut store.commit else { return };
         let next = commit.script.insert(script).start();
@@ -83,7 +83,7 @@ impl Core {
             return;
         }
         if result.is_err() {
-            return if self.merging.is_some() { self.stop(id) } else { self.invalidate(id) };
+            return self.failed_commit(id);
         }
         store.opened.records = store.opened.records.saturating_add(commit.records);
         store.opened.tail = commit.tail;

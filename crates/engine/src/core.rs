@@ -57,7 +57,7 @@ impl Core {
     }
 
     /// A flush is done, or failed. Then what was not durable on that cache may be gone, and what is being made never
-    /// will be: its snapshots are lost.
+    /// will be: its snapshots are lost, or stopped.
     pub(crate) fn flushed(&mut self, domain: FlushDomain, result: Result<(), Fault>) {
         self.flushes.complete(domain, result, &mut self.ledger, &mut self.wakes);
         if result.is_ok() {
@@ -67,7 +67,7 @@ impl Core {
         let lost = self.stores.values().filter(|store| on_it(store) && !store.making.is_empty());
         let lost: Vec<StoreId> = lost.map(|store| store.id).collect();
         for id in lost {
-            self.invalidate(id);
+            self.failed_commit(id);
         }
     }
 

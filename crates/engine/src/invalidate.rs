@@ -34,11 +34,16 @@ impl Core {
         }
     }
 
-    /// A commit failed while a merge is under way. The store takes no more exceptions; on its disk it stays valid, which is
-    /// true as long as the origin keeps what it has no record of: the merge fails, and a foreground write that needs one
-    /// gives the snapshot up.
-    pub(crate) fn stop(&mut self, id: StoreId) {
-        let Some(store) = self.stores.get_mut(&id) else { return };
+    /// What was being made will never be durable. While a merge is under way the store only takes no more exceptions; on
+    /// its disk it stays valid, which is true as long as the origin keeps what it has no record of: the merge fails, and a
+    /// foreground write that needs one gives the snapshot up.
+    pub(crate) fn failed_commit(&mut self, id: StoreId) {
+        if self.merging.is_none() {
+            return self.invalidate(id);
+        }
+        let Some(store) = self.stores.get_mut(&id).filter(|store| store.validity == Validity::Valid) else {
+            return;
+        };
         store.forget_uncommitted();
         store.validity = Validity::Untold;
         let mut waiters = store.making.give_up();

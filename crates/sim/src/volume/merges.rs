@@ -245,6 +245,8 @@ impl Merges {
             2 => looks_left = Some(rng.below(30)),
             _ => {}
         }
+        // What is forced may cost a snapshot that has no room left; an error by itself may not.
+        world.excused |= self.tight;
         let (listener, ended, left) = self.attempt(&disks, self.bug, looks_left)?;
         let was_off = disks.is_off();
         let faulty = disks.faults_hit() > 0;
