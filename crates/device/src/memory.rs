@@ -17,15 +17,20 @@ use std::rc::Rc;
 /// Alignment of every memory: a page, enough for O_DIRECT on any logical block size in use.
 const ALIGNMENT: usize = 4096;
 
+/// The allocation asks for a page more than is used and for no alignment, and finds the first page border itself: an
+/// allocator that is asked for both zeros and a page border writes the zeros, and so touches every page of memory that
+/// may never be used. Asked for zeros alone, it hands out large memory as the kernel gave it.
 struct Block {
-    start: NonNull<u8>,
+    allocated: NonNull<u8>,
     layout: Layout,
+    start: NonNull<u8>,
+    len: usize,
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: `start` came from `alloc_zeroed` with this very layout and is freed once, here.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        // SAFETY: `allocated` came from `alloc_zeroed` with this very layout and is freed once, here.
+        unsafe { dealloc(self.allocated.as_ptr(), self.layout) }
     }
 }
 
@@ -44,16 +49,20 @@ pub struct Slice {
 impl Memory {
     /// Allocates `len` bytes of zeros; `None` where `len` is 0 or beyond what the machine can address.
     pub fn new(len: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(len, ALIGNMENT).ok().filter(|layout| layout.size() > 0)?;
+        let with_border = len.checked_add(ALIGNMENT).filter(|_| len > 0)?;
+        let layout = Layout::array::<u8>(with_border).ok()?;
         // SAFETY: the layout's size is not zero.
-        let start = unsafe { alloc_zeroed(layout) };
-        let start = NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout));
-        Some(Self(Rc::new(Block { start, layout })))
+        let allocated = unsafe { alloc_zeroed(layout) };
+        let allocated = NonNull::new(allocated).unwrap_or_else(|| handle_alloc_error(layout));
+        let skip = allocated.addr().get().wrapping_neg() & (ALIGNMENT - 1);
+        // SAFETY: `skip` is less than a page, and the allocation is a page longer than `len`.
+        let start = unsafe { allocated.add(skip) };
+        Some(Self(Rc::new(Block { allocated, layout, start, len })))
     }
 
     /// Length in bytes.
     pub fn len(&self) -> usize {
-        self.0.layout.size()
+        self.0.len
     }
 
     /// Never: memory of no bytes does not exist.
@@ -164,6 +173,10 @@ mod tests {
 
     #[test]
     fn memory_is_page_aligned() {
-        assert_eq!(Memory::new(512).unwrap().whole().as_ptr() as usize % 4096, 0);
+        for len in [1, 512, 4096, 100_000, 3 << 20] {
+            let memory = Memory::new(len).unwrap();
+            assert_eq!((memory.whole().as_ptr() as usize % 4096, memory.len()), (0, len));
+            assert!(memory.whole().copy_from(&vec![1; len]));
+        }
     }
 }
