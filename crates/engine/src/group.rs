@@ -8,7 +8,7 @@
 use crate::api::{Fault, Io, IoId, Outcome, Request, RequestId, RequestKind, SpaceGeometry, StoreId, Volume};
 use crate::core::Core;
 use crate::ledger::Owner;
-use crate::merge::{Memory, Merge};
+use crate::merge::{Memory, Merge, Pace};
 use crate::opened::OpenedStore;
 use crate::ops::{Live, Op};
 use crate::settings::{ConfigError, GroupConfig, MIN_SCRATCH, MergeRefused};
@@ -33,6 +33,7 @@ pub struct Group {
     pub(crate) ops: Slab<Op>,
     pub(crate) merge: Option<Merge>,
     pub(crate) answers: VecDeque<(RequestId, Result<(), Fault>)>,
+    pace: Pace,
     window: Sectors,
     merge_memory: Memory,
     held: bool,
@@ -59,6 +60,7 @@ impl Group {
             ops: Slab::new(),
             merge: None,
             answers: VecDeque::new(),
+            pace: Pace::default(),
             window,
             merge_memory: Memory { start, len },
             held: false,
@@ -134,6 +136,33 @@ impl Group {
         if let Some(merge) = &mut self.merge {
             merge.resume();
         }
+        self.pump();
+    }
+
+    /// Tries again a merge that failed; one that is paused stays so.
+    pub fn retry_merge(&mut self) {
+        if let Some(merge) = &mut self.merge {
+            merge.retry();
+        }
+        self.pump();
+    }
+
+    /// Whether no window of a merge is under way: it is finished, failed, paused or out of allowance, or there is none.
+    pub fn merge_is_idle(&self) -> bool {
+        self.merge.as_ref().is_none_or(Merge::is_quiet)
+    }
+
+    /// How much the merges of this group may move from now on: `None` without limit, else so many sectors until
+    /// [`Group::add_merge_budget`]. A window is no longer than what is left, so a low rate is even.
+    pub fn set_merge_pace(&mut self, allowance: Option<Sectors>) {
+        self.pace = Pace::new(allowance);
+        self.pump();
+    }
+
+    /// Tops up the allowance of a merge that is paced. What is not used piles up to one window, or to what is added at once.
+    pub fn add_merge_budget(&mut self, sectors: Sectors) {
+        let window = self.merge.as_ref().map_or(Sectors::ZERO, |merge| merge.window_sectors(&self.core));
+        self.pace.add(sectors, window.max(sectors));
         self.pump();
     }
 
@@ -260,7 +289,7 @@ impl Group {
                 self.woken(waiter, result);
             }
             if let Some(merge) = &mut self.merge {
-                merge.advance(self.held, &mut self.core);
+                merge.advance(self.held, &mut self.pace, &mut self.core);
             }
             self.core.advance();
             if self.core.wakes.is_empty() && self.core.touched.is_empty() {

@@ -10,16 +10,19 @@
 //! - Windows are closed in order: V never grows, and no record is hidden before all behind it are.
 //! - After an error nothing more is begun until [`Merge::resume`]. The merged view stays right: what was not hidden is
 //!   served from the store, and writes go where the window that stands still needs them.
+//! - A merge that is paced begins no window for which it has no allowance (`pace`).
 //! - A merge is finished when the empty table is durable and no write goes both ways.
 
 mod closing;
 mod foreground;
 mod others;
+mod pace;
 mod records;
 mod slots;
 pub(crate) mod window;
 
 pub(crate) use foreground::{Fence, Route};
+pub(crate) use pace::Pace;
 
 use crate::api::{Fault, Outcome, StoreId};
 use crate::core::Core;
@@ -29,7 +32,7 @@ use crate::spans::Spans;
 use crate::status::MergeProgress;
 use crate::store::Store;
 use crate::wake::Waiter;
-use foldback_units::Sectors;
+use foldback_units::{Chunk, Sectors};
 use others::Others;
 use records::{Contents, Reading};
 use slots::{After, Slots};
@@ -139,13 +142,24 @@ impl Merge {
         self.failed = false;
     }
 
+    /// Tries again after a failure.
+    pub(crate) fn retry(&mut self) {
+        self.failed = false;
+    }
+
+    /// What a whole window takes of an allowance.
+    pub(crate) fn window_sectors(&self, core: &Core) -> Sectors {
+        let size = core.stores.get(&self.store).map(Store::chunk_size);
+        size.and_then(|size| size.start_of(Chunk(self.length))).unwrap_or_default()
+    }
+
     /// Goes on as far as it can. `held`: no new window.
-    pub(crate) fn advance(&mut self, held: bool, core: &mut Core) {
+    pub(crate) fn advance(&mut self, held: bool, pace: &mut Pace, core: &mut Core) {
         if self.finished {
             return;
         }
         loop {
-            let opened = !held && !self.paused && self.open_window(core);
+            let opened = !held && !self.paused && self.open_window(pace, core);
             let prepared = self.prepare(core);
             self.start_batches(core);
             let closed = self.close(core);
@@ -156,7 +170,7 @@ impl Merge {
     }
 
     /// Begins the next window when the last one has been handed out.
-    fn open_window(&mut self, core: &mut Core) -> bool {
+    fn open_window(&mut self, pace: &mut Pace, core: &mut Core) -> bool {
         let ready = self.windows.back().is_none_or(|last| {
             matches!(last.phase, Phase::Copying | Phase::Flushing | Phase::Truncating | Phase::Dropping)
                 && last.is_handed_out()
@@ -166,7 +180,11 @@ impl Merge {
             return false;
         }
         let Some(blocks) = core.stores.get(&self.store).map(Store::blocks) else { return false };
-        let window = Window::new(self.next_number, end.saturating_sub(self.length)..end);
+        let length = pace.take(self.length.min(end), blocks.layout().chunk_size());
+        if length == 0 {
+            return false;
+        }
+        let window = Window::new(self.next_number, end.saturating_sub(length)..end);
         self.next_number = self.next_number.saturating_add(1);
         self.reading = Reading::start(&window, self.store, blocks, core);
         self.others = Others::new();

@@ -3,5 +3,6 @@
 mod copy_on_write;
 mod failing;
 mod merging;
+mod pacing;
 mod serving;
 mod views;
