@@ -32,6 +32,14 @@ impl Default for Settings {
     }
 }
 
+/// How the merges into an origin go, whatever becomes of its group.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Pacing {
+    pub(crate) paused: bool,
+    /// The allowance; `None` without limit.
+    pub(crate) pace: Option<Sectors>,
+}
+
 /// A group's number; never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct GroupId(pub(crate) u32);

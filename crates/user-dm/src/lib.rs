@@ -19,6 +19,7 @@ mod group;
 mod lent;
 mod map;
 mod mapped;
+mod pacing;
 mod requests;
 mod resolve;
 mod routes;

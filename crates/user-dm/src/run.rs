@@ -8,9 +8,9 @@
 
 use crate::carry::{Surroundings, carry};
 use crate::error::{DiskFailure, DmError, DmErrorKind, IoError};
-use crate::group::{GroupId, OriginGroup, Settings};
+use crate::group::{GroupId, OriginGroup, Pacing, Settings};
 use crate::map::Map;
-use crate::mapped::{DeviceId, Mapped};
+use crate::mapped::{DeviceId, Lower, Mapped};
 use crate::requests::{Pending, Ticket};
 use crate::resolve::Names;
 use crate::traffic::{Ended, Failed, Owner, Part, Traffic};
@@ -29,6 +29,8 @@ pub struct UserDm<D> {
     pub(crate) settings: Settings,
     pub(crate) devices: BTreeMap<DeviceId, Mapped>,
     pub(crate) groups: BTreeMap<GroupId, OriginGroup>,
+    /// By the device under the origin.
+    pub(crate) pacing: BTreeMap<Lower, Pacing>,
     pub(crate) requests: BTreeMap<u64, Pending>,
     pub(crate) answers: VecDeque<(Ticket, Result<(), IoError>)>,
     /// The store that is being opened, and where it lies.
@@ -63,6 +65,7 @@ impl<D: Disks> UserDm<D> {
             settings,
             devices: BTreeMap::new(),
             groups: BTreeMap::new(),
+            pacing: BTreeMap::new(),
             requests: BTreeMap::new(),
             answers: VecDeque::new(),
             opener: None,

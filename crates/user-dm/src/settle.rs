@@ -161,10 +161,16 @@ impl<D: Disks> UserDm<D> {
         let Some(attached) = group.stores.get_mut(&store).filter(|attached| !attached.merging) else {
             return Ok(());
         };
+        let pacing = self.pacing.get(&group.origin).copied().unwrap_or_default();
+        group.engine.set_merge_pace(pacing.pace);
         match group.engine.start_merge(store) {
             // As in the kernel: the origin is served as it is, and the status line says `Invalid`.
             Ok(()) | Err(MergeRefused::Invalid(_)) => {
                 attached.merging = true;
+                if pacing.paused {
+                    // The group is held: no window has begun.
+                    group.engine.pause_merge();
+                }
                 Ok(())
             }
             Err(refusal) => Err(refusal.into()),

@@ -139,7 +139,7 @@ impl<D: Disks> UserDm<D> {
             && let Some(group) = self.groups.get_mut(&group)
             && group.engine.merge_progress().is_some_and(|progress| progress.failed)
         {
-            group.engine.resume_merge();
+            group.engine.retry_merge();
         }
     }
 
@@ -211,6 +211,7 @@ impl<D: Disks> UserDm<D> {
             return Err(DmErrorKind::Open);
         }
         self.suspend(name)?;
+        self.pacing.remove(&Lower::Mapped(id));
         let Some(removed) = self.devices.remove(&id) else { return Ok(()) };
         let outcome = self.settle(Opened::new());
         for ticket in removed.waiting {
