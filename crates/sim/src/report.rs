@@ -84,6 +84,7 @@ scenes! {
     BigRead = "whole volumes read",
     Hold = "holds until quiet",
     Pause = "merges paused",
+    Paced = "allowances of paced merges",
     AttachLater = "snapshots taken in mid-run",
     ViewTaken = "snapshots of a merged view taken",
     CutUnderView = "power cuts in a merge with snapshots of its view",

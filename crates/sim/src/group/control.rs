@@ -10,6 +10,7 @@ use crate::report::{Failure, Scene};
 use foldback_engine::{Group, Space, StoreId, StoreStatus, Volume};
 use foldback_testkit::cow::load;
 use foldback_testkit::{SimOp, VolumeModel};
+use foldback_units::Sectors;
 use std::collections::BTreeSet;
 
 /// Store 0 is the one that is merged.
@@ -18,6 +19,9 @@ pub(crate) const MERGED: StoreId = StoreId(0);
 impl Drive {
     /// Something, perhaps.
     pub(crate) fn control(&mut self) {
+        if self.scenario.pace.is_some() && self.facts.merge.is_some() && self.rng.one_in(2) {
+            return self.allow();
+        }
         if self.holding.is_some() {
             return;
         }
@@ -71,6 +75,15 @@ impl Drive {
         self.note(|_| format!("hold for {purpose:?}"));
         self.holding = Some(purpose);
         self.group.iter_mut().for_each(Group::hold);
+    }
+
+    /// The merge may move some more.
+    pub(crate) fn allow(&mut self) {
+        let Some(more) = self.scenario.pace else { return };
+        self.scenes.saw(Scene::Paced);
+        self.note(|_| format!("allow {more} sectors of merging"));
+        self.allowed += more;
+        self.group.iter_mut().for_each(|group| group.add_merge_budget(Sectors(more)));
     }
 
     pub(crate) fn resume(&mut self) {

@@ -56,6 +56,8 @@ pub(crate) struct Drive {
     pub(crate) outstanding: BTreeMap<RequestId, Outstanding>,
     pub(crate) holding: Option<Purpose>,
     pub(crate) paused: bool,
+    /// What the merge of this life was allowed to move, where it is paced.
+    pub(crate) allowed: u64,
     /// A snapshot of this life was removed, or one not yet taken: stores that are not there.
     pub(crate) absent: BTreeSet<StoreId>,
     pub(crate) now: Moment,
@@ -117,6 +119,7 @@ impl Drive {
             outstanding: BTreeMap::new(),
             holding: None,
             paused: false,
+            allowed: 0,
             absent,
             now: 1,
             steps: 0,
@@ -298,6 +301,12 @@ impl Drive {
             return Err(Failure::new("I9", what));
         }
         merge.ceiling = progress.chunks_left;
+        let chunk = self.facts.stores[&merge.store].chunk;
+        let moved = progress.chunks_total.saturating_sub(progress.chunks_left) * chunk;
+        if self.scenario.pace.is_some() && moved > self.allowed {
+            let what = format!("{moved} sectors were merged, {} allowed", self.allowed);
+            return Err(Failure::new("pace", what));
+        }
         if progress.failed && !self.trouble {
             return Err(Failure::new("I10", "the merge failed, though no I/O did"));
         }
@@ -415,6 +424,10 @@ impl Drive {
                 return Ok(Some(Stop::Kill));
             }
             self.resume();
+            return Ok(None);
+        }
+        if self.scenario.pace.is_some() {
+            self.allow();
             return Ok(None);
         }
         Err(Failure::new("liveness", format!("the merge stands still: {progress:?}")))

@@ -11,6 +11,7 @@ use crate::report::{Failure, Scene};
 use foldback_engine::{Group, RequestKind, Space, StoreStatus, Volume};
 use foldback_testkit::cow::load;
 use foldback_testkit::{Cut, FaultKind, InjectedFault};
+use foldback_units::Sectors;
 
 /// Lives in one run: cuts, kills after errors, the last.
 const MAX_LIVES: u64 = 40;
@@ -81,6 +82,10 @@ impl Drive {
 
     fn life(&mut self) -> Result<Stop, Failure> {
         self.group = Some(self.new_group()?);
+        self.allowed = 0;
+        if self.scenario.pace.is_some() {
+            self.group.iter_mut().for_each(|group| group.set_merge_pace(Some(Sectors(0))));
+        }
         self.refresh();
         if let Some(stop) = self.open_stores(&self.present(false))? {
             return Ok(stop);

@@ -84,6 +84,8 @@ pub(crate) struct Scenario {
     pub(crate) faults: u64,
     pub(crate) holds: bool,
     pub(crate) pauses: bool,
+    /// The merge has an allowance, topped up by so many sectors at once.
+    pub(crate) pace: Option<u64>,
     pub(crate) detaches: bool,
     pub(crate) order: Order,
 }
@@ -123,6 +125,7 @@ impl Scenario {
             faults: if rng.percent(45) { rng.between(1, 4) } else { 0 },
             holds: rng.one_in(3),
             pauses: rng.one_in(4),
+            pace: rng.one_in(8).then(|| rng.between(1, 40)),
             detaches: rng.one_in(8),
             order: *rng.pick(&[
                 Order::Any,
