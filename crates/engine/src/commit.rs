@@ -27,7 +27,7 @@ impl Core {
         if store.commit.is_some() || store.validity != Validity::Valid {
             return;
         }
-        store.making.bound_uncommitted(self.commits_all);
+        store.making.bound_uncommitted(self.held);
         let Some(end) = store.making.committable() else { return };
         store.commit = Some(Commit { end, script: None, records: 0, tail: Vec::new() });
         let counter = &mut self.ledger.counters.commits;

@@ -3,6 +3,7 @@
 //! What must hold (dm-snapshot.md 2.2, 2.5, 2.7 C1, C8, 4.1 "sort by chunk size"):
 //! - All snapshots are asked, whatever their chunk size, and all must have a durable exception, or be invalid, durably.
 //! - A chunk whose exception is being made is waited for, never made twice.
+//! - Where a store is full and held, the asker is parked and asks again.
 //! - A snapshot shorter than the origin needs nothing of what lies behind its end, also not of its last chunk.
 //! - What several snapshots need of one place is read once.
 
@@ -25,6 +26,8 @@ pub(crate) struct Needs {
     pub(crate) waits: u32,
     /// It must not change at all: a snapshot that would be spoilt cannot be told.
     pub(crate) fault: Option<Fault>,
+    /// Some of it is parked: nobody will make what is missing, it has to be asked for again.
+    pub(crate) parked: bool,
 }
 
 /// Who asks for exceptions, and how.
@@ -64,7 +67,7 @@ impl Core {
     pub(crate) fn need_exceptions(&mut self, range: SectorRange, asker: Asker) -> Needs {
         let mut needs = Needs::default();
         let mut made = Vec::new();
-        let mut lost = Vec::new();
+        let (mut lost, mut full) = (Vec::new(), Vec::new());
         for (&id, store) in &mut self.stores {
             let concerned = Some(id) != self.merging && asker.whose.includes(store.base);
             let Some(clip) = store.clip(range).filter(|_| concerned) else { continue };
@@ -79,7 +82,7 @@ impl Core {
                     needs.waits = needs.waits.saturating_add(answer.waits);
                     made.append(&mut answer.made);
                     if answer.full {
-                        lost.push(id);
+                        if store.holds() { full.push(id) } else { lost.push(id) }
                     }
                 }
             }
@@ -88,6 +91,12 @@ impl Core {
             }
         }
         self.plan_copies(made, asker.lane);
+        // Who fails does not wait.
+        for id in full.into_iter().filter(|_| needs.fault.is_none()) {
+            self.park_full(id, asker.waiter);
+            needs.waits = needs.waits.saturating_add(1);
+            needs.parked = true;
+        }
         for id in lost {
             self.invalidate(id);
             if let Some(store) = self.stores.get_mut(&id).filter(|store| store.validity != Validity::Invalid)

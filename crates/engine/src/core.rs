@@ -7,6 +7,7 @@
 use crate::api::{Fault, FlushDomain, SpaceGeometry, StoreId};
 use crate::copies::Copies;
 use crate::flushes::Flushes;
+use crate::full::Parked;
 use crate::ledger::Ledger;
 use crate::settings::GroupConfig;
 use crate::store::Store;
@@ -28,8 +29,10 @@ pub(crate) struct Core {
     pub(crate) copies: Copies,
     /// Snapshot reads of the origin, or of the merged view, that are under way (C2).
     pub(crate) reads: Reads,
-    /// Every exception is committed, not only those that somebody waits for.
-    pub(crate) commits_all: bool,
+    /// No request is begun, and every exception is committed, not only those that somebody waits for.
+    pub(crate) held: bool,
+    /// Who waits for room in a store.
+    pub(crate) parked: BTreeMap<StoreId, Parked>,
     /// Stores that may have something to commit.
     pub(crate) touched: BTreeSet<StoreId>,
 }
@@ -45,7 +48,8 @@ impl Core {
             merging: None,
             copies: Copies::new(copy_memory, config.depth),
             reads: Reads::default(),
-            commits_all: false,
+            held: false,
+            parked: BTreeMap::new(),
             touched: BTreeSet::new(),
         }
     }

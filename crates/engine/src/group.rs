@@ -36,7 +36,6 @@ pub struct Group {
     pace: Pace,
     window: Sectors,
     merge_memory: Memory,
-    held: bool,
     /// Requests that came while the group is held.
     waiting: VecDeque<Request>,
 }
@@ -63,7 +62,6 @@ impl Group {
             pace: Pace::default(),
             window,
             merge_memory: Memory { start, len },
-            held: false,
             waiting: VecDeque::new(),
         })
     }
@@ -97,6 +95,8 @@ impl Group {
             self.core.merging = None;
             self.core.forget_views();
         }
+        self.core.unpark(store);
+        self.pump();
         let valid = found.validity == Validity::Valid;
         Ok(OpenedStore { valid, ..found.opened })
     }
@@ -120,6 +120,8 @@ impl Group {
             return Err(MergeRefused::Busy);
         }
         self.merge = Merge::start(store, self.window, self.merge_memory, &mut self.core);
+        // It takes no exceptions any more.
+        self.core.unpark(store);
         self.pump();
         Ok(())
     }
@@ -169,33 +171,32 @@ impl Group {
     /// From now on requests are taken but not begun. Those that were begun finish, exceptions are committed, and the
     /// merge stops at the end of its windows: then the group is quiet.
     pub fn hold(&mut self) {
-        self.held = true;
-        self.core.commits_all = true;
+        self.core.held = true;
         self.core.touched.extend(self.core.stores.keys());
         self.pump();
     }
 
     /// Ends [`Group::hold`].
     pub fn release(&mut self) {
-        self.held = false;
-        self.core.commits_all = false;
+        self.core.held = false;
+        self.core.release_parked();
         while let Some(request) = self.waiting.pop_front() {
             self.begin(request);
         }
         self.pump();
     }
 
-    /// Whether nothing is under way: no request, no I/O, no exception without a durable record, no window of a merge
+    /// Whether nothing is under way: no request but those that are parked for want of room, no I/O, no exception without a durable record, no window of a merge
     /// (one that failed stands still).
     pub fn is_quiet(&self) -> bool {
         let merge = self.merge.as_ref().is_none_or(Merge::is_quiet);
-        merge && self.requests.is_empty() && self.core.is_quiet()
+        merge && self.core.is_quiet() && self.all_are_parked()
     }
 
     /// Takes a request. Its answer comes from [`Group::poll_answer`]. What does not exist now is refused, also while the
     /// group is held; what does not exist any more when it is released as well.
     pub fn submit(&mut self, request: Request) {
-        if self.held && self.has(&request) {
+        if self.core.held && self.has(&request) {
             self.waiting.push_back(request);
             return;
         }
@@ -283,13 +284,13 @@ impl Group {
     }
 
     /// Moves on everything that can go on.
-    fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         loop {
             while let Some((waiter, result)) = self.core.wakes.next() {
                 self.woken(waiter, result);
             }
             if let Some(merge) = &mut self.merge {
-                merge.advance(self.held, &mut self.pace, &mut self.core);
+                merge.advance(self.core.held, &mut self.pace, &mut self.core);
             }
             self.core.advance();
             if self.core.wakes.is_empty() && self.core.touched.is_empty() {

@@ -49,6 +49,7 @@ impl Core {
         let mut waiters = store.making.give_up();
         waiters.append(&mut store.told);
         self.wakes.wake_all(waiters, Ok(()));
+        self.unpark(id);
     }
 
     /// The header is durable, or could not be written.
@@ -66,6 +67,7 @@ impl Core {
         waiters.append(&mut store.told);
         // They look at the store again, and see what became of it.
         self.wakes.wake_all(waiters, Ok(()));
+        self.unpark(id);
     }
 }
 

@@ -11,6 +11,7 @@ mod copies;
 mod copy_out;
 mod core;
 mod flushes;
+mod full;
 mod group;
 mod invalidate;
 mod ledger;
@@ -39,6 +40,7 @@ pub use api::{
     Buffer, Fault, FlushDomain, Io, IoId, Outcome, Request, RequestId, RequestKind, Slice, Space,
     SpaceGeometry, StoreId, Volume,
 };
+pub use full::{FullStore, WhenFull};
 pub use group::Group;
 pub use open::{OpenAccess, OpenError, StoreOpen};
 pub use opened::OpenedStore;

@@ -80,6 +80,11 @@ impl Live {
         // One part stands for the cutting itself.
         Self { request, parts: 1, fault: None }
     }
+
+    /// How many parts of it are not done.
+    pub(crate) const fn parts(&self) -> u32 {
+        self.parts
+    }
 }
 
 impl Group {
@@ -155,7 +160,7 @@ impl Group {
             op.fault.get_or_insert(fault);
         }
         if op.waits > 0 {
-            return;
+            return self.end_if_only_parked(key);
         }
         match (op.step, op.fault) {
             (Step::Legs(_), _) => {}

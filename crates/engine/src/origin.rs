@@ -170,6 +170,9 @@ impl Group {
         let asker = Asker { waiter, lane: Lane::Foreground, until: Until::Durable, tell_again, whose };
         let needs = self.core.need_exceptions(range, asker);
         self.park(key, needs.waits);
+        if needs.parked {
+            self.note_parked(key);
+        }
         if let Some(fault) = needs.fault {
             self.fail_op(key, fault);
             return false;

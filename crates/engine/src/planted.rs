@@ -56,11 +56,15 @@ pub enum Bug {
     FillFromOrigin,
     /// W3, view snapshots: the merge fills their stores, though what they show does not change.
     BulkCopyOutViews,
+    /// R3: what W3 was refused in a full store is not asked for again when that has grown.
+    ForgetRefused,
+    /// Writes that wait for room are released while the group is held.
+    ReleaseWhileHeld,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::DropOriginFlush,
         Self::SwapDataAndRecord,
         Self::ForgetWaiter,
@@ -85,6 +89,8 @@ impl Bug {
         Self::SkipViewDrain,
         Self::FillFromOrigin,
         Self::BulkCopyOutViews,
+        Self::ForgetRefused,
+        Self::ReleaseWhileHeld,
     ];
 }
 

@@ -60,6 +60,9 @@ pub enum ConfigError {
         /// The origin's.
         origin: u64,
     },
+    /// Shorter, or with other blocks or caches than before.
+    #[error("growing exception store {}: its new place is not the old one and more; hold the group and attach it anew", .0.0)]
+    NotGrown(StoreId),
     /// A store was opened with another geometry, or only to look at.
     #[error("attaching exception store {}: it was not opened for writing with this geometry and origin", .0.0)]
     NotOpenedSo(StoreId),

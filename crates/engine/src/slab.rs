@@ -44,6 +44,10 @@ impl<T> Slab<T> {
         Some(thing)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        self.places.iter().enumerate().filter_map(|(key, place)| Some((key, place.as_ref()?)))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.places.len() == self.free.len()
     }

@@ -100,6 +100,10 @@ impl Group {
     /// Finds out where a write goes, and sends it there or waits.
     pub(crate) fn route_snapshot(&mut self, key: Key, id: StoreId) {
         let Some(range) = self.ops.get(key).map(|op| op.range) else { return };
+        if self.core.merging == Some(id) {
+            // It was parked until the merge was begun: the volume is gone.
+            return self.end_op(key, Err(Fault::Range));
+        }
         if !self.is_valid(id) {
             return self.end_op(key, Err(Fault::Invalid));
         }
@@ -129,6 +133,9 @@ impl Group {
             }
             Found::Gap { len } => {
                 let Some(run) = store.allocate(first, len.min(free)) else {
+                    if store.holds() {
+                        return self.park_op(key, id);
+                    }
                     self.core.invalidate(id);
                     return self.end_op(key, Err(Fault::Invalid));
                 };

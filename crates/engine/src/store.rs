@@ -6,6 +6,7 @@
 //! - A store that is not valid takes no exceptions and answers nothing.
 
 use crate::api::StoreId;
+use crate::full::WhenFull;
 use crate::making::Making;
 use crate::opened::OpenedStore;
 use crate::planted::{self, Bug};
@@ -53,6 +54,7 @@ pub(crate) struct Store {
     pub(crate) base: Base,
     pub(crate) opened: OpenedStore,
     pub(crate) validity: Validity,
+    pub(crate) when_full: WhenFull,
     pub(crate) making: Making,
     pub(crate) commit: Option<Commit>,
     /// Who waits for the header that invalidates it.
@@ -63,7 +65,8 @@ impl Store {
     pub(crate) fn new(id: StoreId, size: Sectors, opened: OpenedStore) -> Self {
         let validity = if opened.valid { Validity::Valid } else { Validity::Invalid };
         let (base, making) = (Base::Origin, Making::default());
-        Self { id, size, base, opened, validity, making, commit: None, told: Vec::new() }
+        let when_full = WhenFull::default();
+        Self { id, size, base, opened, validity, when_full, making, commit: None, told: Vec::new() }
     }
 
     pub(crate) fn chunk_size(&self) -> ChunkSize {

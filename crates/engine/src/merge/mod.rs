@@ -161,11 +161,24 @@ impl Merge {
         loop {
             let opened = !held && !self.paused && self.open_window(pace, core);
             let prepared = self.prepare(core);
+            if held || self.paused {
+                self.forget_parked(core);
+            }
             self.start_batches(core);
             let closed = self.close(core);
             if !opened && !prepared && !closed {
                 return;
             }
+        }
+    }
+
+    /// A window that waits for room in another snapshot's store would keep the group from becoming quiet.
+    fn forget_parked(&mut self, core: &mut Core) {
+        let parked = self.others.is_parked();
+        if let Some(last) = self.windows.back().filter(|last| parked && matches!(last.phase, Phase::Others)) {
+            core.forget_parked(Waiter::WindowOthers(last.number));
+            self.windows.pop_back();
+            self.others = Others::new();
         }
     }
 

@@ -38,11 +38,18 @@ pub(crate) struct Others {
     waits: u32,
     /// How many of the window's old chunks have been asked for.
     asked: usize,
+    /// Some was refused for want of room: all is asked for again.
+    parked: bool,
 }
 
 impl Others {
     pub(crate) const fn new() -> Self {
-        Self { stage: Stage::Asking, waits: 0, asked: 0 }
+        Self { stage: Stage::Asking, waits: 0, asked: 0, parked: false }
+    }
+
+    /// Whether it waits for room in a store.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked
     }
 
     pub(crate) fn woken(&mut self) {
@@ -59,7 +66,7 @@ impl Others {
         let waiter = Waiter::WindowOthers(window.number);
         if self.stage == Stage::Asking {
             self.ask(window, merging, core)?;
-            if self.waits > 0 {
+            if self.waits > 0 || self.parked {
                 return Ok(false);
             }
             self.stage = Stage::Committing;
@@ -81,6 +88,10 @@ impl Others {
     }
 
     fn ask(&mut self, window: &Window, merging: StoreId, core: &mut Core) -> Result<(), Fault> {
+        if self.parked && self.waits == 0 {
+            self.parked = false;
+            self.asked = if planted::is(Bug::ForgetRefused) { self.asked } else { 0 };
+        }
         let waiter = Waiter::WindowOthers(window.number);
         let whose = if planted::is(Bug::BulkCopyOutViews) { Whose::All } else { Whose::OfOrigin };
         let (lane, until) = (Lane::Background, Until::Mapped);
@@ -89,13 +100,14 @@ impl Others {
         let limit = core.copies.piece().0.checked_div(store.chunk_size().len().0).unwrap_or(1).max(1);
         let others = core.stores.iter().any(|(id, store)| is_other(*id, store, merging));
         let alone = (!others && whose == Whose::OfOrigin) || planted::is(Bug::SkipOtherSnapshot);
-        while !alone && self.waits < MAX_ASKED {
+        while !alone && !self.parked && self.waits < MAX_ASKED {
             let Some((old, len)) = window.run_of_olds(self.asked, limit) else { break };
             let range = core.stores.get(&merging).and_then(|store| store.origin_range(old, len));
             self.asked = self.asked.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
             let Some(range) = range else { continue };
             let needs = core.need_exceptions(range, asker);
             self.waits = self.waits.saturating_add(needs.waits);
+            self.parked = needs.parked;
             if let Some(fault) = needs.fault {
                 return Err(fault);
             }

@@ -24,6 +24,10 @@ impl Disk {
         }
     }
 
+    pub(crate) fn grow(&mut self, sectors: u64) {
+        self.durable.resize(sectors as usize, [0; 512]);
+    }
+
     /// Sets durable content.
     pub(crate) fn set(&mut self, sector: u64, data: &[u8; 512]) {
         self.durable[sector as usize] = *data;

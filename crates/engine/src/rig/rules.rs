@@ -2,6 +2,7 @@
 
 mod copy_on_write;
 mod failing;
+mod full;
 mod merging;
 mod pacing;
 mod serving;
