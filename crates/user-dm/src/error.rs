@@ -100,6 +100,14 @@ pub enum DmErrorKind {
     /// A request failed.
     #[error(transparent)]
     Request(#[from] IoError),
+    /// The device is no snapshot, or has no store.
+    #[error("it is not a snapshot with an exception store")]
+    NoSnapshot,
+    /// Waiting for room in a store.
+    #[error(
+        "it waits for room in an exception store that is full; extend the store, or give its snapshot up"
+    )]
+    Full,
     /// Waiting for something that cannot come.
     #[error("it waits for a device that is suspended; resume that first")]
     Suspended,

@@ -15,6 +15,7 @@
 
 mod carry;
 mod error;
+mod full;
 mod group;
 mod lent;
 mod map;
@@ -33,7 +34,8 @@ mod volume;
 mod wanted;
 
 pub use error::{DiskFailure, DmError, DmErrorKind, IoError};
-pub use foldback_engine::{Counters, Fault, RequestKind};
+pub use foldback_engine::{Counters, Fault, RequestKind, WhenFull};
+pub use full::FullStore;
 pub use group::Settings;
 pub use lent::LentDisks;
 pub use requests::{Ticket, VolumeRequest};

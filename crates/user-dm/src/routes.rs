@@ -31,12 +31,13 @@ impl<D: Disks> UserDm<D> {
     }
 
     /// A suspended origin stops its merge; a suspended device under the group stops all of it. A suspended snapshot
-    /// stops only its own requests.
+    /// stops only its own requests, but those of them that wait for room must not be released.
     fn must_hold(&self, id: GroupId) -> bool {
-        self.devices.values().any(|device| match device.route {
+        self.devices.iter().any(|(number, device)| match device.route {
             Route::Group(group, volume) if group == id => {
                 let suspended = |below| self.devices.get(below).is_some_and(|lower| lower.suspended);
-                (device.suspended && volume == Volume::Origin) || device.below.iter().any(suspended)
+                let stops = || volume == Volume::Origin || self.parked_requests(*number, device) > 0;
+                (device.suspended && stops()) || device.below.iter().any(suspended)
             }
             _ => false,
         })

@@ -15,7 +15,7 @@ use crate::requests::{Pending, Ticket};
 use crate::resolve::Names;
 use crate::traffic::{Ended, Failed, Owner, Part, Traffic};
 use foldback_device::{Completion, DiskId, Disks, Geometry, Slice};
-use foldback_engine::{Buffer, Fault, Outcome, Space, StoreId, StoreOpen};
+use foldback_engine::{Buffer, Fault, Outcome, Space, StoreId, StoreOpen, WhenFull};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -31,6 +31,8 @@ pub struct UserDm<D> {
     pub(crate) groups: BTreeMap<GroupId, OriginGroup>,
     /// By the device under the origin.
     pub(crate) pacing: BTreeMap<Lower, Pacing>,
+    /// What becomes of a store that is full, by its device.
+    pub(crate) when_full: BTreeMap<Lower, WhenFull>,
     pub(crate) requests: BTreeMap<u64, Pending>,
     pub(crate) answers: VecDeque<(Ticket, Result<(), IoError>)>,
     /// The store that is being opened, and where it lies.
@@ -66,6 +68,7 @@ impl<D: Disks> UserDm<D> {
             devices: BTreeMap::new(),
             groups: BTreeMap::new(),
             pacing: BTreeMap::new(),
+            when_full: BTreeMap::new(),
             requests: BTreeMap::new(),
             answers: VecDeque::new(),
             opener: None,

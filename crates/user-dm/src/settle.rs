@@ -82,6 +82,7 @@ impl<D: Disks> UserDm<D> {
         let existing = self.groups.iter().find(|(_, group)| group.origin == origin).map(|(id, _)| *id);
         let id = match existing {
             Some(id) => {
+                self.grow_stores(id, &wanted)?;
                 if self.groups.get(&id).is_some_and(|group| is_as_wanted(group, &wanted)) {
                     self.follow_maps(id, &wanted);
                     return Ok(());
@@ -209,12 +210,14 @@ impl<D: Disks> UserDm<D> {
             None => self.open_store(&map, &geometry, len, chunk)?,
         };
         let chunk = opened.chunk_size();
+        let when_full = self.when_full_of(cow);
         let Some(group) = self.groups.get_mut(&id) else { return Err(DmErrorKind::Missing) };
         if view {
             group.engine.attach_view(store, len, geometry.clone(), opened)?;
         } else {
             group.engine.attach(store, len, geometry.clone(), opened)?;
         }
+        group.engine.set_when_full(store, when_full)?;
         let attached = Attached { cow, map, geometry, chunk, len, merging: false, view };
         drop(group.stores.insert(store, attached));
         Ok(store)

@@ -83,7 +83,9 @@ impl<D: Disks> UserDm<D> {
         let id = self.find(name)?;
         let was = self.devices.get(&id).is_some_and(|device| device.suspended);
         self.set_suspended(id, true);
-        let outcome = self.hold_and_release().and_then(|()| self.wait_for(id));
+        // A request that has come to wait for room meanwhile holds the group.
+        let outcome =
+            self.hold_and_release().and_then(|()| self.wait_for(id)).and_then(|()| self.hold_and_release());
         if outcome.is_err() {
             // Not reached quiet: as it was before.
             self.set_suspended(id, was);
@@ -106,7 +108,7 @@ impl<D: Disks> UserDm<D> {
                     Route::Group(group, _) => self.groups.get(group).is_some_and(|group| group.held),
                     _ => false,
                 };
-                through && device.under_way > 0 && !held
+                through && !held && device.under_way > self.parked_requests(*other, device)
             });
             if !busy {
                 return Ok(());
@@ -212,6 +214,7 @@ impl<D: Disks> UserDm<D> {
         }
         self.suspend(name)?;
         self.pacing.remove(&Lower::Mapped(id));
+        self.when_full.remove(&Lower::Mapped(id));
         let Some(removed) = self.devices.remove(&id) else { return Ok(()) };
         let outcome = self.settle(Opened::new());
         for ticket in removed.waiting {

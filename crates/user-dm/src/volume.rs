@@ -2,7 +2,7 @@
 //!
 //! What must hold:
 //! - While the caller waits, everything else goes on: waiting is stepping.
-//! - A wait that cannot end (a suspended device) is an error, never a hang.
+//! - A wait that cannot end (a suspended device, a full store) is an error, never a hang.
 
 use crate::error::{DmError, DmErrorKind, IoError};
 use crate::mapped::Route;
@@ -108,7 +108,7 @@ impl<D: Disks> UserDm<D> {
     /// Steps until this request is answered; other answers stay to be polled.
     ///
     /// # Errors
-    /// It waits for a device that is suspended, or the disks' queue broke. What is behind a [`Fault::Device`] is told by
+    /// It waits for a device that is suspended, or for room in a full store, or the disks' queue broke. What is behind a [`Fault::Device`] is told by
     /// [`UserDm::take_disk_failure`].
     pub fn wait_for_answer(&mut self, ticket: Ticket) -> Result<Result<(), IoError>, DmError> {
         loop {
@@ -118,7 +118,7 @@ impl<D: Disks> UserDm<D> {
                 return Ok(outcome);
             }
             if !self.step(true)? && !self.answers.iter().any(|(answered, _)| *answered == ticket) {
-                return Err(Self::failed("waiting for", "a request", DmErrorKind::Suspended));
+                return Err(Self::failed("waiting for", "a request", self.standstill()));
             }
         }
     }
@@ -151,7 +151,8 @@ impl<D: Disks> UserDm<D> {
     /// can stop the wait.
     ///
     /// # Errors
-    /// Nothing merges into the device; its snapshot is invalid; the merge failed; the device is suspended.
+    /// Nothing merges into the device; its snapshot is invalid; the merge failed; the device is suspended; another snapshot's
+    /// store is full and held.
     pub fn run_until_merged(
         &mut self,
         device: &DmName,
@@ -177,7 +178,7 @@ impl<D: Disks> UserDm<D> {
             }
             let unchanged = |now: Option<Progress>| now == Some(progress);
             if !self.step(true)? && unchanged(self.merge_progress(device)) {
-                return Err(failed(DmErrorKind::Suspended));
+                return Err(failed(self.standstill()));
             }
         }
     }
