@@ -22,6 +22,10 @@ impl Drive {
         if self.scenario.pace.is_some() && self.facts.merge.is_some() && self.rng.one_in(2) {
             return self.allow();
         }
+        if !self.full_stores().is_empty() && self.rng.one_in(2) {
+            self.relieve();
+            return;
+        }
         if self.holding.is_some() {
             return;
         }
@@ -41,7 +45,7 @@ impl Drive {
         }
     }
 
-    fn any_purpose(&mut self) -> Option<Purpose> {
+    pub(crate) fn any_purpose(&mut self) -> Option<Purpose> {
         let mut choices = Vec::new();
         if self.scenario.holds {
             choices.push(Purpose::Nothing);
@@ -106,6 +110,20 @@ impl Drive {
     pub(crate) fn quiet(&mut self, purpose: Purpose) -> Result<Option<Stop>, Failure> {
         if !self.group.as_ref().is_some_and(Group::is_quiet) {
             return Err(Failure::new("liveness", "held, nothing under way, and not quiet"));
+        }
+        if !self.full_stores().is_empty() {
+            self.scenes.saw(Scene::QuietBesideFull);
+            if self.rng.one_in(3) {
+                // Whoever has room now waits for the end of the hold.
+                let grown = self.relieve();
+                if grown && !self.group.as_ref().is_some_and(Group::is_quiet) {
+                    return Err(Failure::new(
+                        "contract",
+                        "a parked write was released while the group is held",
+                    ));
+                }
+                return Ok(None);
+            }
         }
         // Requests that come now are taken and wait.
         if self.requests_left > 0 && self.outstanding.len() < self.scenario.outstanding && self.rng.one_in(2)

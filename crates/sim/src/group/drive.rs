@@ -9,7 +9,7 @@ use super::judge::{Facts, StoreFacts};
 use super::opening::Openings;
 use super::runner::{Owner, Runner};
 use super::scenario::Scenario;
-use super::world::{World, geometry};
+use super::world::{Piece, World, geometry};
 use crate::report::{Failure, RunReport, Scene, Scenes};
 use foldback_engine::{
     Buffer, Group, GroupConfig, Io, Outcome, RequestId, Space, SpaceGeometry, StoreId, Volume,
@@ -52,6 +52,9 @@ pub(crate) struct Drive {
     pub(crate) facts: Facts,
     pub(crate) runner: Runner,
     pub(crate) geometries: BTreeMap<Space, SpaceGeometry>,
+    /// What stores can be grown by.
+    pub(crate) extensions: BTreeMap<StoreId, Vec<Piece>>,
+    pub(crate) physical: Vec<u64>,
     pub(crate) group: Option<Group>,
     pub(crate) outstanding: BTreeMap<RequestId, Outstanding>,
     pub(crate) holding: Option<Purpose>,
@@ -115,6 +118,8 @@ impl Drive {
             facts,
             runner,
             geometries,
+            extensions: world.extensions,
+            physical: world.physical,
             group: None,
             outstanding: BTreeMap::new(),
             holding: None,
@@ -387,6 +392,16 @@ impl Drive {
     fn idle(&mut self) -> Result<Option<Stop>, Failure> {
         if let Some(purpose) = self.holding {
             return self.quiet(purpose);
+        }
+        if !self.full_stores().is_empty() {
+            self.judge_waiting()?;
+            if self.rng.one_in(3) {
+                let purpose = self.any_purpose().unwrap_or(Purpose::Nothing);
+                self.hold(purpose);
+            } else {
+                self.relieve();
+            }
+            return Ok(None);
         }
         if let Some((id, waiting)) = self.outstanding.first_key_value() {
             let what = format!("request {} ({waiting:?}) is not answered and nothing is under way", id.0);

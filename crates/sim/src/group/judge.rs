@@ -17,6 +17,8 @@ pub(crate) struct StoreFacts {
     pub(crate) snapshot_len: u64,
     /// It was taken while a merge was under way: it is of the merged view, until that merge has ended.
     pub(crate) view: bool,
+    /// It is held when it is full: want of room invalidates nothing.
+    pub(crate) held: bool,
     /// It was opened for writing at least once: a header is durable.
     pub(crate) created: bool,
     /// It may be invalid: it was from the beginning, or an error hit it.
@@ -57,6 +59,9 @@ pub(crate) type Views = BTreeMap<Volume, Vec<Sector>>;
 impl StoreFacts {
     /// Whether it can have run full (C5): what was asked for since it was opened does not fit.
     pub(crate) fn can_overflow(&self, device_len: u64) -> bool {
+        if self.held {
+            return false;
+        }
         let known: BTreeSet<u64> = self.records.iter().map(|(old, _)| *old).collect();
         let more = self.wanted.difference(&known).count() as u64 + self.leaked;
         let per_area = self.chunk * 32;

@@ -7,6 +7,7 @@ mod control;
 mod damaged;
 mod drive;
 mod foreground;
+mod full;
 mod judge;
 mod lives;
 mod opening;

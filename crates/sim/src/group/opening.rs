@@ -10,7 +10,9 @@ use super::judge::StoreFacts;
 use super::runner::{Owner, Runner};
 use super::scenario::StorePlan;
 use crate::report::{Failure, Scene};
-use foldback_engine::{Io, IoId, OpenAccess, OpenError, OpenedStore, Outcome, Space, StoreId, StoreOpen};
+use foldback_engine::{
+    Io, IoId, OpenAccess, OpenError, OpenedStore, Outcome, Space, StoreId, StoreOpen, WhenFull,
+};
 use foldback_testkit::Cut;
 use foldback_testkit::cow::{State, load};
 use foldback_units::{ChunkSize, Sectors};
@@ -25,6 +27,7 @@ impl StoreFacts {
             chunk: plan.chunk,
             snapshot_len: plan.snapshot_len,
             view: false,
+            held: plan.held.is_some(),
             created: !plan.blank,
             may_be_invalid: plan.invalid,
             clean: false,
@@ -177,6 +180,10 @@ impl Drive {
         } else {
             group.attach(store, size, geometry, opened)
         };
+        if self.facts.stores[&store].held {
+            // A blank store is full from the beginning where it has no room: from here on it is held.
+            drop(group.set_when_full(store, WhenFull::Hold));
+        }
         attached.map_err(|error| Failure::new("contract", format!("attaching: {error}")))
     }
 

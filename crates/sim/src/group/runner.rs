@@ -5,7 +5,7 @@
 //! - Memory that an I/O fills is in no other I/O under way; memory that an I/O writes from is being filled by none.
 //! - A request's buffer is not touched after the request was answered.
 
-use super::world::SpaceMap;
+use super::world::{Piece, SpaceMap};
 use crate::report::{Failure, Scene, Scenes};
 use foldback_engine::{Buffer, Fault, Io, IoId, Outcome, RequestId, Slice, Space, StoreId};
 use foldback_testkit::{Sector, SimOp, SimOutcome, SimSet};
@@ -75,6 +75,11 @@ impl Runner {
         self.under_way.clear();
         self.parts.clear();
         self.used.clear();
+    }
+
+    /// A space is longer from now on.
+    pub(crate) fn grow(&mut self, space: Space, piece: Piece) {
+        self.maps.entry(space).or_default().grow(piece);
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -37,6 +37,8 @@ pub(crate) struct StorePlan {
     pub(crate) stale: bool,
     /// Taken in mid-run, not from the beginning.
     pub(crate) later: bool,
+    /// Held when it is full, and grown so often before it is given up.
+    pub(crate) held: Option<u64>,
 }
 
 /// What may happen, in shares of a hundred.
@@ -196,6 +198,7 @@ impl StorePlan {
             duplicates: rng.one_in(6),
             stale: rng.one_in(3),
             later: !merging && exceptions == 0 && blank && rng.one_in(3),
+            held: (!merging && rng.one_in(3)).then(|| rng.below(4)),
         }
     }
 }
@@ -218,6 +221,7 @@ impl StorePlan {
             duplicates: false,
             stale: rng.one_in(3),
             later: true,
+            held: rng.one_in(3).then(|| rng.below(4)),
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct SpaceMap {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Piece {
+pub(crate) struct Piece {
     disk: usize,
     start: u64,
     len: u64,
@@ -37,6 +37,11 @@ pub(crate) struct Stretch {
 impl SpaceMap {
     pub(crate) fn len(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.len).sum()
+    }
+
+    /// The space is longer from now on.
+    pub(crate) fn grow(&mut self, piece: Piece) {
+        self.pieces.push(piece);
     }
 
     /// The disks it lies on.
@@ -75,6 +80,8 @@ pub(crate) struct World {
     pub(crate) image: Image,
     pub(crate) physical: Vec<u64>,
     pub(crate) maps: BTreeMap<Space, SpaceMap>,
+    /// What stores may be grown by, the last first.
+    pub(crate) extensions: BTreeMap<StoreId, Vec<Piece>>,
     /// What the origin holds.
     pub(crate) origin: Vec<Sector>,
     /// What each snapshot holds.
@@ -98,6 +105,7 @@ impl World {
             image: Image::new(vec![Vec::new(); scenario.disks as usize]),
             physical,
             maps: BTreeMap::new(),
+            extensions: BTreeMap::new(),
             origin: (0..scenario.origin_len).map(origin_stamp).collect(),
             snapshots: BTreeMap::new(),
         };
@@ -105,10 +113,24 @@ impl World {
         for (index, plan) in (0..).zip(&scenario.stores) {
             let (device, view) = world.fill(index, plan, rng);
             world.place(Space::Store(StoreId(index)), &device, scenario, rng, scenes);
+            world.extend(StoreId(index), plan, rng);
             world.snapshots.insert(StoreId(index), view);
         }
         world.count(scenario, scenes);
         world
+    }
+
+    /// Free extents for a store that is held when it is full, with what somebody left in them.
+    fn extend(&mut self, store: StoreId, plan: &StorePlan, rng: &mut Rng) {
+        for _ in 0..plan.held.unwrap_or(0) {
+            let disk = rng.index(self.image.disks.len());
+            let sectors = &mut self.image.disks[disk];
+            sectors.resize(sectors.len().next_multiple_of(8), Sector::Zero);
+            let len = rng.between(1, 12) * plan.chunk.max(4);
+            let piece = Piece { disk, start: sectors.len() as u64, len };
+            sectors.extend((0..len).map(|sector| store_stamp(99, sector)));
+            self.extensions.entry(store).or_default().push(piece);
+        }
     }
 
     fn count(&self, scenario: &Scenario, scenes: &mut Scenes) {
