@@ -110,7 +110,10 @@ pub fn load(store: &[Sector]) -> Result<Loaded, Refusal> {
     let after = (end / per_area + 1) * per_area;
     let is_stale = |index: &u64| record(store, chunk, *index).is_some_and(|found| found != (0, 0));
     let stale = (end..after).filter(is_stale).collect();
-    let stale_after = (after..after + per_area).filter(is_stale).collect();
+    // A device may end inside the chunk where the next area would be: then there is none.
+    let end_after = (1 + (after / per_area) * (per_area + 1) + 1) * chunk;
+    let is_whole = end_after <= store.len() as u64;
+    let stale_after = (after..after + per_area).filter(|index| is_whole && is_stale(index)).collect();
     Ok(Loaded { state: State::Valid, chunk, records, stale, stale_after })
 }
 
