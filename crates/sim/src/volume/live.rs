@@ -18,7 +18,7 @@ use foldback_manager::activation::{self, Group};
 use foldback_manager::store::{DiskSet, FoundVg, stage};
 use foldback_testkit::{FaultKind, Image, InjectedFault, Moment, Order, Rng, Sector, SimDisks, WriteToken};
 use foldback_units::{Bytes, LvName, SectorRange, Sectors};
-use foldback_user_dm::{RequestKind, Settings, Ticket, UserDm, VolumeRequest};
+use foldback_user_dm::{DmError, DmErrorKind, RequestKind, Settings, Ticket, UserDm, VolumeRequest};
 use std::collections::BTreeMap;
 
 /// No run takes as many steps.
@@ -368,6 +368,10 @@ impl Live {
             }
         } else if !faulty {
             self.coming = None;
+        }
+        if let Err((Stage::Commit, DmError { kind: DmErrorKind::Undo { .. }, .. })) = &outcome {
+            // The disks may say either: what is written from now on would belong to one of two VGs.
+            return Err(unexpected("the transaction", "neither committed nor reverted"));
         }
         if outcome.is_ok() {
             scenes.saw(Scene::VgTransaction);
