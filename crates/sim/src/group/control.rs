@@ -199,7 +199,12 @@ impl Drive {
         }
         self.now += 1;
         let now = self.now;
-        self.facts.models.values_mut().for_each(|model| model.flushed(now));
+        for (volume, model) in &mut self.facts.models {
+            // What a lost snapshot held is promised no more, though its disks were flushed.
+            if !is_lost(self.group.as_ref(), *volume) {
+                model.flushed(now);
+            }
+        }
         let plan = &self.scenario.stores[store.0 as usize];
         let origin = self.facts.maps[&Space::Origin].gather(&self.runner.set.visible());
         let frozen = origin[..plan.snapshot_len as usize].to_vec();
@@ -215,4 +220,10 @@ impl Drive {
         }
         self.open_stores(&BTreeSet::from([store]))
     }
+}
+
+/// Whether the group says that this is a snapshot which has lost its store.
+fn is_lost(group: Option<&Group>, volume: Volume) -> bool {
+    let Volume::Snapshot(store) = volume else { return false };
+    group.and_then(|group| group.store_status(store)) == Some(StoreStatus::Invalid)
 }
