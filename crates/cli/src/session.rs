@@ -8,6 +8,7 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::live::disks_or_live;
 use crate::options::{Options, YesNo};
 use foldback_device::{
     Access, Backend, DiskErrorKind, DiskFile, DiskKind, Disks, HeldPart, Hold, HoldMode, Identity,
@@ -81,10 +82,12 @@ impl Session {
         also: &[String],
         access: Access,
     ) -> Result<Self, CliError> {
-        let mut paths = options.disks();
+        let mut paths = disks_or_live(options)?;
         for path in also {
-            if !paths.contains(path) {
-                paths.push(path.clone());
+            // One disk under two names is opened once, by the name that the command uses.
+            match paths.iter_mut().find(|known| is_same(known, path)) {
+                Some(known) => known.clone_from(path),
+                None => paths.push(path.clone()),
             }
         }
         if paths.is_empty() {
@@ -162,6 +165,11 @@ impl Session {
         let id = self.config.system_id.as_deref();
         discover(&mut DiskSet::new(&mut *self.disks, &self.paths), id)
     }
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    let real = |path: &str| std::fs::canonicalize(path).ok();
+    one == other || real(one).is_some_and(|path| Some(path) == real(other))
 }
 
 /// Those of `paths` that exist; for the others it is said that they do not.

@@ -5,6 +5,7 @@
 use crate::Slice;
 use foldback_units::Bytes;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 /// One disk of a set: an image file or a block device, in the order in which they were opened.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -88,6 +89,12 @@ pub trait Disks {
     /// # Errors
     /// Only where the queue itself is broken; operations under way are then lost.
     fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>>;
+
+    /// A descriptor that polls readable when something has completed that `reap` has not returned yet, for owners that
+    /// wait for other things as well. `None` where nothing is ever under way behind a `reap` that returned `None`.
+    fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 impl<T: Disks + ?Sized> Disks for Box<T> {
@@ -106,6 +113,10 @@ impl<T: Disks + ?Sized> Disks for Box<T> {
     fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>> {
         (**self).reap(wait)
     }
+
+    fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
+        (**self).ready_fd()
+    }
 }
 
 impl<T: Disks + ?Sized> Disks for &mut T {
@@ -123,5 +134,9 @@ impl<T: Disks + ?Sized> Disks for &mut T {
 
     fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>> {
         (**self).reap(wait)
+    }
+
+    fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
+        (**self).ready_fd()
     }
 }

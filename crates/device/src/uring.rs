@@ -19,7 +19,7 @@ use crate::{Memory, Slice};
 use io_uring::{IoUring, opcode, squeue, types};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 /// Entries with the kernel at once.
@@ -328,6 +328,11 @@ impl Disks for UringDisks {
                 return Ok(None);
             }
         }
+    }
+
+    fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
+        // SAFETY: the ring owns the descriptor for as long as `self` lives, and the result borrows `self`.
+        Some(unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) })
     }
 }
 

@@ -86,6 +86,20 @@ pub fn merge<H: MergeHost>(
     ended.and_then(|outcome| down.map(|()| outcome))
 }
 
+/// Ends a merge whose store is empty, and which the host's devices carry: the last commit, and their plain tables. Harmless
+/// where somebody else has ended it.
+pub fn finish<H: MergeHost>(
+    host: &mut H,
+    request: &MergeRequest<'_>,
+    environment: &mut dyn Environment,
+    observer: &mut dyn Observer,
+) -> Outcome<(), H> {
+    let mut job = Job { host, request, environment, observer };
+    let ended = job.end_live();
+    job.host.unlock();
+    ended
+}
+
 struct Job<'j, 'r, H> {
     host: &'j mut H,
     request: &'j MergeRequest<'r>,
@@ -317,6 +331,20 @@ impl<H: MergeHost> Job<'_, '_, H> {
         self.tell(format!("Merge of snapshot into logical volume {vg}/{origin} has finished."));
         self.tell(format!("Logical volume \"{lv}\" successfully removed."));
         Ok(MergeOutcome::Finished)
+    }
+
+    fn end_live(&mut self) -> Outcome<(), H> {
+        let (vg, lv) = (&self.request.vg, &self.request.lv);
+        self.host.lock(vg).map_err(locking)?;
+        let found = self.read();
+        let found = select::to_change(&found, vg)?;
+        let links = found.vg.snapshots();
+        if links.of_cow(lv).is_none_or(|snapshot| !snapshot.segment.merging) {
+            return Ok(());
+        }
+        let merge = plan::check(&found.vg, lv)?;
+        let group = Group::of(found, lv)?;
+        self.end(&merge, &group).map(|_| ())
     }
 
     fn commit_end(&mut self, found: &FoundVg, after: Vg, merge: &Merge, live: &Group) -> Outcome<(), H> {

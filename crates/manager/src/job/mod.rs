@@ -10,4 +10,4 @@ mod tests;
 
 pub use error::MergeError;
 pub use host::{Carried, MergeHost, Observer, Progress};
-pub use merge::{MergeOutcome, MergeRequest, merge};
+pub use merge::{MergeOutcome, MergeRequest, finish, merge};

@@ -1,0 +1,64 @@
+//! One place to wait: disks, the inbox, listeners and connections.
+//!
+//! What must hold:
+//! - Level-triggered: what was not done at one return is reported at the next.
+//! - What is watched is named by a number of the carrier's own; a descriptor is forgotten before it is closed.
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::Timespec;
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Events taken at one return.
+const BATCH: usize = 64;
+
+/// What a watched descriptor is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Watched(pub(crate) u64);
+
+pub(crate) struct Poller {
+    epoll: OwnedFd,
+    events: Vec<Event>,
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH) })
+    }
+
+    /// Begins to watch a descriptor.
+    pub(crate) fn watch(&self, what: impl AsFd, name: Watched, read: bool, write: bool) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, what, EventData::new_u64(name.0), flags(read, write))?)
+    }
+
+    /// Changes what is waited for.
+    pub(crate) fn change(&self, what: impl AsFd, name: Watched, read: bool, write: bool) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, what, EventData::new_u64(name.0), flags(read, write))?)
+    }
+
+    /// Ends watching a descriptor.
+    pub(crate) fn forget(&self, what: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, what)?)
+    }
+
+    /// Waits until something is ready, or `limit` has passed, and names what is.
+    pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<Vec<Watched>> {
+        let limit = limit.map(|limit| Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 }));
+        self.events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.events.iter().map(|event| Watched(event.data.u64())).collect())
+    }
+}
+
+fn flags(read: bool, write: bool) -> EventFlags {
+    let mut flags = EventFlags::empty();
+    flags.set(EventFlags::IN, read);
+    flags.set(EventFlags::OUT, write);
+    flags
+}

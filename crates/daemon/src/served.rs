@@ -1,0 +1,143 @@
+//! All VGs that a daemon serves.
+//!
+//! What must hold:
+//! - A VG is served once, whatever its name is by now: it is known by its UUID.
+//! - A VG whose last LV has gone is let go of at once.
+
+use crate::rundir::RunDir;
+use crate::vg::{ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Vg, locked};
+use foldback_dm_table::Transaction;
+use foldback_manager::store::{SelectError, select};
+use foldback_units::{LvName, LvmUuid, VgName};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// The VGs of one daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    run: RunDir,
+    vgs: Mutex<BTreeMap<[u8; 32], Arc<Vg>>>,
+}
+
+/// Why a daemon did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The VG has no active LV here.
+    #[error("volume group {0} has no active logical volume here")]
+    NotActive(String),
+    /// Activation.
+    #[error(transparent)]
+    Activate(#[from] ActivateError),
+    /// The disks.
+    #[error(transparent)]
+    Ground(#[from] GroundError),
+    /// The VG.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// Its live devices.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+impl Daemon {
+    /// A daemon without VGs.
+    pub fn new(run: RunDir) -> Self {
+        Self { run, vgs: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Its directory.
+    pub fn run_dir(&self) -> &RunDir {
+        &self.run
+    }
+
+    /// The VGs with active LVs.
+    pub fn vgs(&self) -> Vec<Arc<Vg>> {
+        locked(&self.vgs).values().cloned().collect()
+    }
+
+    /// The VG of that name.
+    pub fn vg(&self, name: &VgName) -> Result<Arc<Vg>, DaemonError> {
+        let found = self.vgs().into_iter().find(|vg| vg.name() == *name);
+        found.ok_or_else(|| DaemonError::NotActive(name.to_string()))
+    }
+
+    /// Activates LVs of a VG.
+    ///
+    /// # Errors
+    /// Nothing was activated.
+    pub fn activate(
+        &self,
+        name: &VgName,
+        setting: Setting,
+        lvs: &[LvName],
+    ) -> Result<Activated, DaemonError> {
+        let vg = match self.vg(name) {
+            Ok(vg) => vg,
+            Err(_) => self.take_over(name, setting)?,
+        };
+        let activated = vg.activate(lvs);
+        self.tidy(&vg);
+        Ok(activated?)
+    }
+
+    fn take_over(&self, name: &VgName, setting: Setting) -> Result<Arc<Vg>, DaemonError> {
+        let ground = Ground::open(setting)?;
+        let found = ground.discover_locked()?;
+        let found = select::to_change(&found, name)?;
+        let id: LvmUuid = found.vg.id;
+        let vg = Vg::take_over(name.clone(), id, ground)?;
+        drop(locked(&self.vgs).insert(*id.as_bytes(), Arc::clone(&vg)));
+        Ok(vg)
+    }
+
+    /// Deactivates LVs of a VG.
+    ///
+    /// # Errors
+    /// One is in use, or could not be taken down.
+    pub fn deactivate(&self, name: &VgName, lvs: &[LvName]) -> Result<usize, DaemonError> {
+        let vg = self.vg(name)?;
+        let left = vg.deactivate(lvs);
+        self.tidy(&vg);
+        Ok(left?)
+    }
+
+    /// Carries out a transaction.
+    ///
+    /// # Errors
+    /// As [`Vg::transact`].
+    pub fn transact(&self, name: &VgName, transaction: Transaction) -> Result<(), DaemonError> {
+        let vg = self.vg(name)?;
+        let outcome = vg.transact(transaction);
+        self.tidy(&vg);
+        Ok(outcome?)
+    }
+
+    /// The live volumes of a VG.
+    ///
+    /// # Errors
+    /// It is not active.
+    pub fn lvs(&self, name: &VgName) -> Result<Vec<LvStatus>, DaemonError> {
+        Ok(self.vg(name)?.lvs()?)
+    }
+
+    /// Lets a VG go when nothing of it is active.
+    fn tidy(&self, vg: &Arc<Vg>) {
+        if vg.lvs().is_ok_and(|lvs| !lvs.is_empty()) {
+            return;
+        }
+        drop(locked(&self.vgs).remove(vg.id.as_bytes()));
+        vg.let_go();
+    }
+
+    /// Whether nothing is active.
+    pub fn is_idle(&self) -> bool {
+        locked(&self.vgs).is_empty()
+    }
+
+    /// Lets all VGs go without taking their volumes down, as a crash would: the next daemon takes them up again.
+    pub fn abandon(&self) {
+        for vg in std::mem::take(&mut *locked(&self.vgs)).into_values() {
+            vg.let_go();
+        }
+    }
+}
