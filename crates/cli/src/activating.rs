@@ -63,7 +63,9 @@ pub(crate) fn activate(
         context.console.error(&format!("{failed}."));
     }
     if lvs.is_none() {
-        context.console.say(&format!("{} logical volume(s) in volume group \"{vg}\" now active", done.active));
+        context
+            .console
+            .say(&format!("{} logical volume(s) in volume group \"{vg}\" now active", done.active));
     }
     if done.merging > 0 {
         context.console.say(&format!(
@@ -81,11 +83,7 @@ fn is_seen(vg: &Vg, lv: &Lv) -> bool {
 }
 
 /// Takes LVs down, all where none is named.
-pub(crate) fn deactivate(
-    context: &Context,
-    vg: &VgName,
-    lvs: Option<&[LvName]>,
-) -> Result<Exit, CliError> {
+pub(crate) fn deactivate(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<Exit, CliError> {
     let Some(mut live) = LiveVg::find(vg)? else {
         if lvs.is_none() {
             context.console.say(&format!("0 logical volume(s) in volume group \"{vg}\" now active"));

@@ -146,15 +146,20 @@ pub(crate) enum RemoteError {
     /// What it said is not understood.
     #[error("the daemon names no device {0}")]
     NoDevice(DmName),
+    /// The merge stands.
+    #[error("the merge met an error and stands; all is still served")]
+    MergeFailed,
+    /// A lock.
+    #[error(transparent)]
+    Lock(#[from] foldback_manager::host::LockVgError),
 }
 
 impl RemoteMapper {
-    fn device(
-        &mut self,
-        name: &DmName,
-    ) -> Result<foldback_daemon::api::types::DeviceInfo, RemoteError> {
+    fn device(&mut self, name: &DmName) -> Result<foldback_daemon::api::types::DeviceInfo, RemoteError> {
         let all = self.client.devices(&self.vg)?;
-        all.into_iter().find(|device| device.name == name.0).ok_or_else(|| RemoteError::NoDevice(name.clone()))
+        all.into_iter()
+            .find(|device| device.name == name.0)
+            .ok_or_else(|| RemoteError::NoDevice(name.clone()))
     }
 }
 

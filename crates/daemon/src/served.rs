@@ -6,7 +6,7 @@
 
 use crate::rundir::RunDir;
 use crate::vg::{ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Vg, locked};
-use foldback_dm_table::Transaction;
+use foldback_dm_table::{DmName, Transaction};
 use foldback_manager::store::{SelectError, select};
 use foldback_units::{LvName, LvmUuid, VgName};
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub enum DaemonError {
     NotActive(String),
     /// Activation.
     #[error(transparent)]
-    Activate(#[from] ActivateError),
+    Activate(ActivateError),
     /// The disks.
     #[error(transparent)]
     Ground(#[from] GroundError),
@@ -36,7 +36,33 @@ pub enum DaemonError {
     Select(#[from] SelectError),
     /// Its live devices.
     #[error(transparent)]
-    Change(#[from] ChangeError),
+    Change(ChangeError),
+    /// Somebody uses a volume.
+    #[error("Logical volume {device} in use: {by}.")]
+    InUse {
+        /// Which.
+        device: DmName,
+        /// Who.
+        by: String,
+    },
+}
+
+impl From<ChangeError> for DaemonError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::InUse { device, by } => Self::InUse { device, by },
+            other => Self::Change(other),
+        }
+    }
+}
+
+impl From<ActivateError> for DaemonError {
+    fn from(error: ActivateError) -> Self {
+        match error {
+            ActivateError::Change(error) => error.into(),
+            other => Self::Activate(other),
+        }
+    }
 }
 
 impl Daemon {
@@ -105,9 +131,14 @@ impl Daemon {
     ///
     /// # Errors
     /// As [`Vg::transact`].
-    pub fn transact(&self, name: &VgName, transaction: Transaction) -> Result<(), DaemonError> {
+    pub fn transact(
+        &self,
+        name: &VgName,
+        transaction: Transaction,
+        closed: &[DmName],
+    ) -> Result<(), DaemonError> {
         let vg = self.vg(name)?;
-        let outcome = vg.transact(transaction);
+        let outcome = vg.transact_closed(transaction, closed);
         self.tidy(&vg);
         Ok(outcome?)
     }

@@ -60,6 +60,17 @@ pub fn create_snapshot(
     chunk: ChunkSize,
     environment: &mut dyn Environment,
 ) -> Result<Committed, ApplyError> {
+    prepare_snapshot(set, found, planned, chunk)?;
+    commit(set, found, planned.vg.clone(), environment)
+}
+
+/// Writes the empty store of a planned snapshot, durably; the VG does not name it yet.
+pub fn prepare_snapshot(
+    set: &mut DiskSet<'_>,
+    found: &FoundVg,
+    planned: &Planned,
+    chunk: ChunkSize,
+) -> Result<(), ApplyError> {
     refuse_early(found)?;
     if let Some(store) = planned.vg.lv(&planned.lv) {
         // Area 0 before the header: a valid header over stale records would be a store full of wrong data (K3).
@@ -71,7 +82,7 @@ pub fn create_snapshot(
         header.resize(chunk.bytes().to_usize().unwrap_or(header.len()), 0);
         write_lv(set, found, store, Sectors::ZERO, &header)?;
     }
-    commit(set, found, planned.vg.clone(), environment)
+    Ok(())
 }
 
 /// A VG that will not be committed must not have its free extents written either.

@@ -8,9 +8,11 @@ use foldback_daemon::{Daemon as Serving, RunDir, api};
 
 /// Serve active volumes; started by itself when one is activated
 #[derive(Args, Debug)]
-#[command(after_help = "It ends when nothing is active any more. Its socket is api.sock in /run/foldback, in \
+#[command(
+    after_help = "It ends when nothing is active any more. Its socket is api.sock in /run/foldback, in \
                         $XDG_RUNTIME_DIR/foldback for other users, or in $FOLDBACK_RUN_DIR.\n\nExamples:\n  foldback \
-                        daemon\n  varlinkctl introspect /run/foldback/api.sock org.foldback.Daemon")]
+                        daemon\n  varlinkctl introspect /run/foldback/api.sock org.foldback.Daemon"
+)]
 pub(crate) struct Daemon {}
 
 impl Daemon {

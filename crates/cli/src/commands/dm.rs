@@ -68,9 +68,7 @@ impl Dm {
         let prefix = if alone { String::new() } else { format!("{name}: ") };
         match self.what {
             What::Ls => format!("{name}\n"),
-            What::Table { .. } => {
-                device.table.lines().map(|line| format!("{prefix}{line}\n")).collect()
-            }
+            What::Table { .. } => device.table.lines().map(|line| format!("{prefix}{line}\n")).collect(),
             What::Status { .. } => {
                 let lines = device.table.lines().zip(device.status.iter());
                 lines.map(|(line, status)| format!("{prefix}{} {status}\n", start_of(line))).collect()

@@ -12,7 +12,9 @@ use clap::Args;
 
 /// Bring volumes up, or take them down
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  foldback --devices disk.img lvchange -ay vg/root\n  foldback lvchange -an vg/root")]
+#[command(
+    after_help = "Examples:\n  foldback --devices disk.img lvchange -ay vg/root\n  foldback lvchange -an vg/root"
+)]
 pub(crate) struct LvChange {
     /// y: bring up; n: take down; ay: bring up what may be brought up by itself
     #[arg(short, long, value_name = "y|n|ay")]

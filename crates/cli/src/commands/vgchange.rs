@@ -18,7 +18,9 @@ use foldback_units::VgName;
 
 /// Bring the volumes of volume groups up, or take them down
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  foldback --devices disk.img vgchange -ay vg\n  foldback vgchange -an vg")]
+#[command(
+    after_help = "Examples:\n  foldback --devices disk.img vgchange -ay vg\n  foldback vgchange -an vg"
+)]
 pub(crate) struct VgChange {
     /// y: bring up; n: take down; ay: bring up what may be brought up by itself
     #[arg(short, long, value_name = "y|n|ay")]

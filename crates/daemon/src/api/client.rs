@@ -8,7 +8,7 @@ use super::service::{DeviceList, Info, Left, Refused, VgList};
 use super::types::{ActivationInfo, DeviceInfo, TransactionText, VerbText, VgInfo};
 use crate::rundir::RunDir;
 use crate::vg::Setting;
-use foldback_dm_table::{Stage, Transaction, Verb};
+use foldback_dm_table::{DmName, Stage, Transaction, Verb};
 use std::fmt;
 use std::io;
 use zlink::proxy;
@@ -31,6 +31,7 @@ trait Calls {
         &mut self,
         vg: &str,
         transaction: &TransactionText,
+        closed: &[String],
     ) -> zlink::Result<Result<(), Refused>>;
     async fn apply(&mut self, vg: &str, verb: &VerbText) -> zlink::Result<Result<(), Refused>>;
     async fn devices(&mut self, vg: &str) -> zlink::Result<Result<DeviceList, Refused>>;
@@ -61,8 +62,13 @@ pub enum ApiError {
     #[error("{0}")]
     NotActive(String),
     /// Somebody uses the volume.
-    #[error("{0}")]
-    InUse(String),
+    #[error("{device} is in use by {by}")]
+    InUse {
+        /// Which.
+        device: String,
+        /// Who.
+        by: String,
+    },
     /// It was refused, or failed.
     #[error("{message}")]
     Failed {
@@ -89,7 +95,7 @@ impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::NotActive { message } => Self::NotActive(message),
-            Refused::InUse { message } => Self::InUse(message),
+            Refused::InUse { device, by } => Self::InUse { device, by },
             Refused::BadRequest { message } => Self::Failed { stage: None, message },
             Refused::Failed { message, stage } => Self::Failed { stage: stage_of(&stage), message },
         }
@@ -188,8 +194,22 @@ impl Client {
     /// # Errors
     /// The stage says what it leaves.
     pub fn transact(&mut self, vg: &str, transaction: &Transaction) -> Result<(), ApiError> {
+        self.transact_closed(vg, transaction, &[])
+    }
+
+    /// The same, unless one of these devices is in use.
+    ///
+    /// # Errors
+    /// One is, and nothing was done; otherwise the stage says what it leaves.
+    pub fn transact_closed(
+        &mut self,
+        vg: &str,
+        transaction: &Transaction,
+        closed: &[DmName],
+    ) -> Result<(), ApiError> {
         let text = TransactionText::from(transaction);
-        ask!(self, connection => connection.transact(vg, &text))
+        let closed: Vec<String> = closed.iter().map(|name| name.0.clone()).collect();
+        ask!(self, connection => connection.transact(vg, &text, &closed))
     }
 
     /// Carries out one verb.

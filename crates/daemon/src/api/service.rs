@@ -3,7 +3,7 @@
 use super::types::{ActivationInfo, DeviceInfo, LvInfo, MergeInfo, TransactionText, VerbText, VgInfo};
 use crate::served::{Daemon, DaemonError};
 use crate::vg::{ChangeError, LvStatus, Setting, Vg};
-use foldback_dm_table::{DeviceMapper, Stage, Transaction, Verb};
+use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_units::{LvName, VgName};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ pub(super) enum Refused {
     /// A value is not understood.
     BadRequest { message: String },
     /// Somebody uses the volume.
-    InUse { message: String },
+    InUse { device: String, by: String },
     /// It was tried and failed; `stage` says how far a transaction came, empty where it was none.
     Failed { message: String, stage: String },
 }
@@ -91,7 +91,7 @@ impl From<DaemonError> for Refused {
         let message = error.to_string();
         match error {
             DaemonError::NotActive(_) => Self::NotActive { message },
-            DaemonError::Activate(crate::vg::ActivateError::InUse { .. }) => Self::InUse { message },
+            DaemonError::InUse { device, by } => Self::InUse { device: device.0, by },
             DaemonError::Change(ChangeError::Verb { stage: Some(stage), .. }) => {
                 Self::Failed { message, stage: stage_name(stage).to_owned() }
             }
@@ -148,7 +148,13 @@ fn devices(vg: &Vg) -> Result<Vec<DeviceInfo>, Refused> {
     let all = |carrier: &mut crate::carrier::Carrier| -> Vec<DeviceInfo> {
         let infos = carrier.dm.list().unwrap_or_default();
         let info = |info: foldback_dm_table::Info| DeviceInfo {
-            table: carrier.dm.table(&info.name).ok().flatten().map(|table| table.to_string()).unwrap_or_default(),
+            table: carrier
+                .dm
+                .table(&info.name)
+                .ok()
+                .flatten()
+                .map(|table| table.to_string())
+                .unwrap_or_default(),
             status: carrier.dm.status(&info.name).unwrap_or_default(),
             name: info.name.0,
             uuid: info.uuid,
@@ -209,9 +215,17 @@ impl Service {
     }
 
     /// Commits a change of a VG, and switches its live devices with it.
-    async fn transact(&self, vg: String, transaction: TransactionText) -> Result<(), Refused> {
+    ///
+    /// Nothing is done where one of the `closed` devices is in use; none can be opened while it is done.
+    async fn transact(
+        &self,
+        vg: String,
+        transaction: TransactionText,
+        closed: Vec<String>,
+    ) -> Result<(), Refused> {
         let transaction = Transaction::try_from(&transaction).map_err(bad)?;
-        Ok(self.0.transact(&vg_name(&vg)?, transaction)?)
+        let closed: Vec<DmName> = closed.into_iter().map(DmName).collect();
+        Ok(self.0.transact(&vg_name(&vg)?, transaction, &closed)?)
     }
 
     /// Carries out one verb, for `foldback dm`.

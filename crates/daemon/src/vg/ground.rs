@@ -4,7 +4,9 @@
 //! - Metadata is read through a queue of the reader's own thread; the carrier's disks serve volumes alone.
 //! - Paths are absolute, so that a daemon finds them wherever it was started.
 
-use foldback_device::{Access, Backend, DiskError, DiskFile, DiskKind, Disks, HeldPart, HoldMode, open_disks, open_files};
+use foldback_device::{
+    Access, Backend, DiskError, DiskFile, DiskKind, Disks, HeldPart, HoldMode, open_disks, open_files,
+};
 use foldback_manager::backup::BackupPlaces;
 use foldback_manager::config::{Config, ConfigError, DEFAULT_SYSTEM_DIR};
 use foldback_manager::host;

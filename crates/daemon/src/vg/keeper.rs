@@ -192,6 +192,8 @@ fn end_merges(vg: &Arc<Vg>, found: &FoundVg) {
             vg: found.vg.name.clone(),
             lv: merging.lv,
             force: true,
+            on_activate: false,
+            leave: false,
         };
         let mut machine = Machine::new("foldback daemon");
         let mut observer = Quiet { places: vg.ground.backup_places() };

@@ -53,7 +53,7 @@ impl DeviceMapper for LiveMapper {
         self.0.transact(transaction.clone()).map_err(|error| match &error {
             ChangeError::Verb { stage, .. } => (stage.unwrap_or(Stage::Preload), error.into()),
             // A carrier that is gone has written nothing of it, or all of it: whoever reads the VG next knows.
-            ChangeError::Gone(_) => (Stage::Preload, error.into()),
+            ChangeError::Gone(_) | ChangeError::InUse { .. } => (Stage::Preload, error.into()),
         })
     }
 

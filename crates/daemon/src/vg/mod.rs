@@ -11,14 +11,14 @@ mod keeper;
 mod mapper;
 mod status;
 
-pub(crate) use activation::{Activated, ActivateError};
+pub(crate) use activation::{ActivateError, Activated};
 pub use ground::Setting;
 pub(crate) use ground::{Ground, GroundError};
 pub use status::{LvStatus, MergeStatus};
 
 use crate::carrier::{self, CarrierGone, CarrierHandle};
 use foldback_device::{Backend, Hold, HoldMode, open_disks};
-use foldback_dm_table::{DeviceMapper, Stage, Transaction, Verb};
+use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_manager::host;
 use foldback_units::{LvmUuid, VgName};
 use foldback_user_dm::{DmError, Settings};
@@ -55,6 +55,14 @@ pub enum ChangeError {
     /// The carrier is gone.
     #[error(transparent)]
     Gone(#[from] CarrierGone),
+    /// Somebody uses a device; nothing was done.
+    #[error("{device} is in use by {by}")]
+    InUse {
+        /// Which.
+        device: DmName,
+        /// Who.
+        by: String,
+    },
     /// A verb.
     #[error("{error}")]
     Verb {
@@ -79,10 +87,8 @@ impl Vg {
         let holds = host::hold_data(&ground.files, HoldMode::Exclusive)?;
         let files = ground.files.clone();
         let open = move || open_disks(&files, Backend::from_environment());
-        let running =
-            carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
-        let state =
-            State { name, trouble: None, thread: Some(running.thread), keeper: None, holds };
+        let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
+        let state = State { name, trouble: None, thread: Some(running.thread), keeper: None, holds };
         let vg = Arc::new(Self {
             id,
             ground,
@@ -112,9 +118,8 @@ impl Vg {
     /// # Errors
     /// What failed.
     pub fn apply(&self, verbs: Vec<Verb>) -> Result<(), ChangeError> {
-        let all = move |carrier: &mut carrier::Carrier| {
-            verbs.iter().try_for_each(|verb| carrier.dm.apply(verb))
-        };
+        let all =
+            move |carrier: &mut carrier::Carrier| verbs.iter().try_for_each(|verb| carrier.dm.apply(verb));
         self.carrier.call(all)?.map_err(|error| ChangeError::Verb { stage: None, error })
     }
 
@@ -123,7 +128,16 @@ impl Vg {
     /// # Errors
     /// The stage says what an error leaves.
     pub fn transact(&self, transaction: Transaction) -> Result<(), ChangeError> {
+        self.transact_closed(transaction, &[])
+    }
+
+    /// The same, unless one of these devices is in use.
+    ///
+    /// # Errors
+    /// One is, and nothing was done; otherwise as [`Vg::transact`].
+    pub fn transact_closed(&self, transaction: Transaction, closed: &[DmName]) -> Result<(), ChangeError> {
         let _one = locked(&self.changing);
+        self.close(closed)?;
         self.quieten(&transaction)?;
         let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
         self.look();

@@ -6,7 +6,7 @@
 
 use crate::ops::Notice;
 use foldback_device::Disks;
-use foldback_dm_table::{DeviceMapper, DmName};
+use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction};
 use foldback_units::{Bytes, ChunkSize, VgName};
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -46,6 +46,8 @@ pub enum Carried {
     Finished,
     /// The observer has had enough; the merge can be taken up again at any time.
     Stopped,
+    /// Of live devices: nothing merges into the device any more; somebody else has ended it.
+    Gone,
 }
 
 /// Who carries the devices of a job, and holds its locks.
@@ -66,6 +68,17 @@ pub trait MergeHost {
 
     /// Gives the lock back.
     fn unlock(&mut self);
+
+    /// Carries out a transaction that starts a merge in live devices, unless one of these is in use; nothing is changed
+    /// then, and the first that is, with who uses it, is returned.
+    fn start_live(
+        &mut self,
+        transaction: &Transaction,
+        unless_in_use: &[DmName],
+    ) -> Result<Option<(DmName, String)>, (Stage, Self::Error)> {
+        let _ = unless_in_use;
+        self.mapper().transact(transaction).map(|()| None)
+    }
 
     /// Works on the merge into `device` until it is finished, or until `look` breaks off.
     fn carry_merge(

@@ -2,6 +2,7 @@
 
 mod error;
 mod host;
+mod live;
 mod merge;
 mod room;
 

@@ -295,6 +295,8 @@ pub(super) fn run(host: &mut FakeHost, ear: &mut Ear) -> Result<MergeOutcome, Me
         vg: VgName::new("vg").unwrap(),
         lv: lv_name("snap"),
         force: false,
+        on_activate: false,
+        leave: false,
     };
     let environment: &mut dyn Environment = &mut TestEnvironment::new();
     let outcome = merge(host, &request, environment, ear);
