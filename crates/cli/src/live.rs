@@ -29,8 +29,15 @@ impl From<ApiError> for CliError {
     }
 }
 
-/// The user's daemon, where one runs.
+/// The user's daemon, where one runs, or one should: a daemon that died while volumes were active is replaced.
 pub(crate) fn daemon() -> Result<Option<Client>, CliError> {
+    match connect()? {
+        None if RunDir::of_user().was_active() => daemon_started().map(Some),
+        found => Ok(found),
+    }
+}
+
+fn connect() -> Result<Option<Client>, CliError> {
     match Client::connect(&RunDir::of_user()) {
         Ok(client) => Ok(Some(client)),
         Err(ApiError::NoDaemon) => Ok(None),
@@ -41,7 +48,7 @@ pub(crate) fn daemon() -> Result<Option<Client>, CliError> {
 /// The user's daemon; started where none runs.
 pub(crate) fn daemon_started() -> Result<Client, CliError> {
     let run = RunDir::of_user();
-    if let Some(client) = daemon()? {
+    if let Some(client) = connect()? {
         return Ok(client);
     }
     run.make().map_err(|error| CliError::failed(format!("making {}: {error}.", run.path().display())))?;
@@ -61,7 +68,7 @@ pub(crate) fn daemon_started() -> Result<Client, CliError> {
     let mut child = started.map_err(|error| CliError::failed(format!("starting the daemon: {error}.")))?;
     let since = Instant::now();
     loop {
-        if let Some(client) = daemon()? {
+        if let Some(client) = connect()? {
             return Ok(client);
         }
         let ended = child.try_wait().ok().flatten();

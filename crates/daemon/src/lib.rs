@@ -18,6 +18,7 @@ pub mod api;
 mod carrier;
 mod rundir;
 mod served;
+mod state;
 mod vg;
 
 pub use rundir::RunDir;

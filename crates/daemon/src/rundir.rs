@@ -54,6 +54,11 @@ impl RunDir {
         self.0.join("active.json")
     }
 
+    /// Whether a daemon left volumes that were active, in this boot.
+    pub fn was_active(&self) -> bool {
+        crate::state::Active::read(self).is_ok_and(|active| !active.vgs.is_empty())
+    }
+
     /// What a daemon that nobody watches says.
     pub fn log(&self) -> PathBuf {
         self.0.join("daemon.log")

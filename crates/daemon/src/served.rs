@@ -5,8 +5,10 @@
 //! - A VG whose last LV has gone is let go of at once.
 
 use crate::rundir::RunDir;
+use crate::state::{Active, ActiveVg};
 use crate::vg::{ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Vg, locked};
 use foldback_dm_table::{DmName, Transaction};
+use foldback_lvm2_format::vg::Lv;
 use foldback_manager::store::{SelectError, select};
 use foldback_units::{LvName, LvmUuid, VgName};
 use std::collections::BTreeMap;
@@ -103,7 +105,58 @@ impl Daemon {
         };
         let activated = vg.activate(lvs);
         self.tidy(&vg);
+        self.remember();
         Ok(activated?)
+    }
+
+    /// Takes up what an earlier daemon left. What cannot be taken up is said, and forgotten.
+    pub fn take_up(&self) {
+        let left = match Active::read(&self.run) {
+            Ok(left) => left,
+            Err(error) => {
+                eprintln!("foldback: what was active before is not known: {error}");
+                return;
+            }
+        };
+        for vg in &left.vgs {
+            eprintln!("foldback: taking up {} again; file systems on its volumes have to be unmounted and mounted anew", vg.name);
+            if let Err(error) = self.take_up_vg(vg) {
+                eprintln!("foldback: {}: {error}", vg.name);
+            }
+        }
+        self.remember();
+    }
+
+    fn take_up_vg(&self, left: &ActiveVg) -> Result<(), DaemonError> {
+        let ground = Ground::open(left.setting.clone())?;
+        let found = ground.discover_locked()?;
+        drop(ground);
+        let found = found.vgs.iter().find(|found| found.vg.id.to_string() == left.id);
+        let Some(found) = found else { return Err(DaemonError::NotActive(left.name.clone())) };
+        let was_live = |lv: &&Lv| left.lvs.contains(&lv.id.to_string());
+        let lvs: Vec<LvName> = found.vg.lvs.iter().filter(was_live).map(|lv| lv.name.clone()).collect();
+        let done = self.activate(&found.vg.name, left.setting.clone(), &lvs)?;
+        for (lv, why) in done.failed {
+            eprintln!("foldback: {}/{lv}: {why}", found.vg.name);
+        }
+        Ok(())
+    }
+
+    /// Writes down what is active now.
+    fn remember(&self) {
+        let vg = |vg: Arc<Vg>| {
+            let lvs = vg.lvs().unwrap_or_default();
+            ActiveVg {
+                name: vg.name().to_string(),
+                id: vg.id.to_string(),
+                setting: vg.ground.setting.clone(),
+                lvs: lvs.iter().map(|lv| lv.id.to_string()).collect(),
+                fronts: Vec::new(),
+            }
+        };
+        if let Err(error) = Active::of(self.vgs().into_iter().map(vg).collect()).write(&self.run) {
+            eprintln!("foldback: writing {}: {error}", self.run.active().display());
+        }
     }
 
     fn take_over(&self, name: &VgName, setting: Setting) -> Result<Arc<Vg>, DaemonError> {
@@ -124,6 +177,7 @@ impl Daemon {
         let vg = self.vg(name)?;
         let left = vg.deactivate(lvs);
         self.tidy(&vg);
+        self.remember();
         Ok(left?)
     }
 
@@ -140,6 +194,7 @@ impl Daemon {
         let vg = self.vg(name)?;
         let outcome = vg.transact_closed(transaction, closed);
         self.tidy(&vg);
+        self.remember();
         Ok(outcome?)
     }
 

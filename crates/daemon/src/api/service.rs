@@ -7,7 +7,7 @@ use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_units::{LvName, VgName};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,6 +120,7 @@ impl From<LvStatus> for LvInfo {
             chunk_sectors: merge.chunk.get(),
             failed: merge.failed,
             finished: merge.finished,
+            rate: merge.rate,
         });
         Self {
             id: lv.id.to_string(),
@@ -130,6 +131,7 @@ impl From<LvStatus> for LvInfo {
             table: lv.table,
             status: lv.status,
             merge,
+            fill_rate: lv.fill_rate,
         }
     }
 }
@@ -282,10 +284,17 @@ pub fn serve(daemon: Daemon) -> Result<(), DaemonStopped> {
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    daemon.take_up();
     let daemon = Arc::new(daemon);
     let outcome = runtime.block_on(answer(&daemon, &socket));
-    // Gone already, or a new daemon's: either way not ours to complain about.
-    std::fs::remove_file(&socket).ok();
+    // A directory that was removed and made anew under this daemon is another one's by now.
+    let ours = |path: std::path::PathBuf| -> std::io::Result<bool> {
+        let (there, mine) = (std::fs::metadata(path)?, lock.metadata()?);
+        Ok((there.dev(), there.ino()) == (mine.dev(), mine.ino()))
+    };
+    if ours(run.lock()).unwrap_or(false) {
+        std::fs::remove_file(&socket).ok();
+    }
     daemon.abandon();
     outcome
 }

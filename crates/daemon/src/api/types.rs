@@ -65,6 +65,8 @@ pub struct MergeInfo {
     pub failed: bool,
     /// Only the metadata's end is missing.
     pub finished: bool,
+    /// Chunks merged in a second, where that is known.
+    pub rate: Option<u64>,
 }
 
 /// A live volume.
@@ -86,6 +88,8 @@ pub struct LvInfo {
     pub status: Vec<String>,
     /// What merges into it.
     pub merge: Option<MergeInfo>,
+    /// Sectors of its store that are taken in a second, where that is known.
+    pub fill_rate: Option<u64>,
 }
 
 /// A VG with live volumes.

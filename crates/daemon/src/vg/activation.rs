@@ -108,9 +108,8 @@ impl Vg {
             let tops = std::iter::once(&group.origin.top)
                 .chain(group.snapshots.iter().map(|snapshot| &snapshot.top));
             let names: Vec<DmName> = tops.map(|device| device.name.clone()).collect();
-            let closed = self.close(&names)?;
+            self.close(&names)?;
             self.take_down(&group)?;
-            drop(closed);
         }
         Ok(self.lvs()?.len())
     }

@@ -70,6 +70,7 @@ fn keep(vg: &Weak<Vg>, wishes: &Receiver<Wish>) {
 }
 
 fn look(vg: &Arc<Vg>) {
+    vg.note_rates();
     let trouble = (0..LOOKS).find_map(|attempt| {
         if attempt > 0 {
             std::thread::sleep(LOOK_PAUSE);

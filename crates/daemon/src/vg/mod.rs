@@ -9,6 +9,7 @@ mod activation;
 mod ground;
 mod keeper;
 mod mapper;
+mod rates;
 mod status;
 
 pub(crate) use activation::{ActivateError, Activated};
@@ -24,6 +25,7 @@ use foldback_units::{LvmUuid, VgName};
 use foldback_user_dm::{DmError, Settings};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use rates::Rates;
 use std::thread::JoinHandle;
 
 /// A VG that is served.
@@ -37,6 +39,8 @@ pub struct Vg {
     pub carrier: CarrierHandle,
     state: Mutex<State>,
     changing: Mutex<()>,
+    /// Chunks that merges have left, and sectors that stores have allocated.
+    rates: Mutex<(Rates, Rates)>,
 }
 
 #[derive(Debug)]
@@ -95,6 +99,7 @@ impl Vg {
             carrier: running.handle,
             state: Mutex::new(state),
             changing: Mutex::new(()),
+            rates: Mutex::default(),
         });
         let (wishes, wished) = channel();
         let thread = keeper::start(&vg, wished)?;

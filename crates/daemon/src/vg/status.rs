@@ -4,10 +4,11 @@
 //! - A volume is a device whose UUID is `LVM-` and those of VG and LV, without a suffix (lvm2.md 2.1), and whose table is
 //!   not the stand-in of a snapshot that merges.
 
-use super::{ChangeError, Vg};
+use super::{ChangeError, Vg, locked};
 use crate::carrier::Carrier;
-use foldback_dm_table::{DeviceMapper, DmName, Info, Target};
+use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Target};
 use foldback_units::{LvmUuid, Sectors};
+use std::time::Instant;
 
 /// How far a merge is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,8 @@ pub struct MergeStatus {
     pub failed: bool,
     /// Only the metadata's end is missing.
     pub finished: bool,
+    /// Chunks merged in a second, where that is known.
+    pub rate: Option<u64>,
 }
 
 /// A live volume.
@@ -43,6 +46,8 @@ pub struct LvStatus {
     pub status: Vec<String>,
     /// What merges into it.
     pub merge: Option<MergeStatus>,
+    /// Sectors of its store that are taken in a second, where that is known.
+    pub fill_rate: Option<u64>,
 }
 
 impl Vg {
@@ -56,7 +61,35 @@ impl Vg {
             let infos = carrier.dm.list().unwrap_or_default();
             infos.into_iter().filter_map(|info| lv(carrier, &vg, &info)).collect()
         };
-        Ok(self.carrier.call(all)?)
+        let mut lvs = self.carrier.call(all)?;
+        let rates = locked(&self.rates);
+        let (merges, fills) = &*rates;
+        for lv in &mut lvs {
+            lv.fill_rate = fills.per_second(&lv.device);
+            if let Some(merge) = &mut lv.merge {
+                merge.rate = merges.per_second(&lv.device);
+            }
+        }
+        Ok(lvs)
+    }
+
+    /// Notes how far merges and stores are.
+    pub(crate) fn note_rates(&self) {
+        let Ok(lvs) = self.lvs() else { return };
+        let now = Instant::now();
+        let mut rates = locked(&self.rates);
+        let (merges, fills) = &mut *rates;
+        merges.look(now, lvs.iter().filter_map(|lv| Some((lv.device.clone(), lv.merge?.chunks_left))));
+        fills.look(now, lvs.iter().filter_map(|lv| Some((lv.device.clone(), allocated(lv)?))));
+    }
+}
+
+/// Sectors of an unmerged snapshot's store that are taken.
+fn allocated(lv: &LvStatus) -> Option<u64> {
+    let usage = lv.status.iter().find_map(|line| SnapshotStatus::parse(line))?;
+    match usage {
+        SnapshotStatus::Usage { allocated, .. } if lv.merge.is_none() => Some(allocated.get()),
+        _ => None,
     }
 }
 
@@ -77,6 +110,7 @@ fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
         chunk: progress.chunk_size.len(),
         failed: progress.failed,
         finished: progress.finished,
+        rate: None,
     });
     Some(LvStatus {
         id,
@@ -87,5 +121,6 @@ fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
         table: table.to_string(),
         status: carrier.dm.status(&info.name).unwrap_or_default(),
         merge,
+        fill_rate: None,
     })
 }
