@@ -21,6 +21,7 @@ const ALL_BELOW: &[&str] = &[
     "engine",
     "user-dm",
     "manager",
+    "frontend-nbd",
     "testkit",
 ];
 
@@ -34,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("engine", &["units", "dm-snapshot-format"]),
     ("user-dm", &["units", "device", "dm-table", "engine"]),
     ("manager", &["units", "device", "lvm2-format", "dm-snapshot-format", "dm-table"]),
+    ("frontend-nbd", &["units", "device", "engine", "user-dm"]),
     (
         "cli",
         &["units", "device", "lvm2-format", "dm-snapshot-format", "dm-table", "engine", "user-dm", "manager"],
