@@ -20,6 +20,7 @@ const ALL_BELOW: &[&str] = &[
     "dm-table",
     "engine",
     "user-dm",
+    "frontend-fuse",
     "manager",
     "testkit",
 ];
@@ -33,6 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dm-table", &["units"]),
     ("engine", &["units", "dm-snapshot-format"]),
     ("user-dm", &["units", "device", "dm-table", "engine"]),
+    ("frontend-fuse", &["units", "engine", "user-dm"]),
     ("manager", &["units", "device", "lvm2-format", "dm-snapshot-format", "dm-table"]),
     (
         "cli",
