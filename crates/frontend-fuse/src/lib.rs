@@ -8,7 +8,8 @@
 //!   write to the same sectors is under way meanwhile.
 //! - The kernel keeps no data, sizes or names of served files for longer than the call that asked for them.
 //! - A discard never leaves this crate (architecture.md, "Discard"): a hole that is punched is zeros that are written.
-#![forbid(unsafe_code)]
+//! - `unsafe` is in `loopdev/ioctl.rs` and nowhere else.
+#![deny(unsafe_code)]
 #![cfg_attr(
     test,
     allow(
@@ -25,6 +26,7 @@ mod filesystem;
 mod gate;
 mod handles;
 mod in_use;
+mod loopdev;
 mod mount;
 mod mountinfo;
 mod served;
@@ -35,6 +37,7 @@ mod volumes;
 pub use error::{FuseError, FuseErrorKind};
 pub use handles::Opener;
 pub use in_use::{InUse, User};
+pub use loopdev::{LoopClaim, LoopDevice, LoopOptions, detach_stale};
 pub use mount::{MountOptions, unmount_stale};
 pub use session::{FileClaim, Session};
 pub use volumes::{Done, Entry, FileId, Request, Shape, Volumes};
