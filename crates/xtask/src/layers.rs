@@ -20,6 +20,7 @@ const ALL_BELOW: &[&str] = &[
     "dm-table",
     "engine",
     "user-dm",
+    "frontend-fuse",
     "manager",
     "frontend-nbd",
     "testkit",
@@ -34,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dm-table", &["units"]),
     ("engine", &["units", "dm-snapshot-format"]),
     ("user-dm", &["units", "device", "dm-table", "engine"]),
+    ("frontend-fuse", &["units", "engine", "user-dm"]),
     ("manager", &["units", "device", "lvm2-format", "dm-snapshot-format", "dm-table"]),
     ("frontend-nbd", &["units", "device", "engine", "user-dm"]),
     (
