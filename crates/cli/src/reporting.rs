@@ -19,8 +19,8 @@ use foldback_dm_snapshot_format::StoreStatus;
 use foldback_dm_table::SnapshotStatus;
 use foldback_manager::check::{Usage, check, usage};
 use foldback_manager::report::{
-    Asked, BadLayout, Choice, Facts, Format, Live, LvFacts, LvKind, Machine, PvFacts, Report, StoreFacts, Style, Units,
-    VgFacts, asks_for_stores, field_help, report,
+    Asked, BadLayout, Choice, Facts, Format, Live, LvFacts, LvKind, Machine, PvFacts, Report, StoreFacts,
+    Style, Units, VgFacts, asks_for_stores, field_help, report,
 };
 use foldback_manager::store::{Discovery, DiskSet, FoundVg};
 use foldback_units::Sectors;
@@ -225,7 +225,8 @@ fn look_at_live(served: &VgInfo, facts: &mut Facts) {
         let mut known = vec![index];
         if info.merge.is_some() {
             // The snapshot that merges has no device that users could open; its state is the origin's.
-            let merging = |lv: &LvFacts| lv.origin == Some(index) && lv.kind == LvKind::Snapshot { merging: true };
+            let merging =
+                |lv: &LvFacts| lv.origin == Some(index) && lv.kind == LvKind::Snapshot { merging: true };
             known.extend(vg.lvs.iter().position(merging));
         }
         for index in known {
@@ -242,7 +243,9 @@ fn in_sectors(merge: &MergeInfo, chunks: u64) -> Sectors {
 
 fn seconds_to_full(status: SnapshotStatus, rate: u64) -> Option<u64> {
     match status {
-        SnapshotStatus::Usage { allocated, total, .. } => total.saturating_sub(allocated).get().checked_div(rate),
+        SnapshotStatus::Usage { allocated, total, .. } => {
+            total.saturating_sub(allocated).get().checked_div(rate)
+        }
         _ => None,
     }
 }
@@ -250,7 +253,9 @@ fn seconds_to_full(status: SnapshotStatus, rate: u64) -> Option<u64> {
 /// LVM2's percentage of a live store.
 fn used(status: SnapshotStatus) -> Option<u64> {
     match status {
-        SnapshotStatus::Usage { allocated, total, metadata } => share(StoreStatus { allocated, metadata }, total),
+        SnapshotStatus::Usage { allocated, total, metadata } => {
+            share(StoreStatus { allocated, metadata }, total)
+        }
         SnapshotStatus::Invalid | SnapshotStatus::Overflow => Some(10_000),
         SnapshotStatus::MergeFailed | SnapshotStatus::Unknown => None,
     }
@@ -399,7 +404,7 @@ fn device_number(path: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::share;
     use foldback_dm_snapshot_format::StoreStatus;
-use foldback_dm_table::SnapshotStatus;
+    use foldback_dm_table::SnapshotStatus;
     use foldback_units::Sectors;
 
     /// The last column is what LVM2 showed for the kernel's numbers.

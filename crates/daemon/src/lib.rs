@@ -16,6 +16,7 @@
 
 pub mod api;
 mod carrier;
+mod front;
 mod rundir;
 mod served;
 mod state;

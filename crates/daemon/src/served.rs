@@ -4,6 +4,7 @@
 //! - A VG is served once, whatever its name is by now: it is known by its UUID.
 //! - A VG whose last LV has gone is let go of at once.
 
+use crate::front;
 use crate::rundir::RunDir;
 use crate::state::{Active, ActiveVg};
 use crate::vg::{ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Vg, locked};
@@ -119,7 +120,11 @@ impl Daemon {
             }
         };
         for vg in &left.vgs {
-            eprintln!("foldback: taking up {} again; file systems on its volumes have to be unmounted and mounted anew", vg.name);
+            eprintln!(
+                "foldback: taking up {} again; file systems on its volumes have to be unmounted and mounted anew",
+                vg.name
+            );
+            front::clear(&self.run, &vg.name, &vg.fronts);
             if let Err(error) = self.take_up_vg(vg) {
                 eprintln!("foldback: {}: {error}", vg.name);
             }
@@ -151,7 +156,7 @@ impl Daemon {
                 id: vg.id.to_string(),
                 setting: vg.ground.setting.clone(),
                 lvs: lvs.iter().map(|lv| lv.id.to_string()).collect(),
-                fronts: Vec::new(),
+                fronts: vg.fronts(),
             }
         };
         if let Err(error) = Active::of(self.vgs().into_iter().map(vg).collect()).write(&self.run) {
@@ -164,7 +169,7 @@ impl Daemon {
         let found = ground.discover_locked()?;
         let found = select::to_change(&found, name)?;
         let id: LvmUuid = found.vg.id;
-        let vg = Vg::take_over(name.clone(), id, ground)?;
+        let vg = Vg::take_over(&self.run, name.clone(), id, ground)?;
         drop(locked(&self.vgs).insert(*id.as_bytes(), Arc::clone(&vg)));
         Ok(vg)
     }

@@ -36,6 +36,9 @@ pub(crate) struct ActiveVg {
 pub(crate) struct Front {
     /// The LV's UUID.
     pub(crate) lv: String,
+    /// The file that FUSE served.
+    #[serde(default)]
+    pub(crate) file: Option<String>,
     /// A loop device, `/dev/loopN`.
     pub(crate) block: Option<String>,
     /// Links to it that were made.
@@ -107,7 +110,8 @@ impl Active {
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let directory =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     match rustix::fs::fsync(&directory) {
         // Some file systems have nothing to sync of a directory.
         Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),

@@ -90,10 +90,14 @@ pub trait Disks {
     /// Only where the queue itself is broken; operations under way are then lost.
     fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>>;
 
-    /// A descriptor that polls readable when something has completed that `reap` has not returned yet, for owners that
-    /// wait for other things as well. `None` where nothing is ever under way behind a `reap` that returned `None`.
-    fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+    /// For owners that wait for other things as well: a descriptor that becomes readable anew (as an edge) whenever
+    /// something may have completed. Asked for once. `None` where nothing is ever under way behind a `reap` that
+    /// returned `None`.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    fn ready_fd(&mut self) -> io::Result<Option<BorrowedFd<'_>>> {
+        Ok(None)
     }
 }
 
@@ -114,7 +118,7 @@ impl<T: Disks + ?Sized> Disks for Box<T> {
         (**self).reap(wait)
     }
 
-    fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
+    fn ready_fd(&mut self) -> io::Result<Option<BorrowedFd<'_>>> {
         (**self).ready_fd()
     }
 }
@@ -136,7 +140,7 @@ impl<T: Disks + ?Sized> Disks for &mut T {
         (**self).reap(wait)
     }
 
-    fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
+    fn ready_fd(&mut self) -> io::Result<Option<BorrowedFd<'_>>> {
         (**self).ready_fd()
     }
 }

@@ -112,27 +112,30 @@ fn lv_names(texts: &[String]) -> Result<Vec<LvName>, Refused> {
     texts.iter().map(|text| LvName::new(text).map_err(bad)).collect()
 }
 
-impl From<LvStatus> for LvInfo {
-    fn from(lv: LvStatus) -> Self {
-        let merge = lv.merge.map(|merge| MergeInfo {
-            chunks_total: merge.chunks_total,
-            chunks_left: merge.chunks_left,
-            chunk_sectors: merge.chunk.get(),
-            failed: merge.failed,
-            finished: merge.finished,
-            rate: merge.rate,
-        });
-        Self {
-            id: lv.id.to_string(),
-            device: lv.device.0,
-            sectors: lv.size.get(),
-            suspended: lv.suspended,
-            open_count: lv.open_count,
-            table: lv.table,
-            status: lv.status,
-            merge,
-            fill_rate: lv.fill_rate,
-        }
+fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
+    let places = vg.places(&lv.id);
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let merge = lv.merge.map(|merge| MergeInfo {
+        chunks_total: merge.chunks_total,
+        chunks_left: merge.chunks_left,
+        chunk_sectors: merge.chunk.get(),
+        failed: merge.failed,
+        finished: merge.finished,
+        rate: merge.rate,
+    });
+    LvInfo {
+        file: places.file.map(text),
+        block: places.block.map(text),
+        links: places.links.into_iter().map(text).collect(),
+        id: lv.id.to_string(),
+        device: lv.device.0,
+        sectors: lv.size.get(),
+        suspended: lv.suspended,
+        open_count: lv.open_count,
+        table: lv.table,
+        status: lv.status,
+        merge,
+        fill_rate: lv.fill_rate,
     }
 }
 
@@ -142,7 +145,8 @@ fn vg_info(vg: &Vg) -> VgInfo {
         id: vg.id.to_string(),
         devices: vg.ground.setting.paths.clone(),
         trouble: vg.trouble(),
-        lvs: vg.lvs().unwrap_or_default().into_iter().map(LvInfo::from).collect(),
+        lvs: vg.lvs().unwrap_or_default().into_iter().map(|lv| lv_info(vg, lv)).collect(),
+        no_files: vg.no_files(),
     }
 }
 

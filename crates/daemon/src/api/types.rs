@@ -90,6 +90,12 @@ pub struct LvInfo {
     pub merge: Option<MergeInfo>,
     /// Sectors of its store that are taken in a second, where that is known.
     pub fill_rate: Option<u64>,
+    /// The file that serves it.
+    pub file: Option<String>,
+    /// The block device on that file.
+    pub block: Option<String>,
+    /// Links to the block device.
+    pub links: Vec<String>,
 }
 
 /// A VG with live volumes.
@@ -103,6 +109,8 @@ pub struct VgInfo {
     pub devices: Vec<String>,
     /// Why its requests wait, where somebody changed what it stands on.
     pub trouble: Option<String>,
+    /// Why volumes are not served as files, where that is so.
+    pub no_files: Option<String>,
     /// Its live volumes.
     pub lvs: Vec<LvInfo>,
 }

@@ -196,7 +196,7 @@ pub(crate) fn start(
 
 impl Carrier {
     fn new(
-        disks: Box<dyn Disks>,
+        mut disks: Box<dyn Disks>,
         paths: &[String],
         settings: Settings,
         wake: Arc<Wake>,
@@ -205,8 +205,8 @@ impl Carrier {
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.watch(&*wake, INBOX, true, false)?;
-        if let Some(ready) = disks.ready_fd() {
-            poller.watch(ready, DISKS, true, false)?;
+        if let Some(ready) = disks.ready_fd()? {
+            poller.watch_edges(ready, DISKS)?;
         }
         let dm = UserDm::new(disks, paths, settings).map_err(io::Error::other)?;
         let (replies, told) = (HashMap::new(), BTreeSet::new());

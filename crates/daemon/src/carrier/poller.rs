@@ -1,7 +1,8 @@
 //! One place to wait: disks, the inbox, listeners and connections.
 //!
 //! What must hold:
-//! - Level-triggered: what was not done at one return is reported at the next.
+//! - Level-triggered but for the disks: what was not done at one return is reported at the next. What the disks have
+//!   completed is taken whole before the next wait.
 //! - What is watched is named by a number of the carrier's own; a descriptor is forgotten before it is closed.
 
 use rustix::buffer::spare_capacity;
@@ -32,6 +33,12 @@ impl Poller {
     /// Begins to watch a descriptor.
     pub(crate) fn watch(&self, what: impl AsFd, name: Watched, read: bool, write: bool) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, what, EventData::new_u64(name.0), flags(read, write))?)
+    }
+
+    /// Begins to watch a descriptor that is readable anew each time: it is reported once for each.
+    pub(crate) fn watch_edges(&self, what: impl AsFd, name: Watched) -> io::Result<()> {
+        let edges = EventFlags::IN | EventFlags::ET;
+        Ok(epoll::add(&self.epoll, what, EventData::new_u64(name.0), edges)?)
     }
 
     /// Changes what is waited for.

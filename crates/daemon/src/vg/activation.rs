@@ -6,6 +6,7 @@
 //! - Nothing in use is taken down.
 
 use super::{ChangeError, Vg, locked};
+use crate::front::Closed;
 use crate::vg::ground::GroundError;
 use foldback_dm_table::{DeviceMapper, DmName, Verb};
 use foldback_manager::activation::{ActivationError, Group, activate, deactivate};
@@ -62,6 +63,7 @@ impl Vg {
                 Err(error) => done.failed.push((lv.clone(), error.to_string())),
             }
         }
+        self.settle_front(Closed::default())?;
         done.active = self.lvs()?.len();
         Ok(done)
     }
@@ -108,16 +110,11 @@ impl Vg {
             let tops = std::iter::once(&group.origin.top)
                 .chain(group.snapshots.iter().map(|snapshot| &snapshot.top));
             let names: Vec<DmName> = tops.map(|device| device.name.clone()).collect();
-            self.close(&names)?;
+            let closed = self.close(&names)?;
             self.take_down(&group)?;
+            self.settle_front(closed)?;
         }
         Ok(self.lvs()?.len())
-    }
-
-    /// Keeps these devices from being opened, unless one of them is.
-    pub(crate) fn close(&self, devices: &[DmName]) -> Result<(), ChangeError> {
-        let _ = devices;
-        Ok(())
     }
 }
 

@@ -18,14 +18,16 @@ pub(crate) use ground::{Ground, GroundError};
 pub use status::{LvStatus, MergeStatus};
 
 use crate::carrier::{self, CarrierGone, CarrierHandle};
+use crate::front::{Closed, Front, Places};
+use crate::rundir::RunDir;
 use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_manager::host;
 use foldback_units::{LvmUuid, VgName};
 use foldback_user_dm::{DmError, Settings};
+use rates::Rates;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use rates::Rates;
 use std::thread::JoinHandle;
 
 /// A VG that is served.
@@ -39,6 +41,7 @@ pub struct Vg {
     pub carrier: CarrierHandle,
     state: Mutex<State>,
     changing: Mutex<()>,
+    front: Mutex<Front>,
     /// Chunks that merges have left, and sectors that stores have allocated.
     rates: Mutex<(Rates, Rates)>,
 }
@@ -87,14 +90,21 @@ impl Vg {
     ///
     /// # Errors
     /// Somebody else holds the disks, or there is no thread or ring to be had.
-    pub fn take_over(name: VgName, id: LvmUuid, ground: Ground) -> Result<Arc<Self>, GroundError> {
+    pub fn take_over(
+        run: &RunDir,
+        name: VgName,
+        id: LvmUuid,
+        ground: Ground,
+    ) -> Result<Arc<Self>, GroundError> {
         let holds = host::hold_data(&ground.files, HoldMode::Exclusive)?;
         let files = ground.files.clone();
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
+        let front = Front::new(run, &name, running.handle.clone());
         let state = State { name, trouble: None, thread: Some(running.thread), keeper: None, holds };
         let vg = Arc::new(Self {
             id,
+            front: Mutex::new(front),
             ground,
             carrier: running.handle,
             state: Mutex::new(state),
@@ -142,11 +152,39 @@ impl Vg {
     /// One is, and nothing was done; otherwise as [`Vg::transact`].
     pub fn transact_closed(&self, transaction: Transaction, closed: &[DmName]) -> Result<(), ChangeError> {
         let _one = locked(&self.changing);
-        self.close(closed)?;
+        let closed = self.close(closed)?;
         self.quieten(&transaction)?;
         let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
+        self.settle_front(closed)?;
         self.look();
         outcome.map_err(|(stage, error)| ChangeError::Verb { stage: Some(stage), error })
+    }
+
+    /// Keeps devices from being opened, unless one of them is.
+    fn close(&self, devices: &[DmName]) -> Result<Closed, ChangeError> {
+        locked(&self.front).close(devices).map_err(|(device, by)| ChangeError::InUse { device, by })
+    }
+
+    /// Serves what is live by now.
+    fn settle_front(&self, closed: Closed) -> Result<(), ChangeError> {
+        let lvs = self.lvs()?;
+        locked(&self.front).settle(&self.name(), &lvs, closed);
+        Ok(())
+    }
+
+    /// Where a volume is served.
+    pub fn places(&self, lv: &LvmUuid) -> Places {
+        locked(&self.front).places(lv)
+    }
+
+    /// Why volumes are not served as files, where that is so.
+    pub fn no_files(&self) -> Option<String> {
+        locked(&self.front).no_files().map(str::to_owned)
+    }
+
+    /// What the next daemon has to clear away.
+    pub(crate) fn fronts(&self) -> Vec<crate::state::Front> {
+        locked(&self.front).left()
     }
 
     /// Lets running merges close their windows while volumes are served, so that suspending is short.

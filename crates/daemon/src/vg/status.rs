@@ -36,6 +36,8 @@ pub struct LvStatus {
     pub device: DmName,
     /// Its length.
     pub size: Sectors,
+    /// Writes are refused.
+    pub read_only: bool,
     /// Its requests wait.
     pub suspended: bool,
     /// Users within the daemon.
@@ -116,6 +118,7 @@ fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
         id,
         device: info.name.clone(),
         size: table.len(),
+        read_only: carrier.dm.is_read_only(&info.name),
         suspended: info.suspended,
         open_count: info.open_count,
         table: table.to_string(),

@@ -11,7 +11,7 @@ use crate::job::host::{Carried, MergeHost};
 use crate::job::merge::{Begun, Job, MergeOutcome, Outcome};
 use crate::ops::merge::{self as plan, Mark, Merge};
 use crate::store::{DiskSet, FoundVg, stage};
-use foldback_dm_table::{DeviceMapper, DmName, Stage, Target};
+use foldback_dm_table::{DeviceMapper, DmName, HeaderWrite, Stage, Target, Transaction};
 use foldback_lvm2_format::vg::Vg;
 use foldback_units::LvName;
 
@@ -51,10 +51,11 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 Ok(Begun::Live(merge, live))
             }
             Some((device, by)) => {
+                // Who is in the way has it as it was: nothing but the mark is committed.
                 let what = if device == live.origin.top.name { "origin" } else { "snapshot" };
                 self.tell(format!("Delaying merge since {what} is open."));
                 self.detail(format!("{device} is in use by {by}."));
-                self.mark_only(found, marked, &merge)
+                Ok(self.deferred(&merge))
             }
         }
     }
@@ -105,7 +106,10 @@ impl<H: MergeHost> Job<'_, '_, H> {
         closed.extend(snapshot.map(|snapshot| snapshot.top.name.clone()));
         match self.host.start_live(&transaction, &closed) {
             Ok(None) => {}
-            Ok(in_use) => return Ok(in_use),
+            Ok(in_use) => {
+                self.mark_staged(found, &handover.next, transaction.headers)?;
+                return Ok(in_use);
+            }
             Err((Stage::Resume | Stage::Clean, source)) => {
                 let text = format!("The merge is marked, but a device was not switched: {source}");
                 self.observer.notice(crate::ops::Notice::warning(text));
@@ -114,6 +118,17 @@ impl<H: MergeHost> Job<'_, '_, H> {
         }
         self.observer.committed(&handover.next.vg);
         Ok(None)
+    }
+
+    /// Commits a mark that was staged for devices which stay as they are.
+    fn mark_staged(&mut self, found: &FoundVg, next: &FoundVg, headers: Vec<HeaderWrite>) -> Outcome<(), H> {
+        let transaction = Transaction { headers, ..Transaction::default() };
+        let marked = self.host.mapper().transact(&transaction);
+        marked.map_err(|(_, source)| MergeError::Host { attempt: "marking the merge", source })?;
+        if next.vg != found.vg {
+            self.observer.committed(&next.vg);
+        }
+        Ok(())
     }
 
     /// Watches a merge of live devices to its end, and ends it where nobody else does.

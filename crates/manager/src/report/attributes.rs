@@ -71,9 +71,27 @@ pub(super) fn lv(row: &Row<'_>) -> String {
 fn state_letter(lv: &LvFacts) -> char {
     let suspended = lv.live.is_some_and(|live| live.suspended);
     match lv.live {
-        _ if invalid(lv) == Some(true) => if suspended { 'S' } else { 'I' },
-        Some(live) if live.merge_failed => if suspended { 'M' } else { 'm' },
-        Some(_) => if suspended { 's' } else { 'a' },
+        _ if invalid(lv) == Some(true) => {
+            if suspended {
+                'S'
+            } else {
+                'I'
+            }
+        }
+        Some(live) if live.merge_failed => {
+            if suspended {
+                'M'
+            } else {
+                'm'
+            }
+        }
+        Some(_) => {
+            if suspended {
+                's'
+            } else {
+                'a'
+            }
+        }
         None => '-',
     }
 }
