@@ -147,7 +147,8 @@ impl Session {
         self.mounted.unmount(Manner::Lazily).map(|_| ())
     }
 
-    /// Ends the session now: whoever waits for an answer gets ECONNABORTED, whoever asks for more ENOTCONN.
+    /// Ends the session now: whoever waits for an answer gets ECONNABORTED, whoever asks for more ENOTCONN. Without root it
+    /// needs /sys/fs/fuse/connections to be mounted, as systemd does; the end of the process does the same.
     ///
     /// # Errors
     /// What the system says; the mount is gone all the same, if the name could be taken away.
