@@ -140,16 +140,22 @@ fn abort_unmounted(number: &str) -> io::Result<()> {
 /// # Errors
 /// [`FuseErrorKind::NoFusermount`] and what the system says. The place: a directory that an earlier session named.
 pub fn unmount_stale(dir: &Path) -> Result<bool, FuseError> {
-    let failed = |kind: FuseErrorKind| FuseError::of("unmounting what is left on", dir, kind);
-    // Not canonicalized: asking a dead mount for anything fails.
-    let found = ours_at(dir).map_err(|error| failed(error.into()))?;
+    let named = dir;
+    let failed = |kind: FuseErrorKind| FuseError::of("unmounting what is left on", named, kind);
+    // Asking a dead mount for anything fails, so its own name is taken as it is.
+    let within = dir.parent().and_then(|parent| parent.canonicalize().ok());
+    let dir = match (within, dir.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => dir.to_path_buf(),
+    };
+    let found = ours_at(&dir).map_err(|error| failed(error.into()))?;
     if found.is_none() {
         return Ok(false);
     }
-    unmount(dir, Manner::Lazily, Means::Kernel)
+    unmount(&dir, Manner::Lazily, Means::Kernel)
         .or_else(|kind| match kind {
             FuseErrorKind::System(error) if is_for_root(&error) => {
-                unmount(dir, Manner::Lazily, Means::Fusermount)
+                unmount(&dir, Manner::Lazily, Means::Fusermount)
             }
             kind => Err(kind),
         })
