@@ -5,6 +5,7 @@
 //! - A write holds its place in the gate until the last of its steps was answered, or its closure was dropped.
 //! - Whatever is answered, and by whomever, the stack does not grow with what waits: what may go in then is begun in one
 //!   loop, not from inside what let it in.
+//! - Volumes that panic are an error of that request, and nothing else.
 //! - `end` is called once, or dropped unanswered (which the reply in it turns into EIO).
 
 use crate::gate::{Gate, Manner, Place};
@@ -14,6 +15,7 @@ use foldback_engine::{Fault, RequestKind};
 use foldback_units::{Bytes, SectorRange, Sectors};
 use foldback_user_dm::IoError;
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is begun when a write may go in.
@@ -61,8 +63,15 @@ impl Carry {
         Arc::new(Self { volumes, unit, gates: Mutex::new(Gates::default()) })
     }
 
-    pub(crate) fn volumes(&self) -> &dyn Volumes {
-        &*self.volumes
+    /// Asks the volumes something; `None` where they panic. The thread that reads from the kernel must outlive that.
+    pub(crate) fn ask<T>(&self, question: impl FnOnce(&dyn Volumes) -> T) -> Option<T> {
+        // Nothing of ours is borrowed by what is asked: it cannot be left half changed.
+        catch_unwind(AssertUnwindSafe(|| question(&*self.volumes))).ok()
+    }
+
+    fn submit(&self, file: FileId, request: Request, done: Done) {
+        // Where they panic the closure is dropped, which is an answer.
+        let _submitted: Option<()> = self.ask(|volumes| volumes.submit(file, request, done));
     }
 
     /// Reads `len` bytes at `at`; the range lies inside the file.
@@ -91,7 +100,7 @@ impl Carry {
                 Ok(bytes)
             }));
         });
-        self.volumes.submit(file, request, done);
+        self.submit(file, request, done);
     }
 
     /// Writes; the range lies inside the file.
@@ -116,7 +125,7 @@ impl Carry {
     pub(crate) fn flush(&self, file: FileId, end: End) {
         let Some(range) = SectorRange::new(Sectors::ZERO, Sectors::ZERO) else { return };
         let request = Request { kind: RequestKind::Flush, range, bytes: Vec::new() };
-        self.volumes.submit(file, request, Box::new(move |outcome| end(outcome.map(drop))));
+        self.submit(file, request, Box::new(move |outcome| end(outcome.map(drop))));
     }
 
     fn gates(&self) -> MutexGuard<'_, Gates> {
@@ -138,7 +147,6 @@ impl Carry {
             return;
         }
         drop(gates);
-        let _over = Beginning(self);
         loop {
             let mut gates = self.gates();
             let Some((file, place, work)) = gates.free.pop_front() else {
@@ -147,17 +155,6 @@ impl Carry {
             };
             drop(gates);
             work(Pass { carry: Arc::clone(self), file, place });
-        }
-    }
-}
-
-/// A thread that begins what may go in. If it panics the next one takes over.
-struct Beginning<'a>(&'a Carry);
-
-impl Drop for Beginning<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.gates().beginning = false;
         }
     }
 }
@@ -219,7 +216,7 @@ impl Run {
             Ok(bytes) => then(self, bytes),
             Err(error) => self.finish(Err(error)),
         });
-        carry.volumes.submit(file, request, done);
+        carry.submit(file, request, done);
     }
 
     fn finish(self, outcome: Result<(), IoError>) {
