@@ -10,7 +10,7 @@ use crate::carry::Write;
 use crate::error::errno;
 use crate::served::{BLOCK, Served, Zeroes, answer, is_durable};
 use crate::steps::Content;
-use crate::volumes::Entry;
+use crate::volumes::{Entry, Volumes};
 use foldback_units::Bytes;
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
@@ -54,9 +54,11 @@ impl Filesystem for Served {
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let entry = name.to_str().filter(|_| parent == INodeNo::ROOT);
-        match entry.and_then(|name| self.carry.volumes().find(name)) {
-            Some(Entry { id, shape, .. }) => reply.entry(&TTL, &self.file(id, shape), Generation(0)),
-            None => reply.error(Errno::ENOENT),
+        let Some(name) = entry else { return reply.error(Errno::ENOENT) };
+        match self.carry.ask(|volumes| volumes.find(name)) {
+            Some(Some(Entry { id, shape, .. })) => reply.entry(&TTL, &self.file(id, shape), Generation(0)),
+            Some(None) => reply.error(Errno::ENOENT),
+            None => reply.error(Errno::EIO),
         }
     }
 
@@ -193,7 +195,7 @@ impl Filesystem for Served {
         reply: ReplyEmpty,
     ) {
         if let Some(handle) = self.handles.release(handle.0) {
-            self.carry.volumes().released(handle.file, handle.by);
+            let _told: Option<()> = self.carry.ask(|volumes| volumes.released(handle.file, handle.by));
         }
         reply.ok();
     }
@@ -254,7 +256,7 @@ impl Filesystem for Served {
         // A place in the directory is an inode plus one, so that it stays right when files come and go meanwhile.
         let mut entries: Vec<(u64, u64, FileType, String)> =
             vec![(1, 1, FileType::Directory, ".".to_owned()), (2, 1, FileType::Directory, "..".to_owned())];
-        let files = self.carry.volumes().list();
+        let Some(files) = self.carry.ask(Volumes::list) else { return reply.error(Errno::EIO) };
         let file = |it: Entry| (it.id.get().saturating_add(1), it.id.get(), FileType::RegularFile, it.name);
         entries.extend(files.into_iter().map(file));
         entries.sort_unstable_by_key(|entry| entry.0);
@@ -278,10 +280,9 @@ impl Filesystem for Served {
     }
 
     fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        let files = self.carry.volumes().list();
-        let bytes = files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.shape.bytes()));
-        let count = u64::try_from(files.len()).unwrap_or(u64::MAX);
-        reply.statfs(bytes.div_ceil(BLOCK.into()), 0, 0, count, 0, BLOCK, NAME_MAX, BLOCK);
+        // As other file systems without space of their own: one that has it all used would alarm its watchers. The block
+        // size is what a loop device takes for the unit of zeros.
+        reply.statfs(0, 0, 0, 0, 0, BLOCK, NAME_MAX, BLOCK);
     }
 
     fn access(&self, _request: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {

@@ -1,12 +1,12 @@
 //! Which writes to one file may be under way together.
 //!
 //! What must hold:
-//! - Where one of two writes has to read first (it begins or ends inside a sector) and they share a sector, only one is
-//!   under way: else the sector that it read would overwrite what the other wrote.
-//! - Writes of whole sectors never wait for each other.
+//! - Where one of two writes has to read first (it begins or ends inside a block) and they share a block, only one is
+//!   under way: else the block that it read would overwrite what the other wrote.
+//! - Writes of whole blocks never wait for each other.
 //! - Among writes that may not be under way together the one that came first goes first, so nobody waits for ever
 //!   behind later ones.
-//! - A write that is never answered holds back only what shares its sectors.
+//! - A write that is never answered holds back only what shares its blocks.
 
 use foldback_units::SectorRange;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// How a write behaves towards its neighbours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Manner {
-    /// Whole sectors.
+    /// Whole blocks.
     Whole,
-    /// Reads sectors and writes them back.
+    /// Reads blocks and writes them back.
     ReadsFirst,
 }
 

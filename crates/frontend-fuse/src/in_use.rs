@@ -37,6 +37,8 @@ pub enum User {
     Mount(PathBuf),
     /// Another block device is built on it.
     Holder(String),
+    /// This process has attached a loop device to one of the files.
+    Attached,
     /// The kernel says so, and nobody is to be seen: another mount namespace, swap, another user's process.
     Unseen,
 }
@@ -47,8 +49,9 @@ impl fmt::Display for User {
             Self::Process { pid, name } => write!(f, "process {pid} ({name}) has it open"),
             Self::Mount(point) => write!(f, "it is mounted on {}", point.display()),
             Self::Holder(name) => write!(f, "device {name} is built on it"),
+            Self::Attached => f.write_str("a loop device is attached to one of its files"),
             Self::Unseen => {
-                f.write_str("by something that cannot be seen from here (a container, swap, another user)")
+                f.write_str("by something unseen from here (a container, another user, a loop device, swap)")
             }
         }
     }

@@ -4,8 +4,8 @@
 //! - Nothing here touches a disk or waits for one: a request goes to [`Volumes`] with a closure that answers it, and the
 //!   thread that read it from the kernel reads the next.
 //! - Every request is answered once; a closure that is dropped answers EIO, and lets go of what waited behind it.
-//! - Only whole sectors reach [`Volumes`]. A write that begins or ends inside a sector reads that sector first, and no
-//!   write to the same sectors is under way meanwhile.
+//! - Only whole blocks of the disks reach [`Volumes`]. A write that begins or ends inside a block reads that block first,
+//!   and no write to the same block is under way meanwhile.
 //! - The kernel keeps no data, sizes or names of served files for longer than the call that asked for them.
 //! - A discard never leaves this crate (architecture.md, "Discard"): a hole that is punched is zeros that are written.
 //! - `unsafe` is in `loopdev/ioctl.rs` and nowhere else.

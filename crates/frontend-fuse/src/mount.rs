@@ -140,16 +140,22 @@ fn abort_unmounted(number: &str) -> io::Result<()> {
 /// # Errors
 /// [`FuseErrorKind::NoFusermount`] and what the system says. The place: a directory that an earlier session named.
 pub fn unmount_stale(dir: &Path) -> Result<bool, FuseError> {
-    let failed = |kind: FuseErrorKind| FuseError::of("unmounting what is left on", dir, kind);
-    // Not canonicalized: asking a dead mount for anything fails.
-    let found = ours_at(dir).map_err(|error| failed(error.into()))?;
+    let named = dir;
+    let failed = |kind: FuseErrorKind| FuseError::of("unmounting what is left on", named, kind);
+    // Asking a dead mount for anything fails, so its own name is taken as it is.
+    let within = dir.parent().and_then(|parent| parent.canonicalize().ok());
+    let dir = match (within, dir.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => dir.to_path_buf(),
+    };
+    let found = ours_at(&dir).map_err(|error| failed(error.into()))?;
     if found.is_none() {
         return Ok(false);
     }
-    unmount(dir, Manner::Lazily, Means::Kernel)
+    unmount(&dir, Manner::Lazily, Means::Kernel)
         .or_else(|kind| match kind {
             FuseErrorKind::System(error) if is_for_root(&error) => {
-                unmount(dir, Manner::Lazily, Means::Fusermount)
+                unmount(&dir, Manner::Lazily, Means::Fusermount)
             }
             kind => Err(kind),
         })
@@ -206,7 +212,7 @@ fn through_fusermount(dir: &Path, options: &MountOptions) -> Result<OwnedFd, Fus
     if options.allow_other {
         words.push_str(",allow_other,default_permissions");
     }
-    let child = fusermount(|command| {
+    let child = fusermount(FUSERMOUNT, |command| {
         command.args(["-o", &words, "--"]).arg(dir).env("_FUSE_COMMFD", "0");
         Ok(command.stdin(Stdio::from(OwnedFd::from(theirs.try_clone()?))))
     })?;
@@ -250,7 +256,7 @@ fn unmount(dir: &Path, manner: Manner, means: Means) -> Result<(), FuseErrorKind
                 Manner::Whole => &["-u", "--"],
                 Manner::Lazily => &["-u", "-z", "--"],
             };
-            let child = fusermount(|command| Ok(command.args(words).arg(dir)))?;
+            let child = fusermount(FUSERMOUNT, |command| Ok(command.args(words).arg(dir)))?;
             let output = child.wait_with_output()?;
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             if output.status.success() {
@@ -266,9 +272,10 @@ fn unmount(dir: &Path, manner: Manner, means: Means) -> Result<(), FuseErrorKind
 
 /// Starts it from the first place where it is.
 fn fusermount(
+    programs: &[&str],
     with: impl Fn(&mut Command) -> io::Result<&mut Command>,
 ) -> Result<std::process::Child, FuseErrorKind> {
-    for program in FUSERMOUNT {
+    for program in programs {
         let mut command = Command::new(program);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         match with(&mut command)?.spawn() {
@@ -278,4 +285,31 @@ fn fusermount(
         }
     }
     Err(FuseErrorKind::NoFusermount)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Manner, Means, Mounted, fusermount, mount, unmount_stale};
+    use crate::error::FuseErrorKind;
+    use std::path::Path;
+
+    #[test]
+    fn a_missing_fusermount_is_said_so() {
+        let tried = fusermount(&["/nowhere/fusermount3", "/nowhere/fusermount"], |command| Ok(command));
+        assert!(matches!(tried, Err(FuseErrorKind::NoFusermount)));
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_named() {
+        let refused = mount(Path::new("/nowhere/vg"), &super::MountOptions::default()).unwrap_err();
+        assert!(refused.to_string().starts_with("mounting on /nowhere/vg: "), "{refused}");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_not_unmounted() {
+        let proc = Path::new("/proc").to_path_buf();
+        assert!(!unmount_stale(&proc).unwrap());
+        let ours = Mounted { dir: proc, device: (0, 1), means: Means::Kernel };
+        assert!(!ours.unmount(Manner::Lazily).unwrap());
+    }
 }

@@ -76,7 +76,8 @@ impl Served {
             return Err(Errno::EISDIR);
         }
         let id = FileId::new(inode.0).ok_or(Errno::ENOENT)?;
-        Ok((id, self.carry.volumes().shape(id).ok_or(Errno::ENOENT)?))
+        let shape = self.carry.ask(|volumes| volumes.shape(id)).ok_or(Errno::EIO)?;
+        Ok((id, shape.ok_or(Errno::ENOENT)?))
     }
 
     /// The same, to be changed.
@@ -97,7 +98,7 @@ impl Served {
         }
         let by = Opener::of(request.pid());
         let number = self.handles.open(id, by, is_durable(flags)).ok_or(Errno::EBUSY)?;
-        self.carry.volumes().opened(id, by);
+        let _told: Option<()> = self.carry.ask(|volumes| volumes.opened(id, by));
         Ok(FileHandle(number))
     }
 

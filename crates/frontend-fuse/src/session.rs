@@ -20,14 +20,14 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 /// A VG's volumes, mounted as files.
 #[derive(Debug)]
 #[must_use = "a session that is dropped is unmounted"]
 pub struct Session {
-    mounted: Mounted,
+    mounted: Arc<Mounted>,
     handles: Arc<Handles>,
     notifier: Notifier,
     threads: Option<JoinHandle<io::Result<()>>>,
@@ -41,6 +41,7 @@ impl Session {
     /// had; [`FuseErrorKind::Mounted`] over a mount of ours; what the system says. Nothing stays mounted then.
     pub fn mount(dir: &Path, volumes: Arc<dyn Volumes>, options: MountOptions) -> Result<Self, FuseError> {
         let (fd, mounted) = mount::mount(dir, &options)?;
+        let mounted = Arc::new(mounted);
         let handles = Arc::new(Handles::default());
         let served = Served {
             carry: Carry::new(volumes),
@@ -54,7 +55,7 @@ impl Session {
         // The kernel itself keeps others out where `allow_other` was not asked for.
         let begun = fuser::Session::from_fd(served, fd, SessionACL::All, config).and_then(|session| {
             let notifier = session.notifier();
-            Ok((notifier, session.spawn()?.guard))
+            Ok((notifier, serve(session, Arc::clone(&mounted))?))
         });
         match begun {
             Ok((notifier, threads)) => Ok(Self { mounted, handles, notifier, threads: Some(threads) }),
@@ -99,7 +100,7 @@ impl Session {
         gone.map_err(|error| FuseError::of("invalidating a name in", self.dir(), error))
     }
 
-    /// Who has a file open, this process apart.
+    /// Who has a file open, this process apart (so not who uses a loop device that is attached to it).
     pub fn users(&self, file: FileId) -> Vec<User> {
         if self.handles.foreign(file) == 0 {
             return Vec::new();
@@ -108,7 +109,7 @@ impl Session {
     }
 
     /// Waits up to half a second until nobody but this process has the file open, then keeps it so: until the claim is
-    /// dropped, opening fails with EBUSY.
+    /// dropped, opening fails with EBUSY. A loop device that this process has attached is claimed by itself.
     ///
     /// # Errors
     /// [`FuseErrorKind::InUse`] with the processes.
@@ -128,7 +129,10 @@ impl Session {
         let outcome = in_use::patiently(|| self.mounted.unmount(Manner::Whole));
         outcome.map(|_| ()).map_err(|error| match &error.kind {
             FuseErrorKind::System(system) if system.raw_os_error() == Some(libc::EBUSY) => {
-                let users = in_use::processes(Wanted::FileSystem(self.mounted.device));
+                let mut users = in_use::processes(Wanted::FileSystem(self.mounted.device));
+                if self.handles.own() {
+                    users.push(User::Attached);
+                }
                 FuseError::of("unmounting", self.dir(), InUse::by(users))
             }
             _ => error,
@@ -143,7 +147,8 @@ impl Session {
         self.mounted.unmount(Manner::Lazily).map(|_| ())
     }
 
-    /// Ends the session now: whoever waits for an answer gets ECONNABORTED, whoever asks for more ENOTCONN.
+    /// Ends the session now: whoever waits for an answer gets ECONNABORTED, whoever asks for more ENOTCONN. Without root it
+    /// needs /sys/fs/fuse/connections to be mounted, as systemd does; the end of the process does the same.
     ///
     /// # Errors
     /// What the system says; the mount is gone all the same, if the name could be taken away.
@@ -163,6 +168,18 @@ impl Session {
         let outcome = threads.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
         outcome.map_err(|error| FuseError::of("serving", self.dir(), FuseErrorKind::Ended(error)))
     }
+}
+
+/// Runs the session on threads of its own until its mount and its users are gone.
+fn serve(session: fuser::Session<Served>, mounted: Arc<Mounted>) -> io::Result<JoinHandle<io::Result<()>>> {
+    thread::Builder::new().name("fuse".to_owned()).spawn(move || {
+        let outcome = session.run();
+        if outcome.is_err() {
+            // No thread reads requests any more, and the notifier keeps the connection: nobody would ever be answered.
+            drop(mounted.abort());
+        }
+        outcome
+    })
 }
 
 impl Drop for Session {

@@ -59,7 +59,7 @@ pub struct Entry {
     pub shape: Shape,
 }
 
-/// What is wanted of a volume, in whole sectors inside its shape.
+/// What is wanted of a volume, in whole blocks inside its shape.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
     /// Read, write, zeros or flush; never a discard.
@@ -84,6 +84,12 @@ pub trait Volumes: Send + Sync + 'static {
 
     /// The length of a file, and whether it can be written; `None` once it is not served any more.
     fn shape(&self, file: FileId) -> Option<Shape>;
+
+    /// The unit in which requests are made: the largest logical block of the disks below, 1 or 8 sectors. The same as long
+    /// as the session lives; every file's length is a multiple of it.
+    fn block(&self) -> Sectors {
+        Sectors(1)
+    }
 
     /// A file was opened once more.
     fn opened(&self, file: FileId, by: Opener);

@@ -249,6 +249,19 @@ fn a_request_that_is_never_answered_holds_up_no_other_and_not_the_end() {
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
+#[test]
+fn a_panic_of_the_volumes_is_an_error_of_one_request() {
+    let Some(lab) = Lab::new("panics") else { return };
+    let file = edit(&lab, "home");
+    // More often than there are threads.
+    for _ in 0..4 {
+        lab.volumes.state().panics = 1;
+        assert_eq!(code(file.read_at(&mut [0; 512], 0)), libc::EIO);
+        file.write_all_at(&[1; 512], 0).unwrap();
+    }
+    assert!(lab.session().is_serving());
+}
+
 fn user(lab: &Lab, name: &str) -> std::process::Child {
     let path = lab.path(name);
     let mut child = Command::new("sh")

@@ -58,6 +58,8 @@ pub(crate) struct State {
     kept: Vec<Done>,
     /// Requests to these files fail.
     pub(crate) broken: Vec<FileId>,
+    /// The next questions about shapes that panic.
+    pub(crate) panics: u32,
     /// The closures of requests to these files are dropped.
     pub(crate) forgotten: Vec<FileId>,
 }
@@ -132,6 +134,11 @@ impl Volumes for InMemory {
     }
 
     fn shape(&self, file: FileId) -> Option<Shape> {
+        let mut state = self.state();
+        let panics = state.panics > 0;
+        state.panics = state.panics.saturating_sub(1);
+        drop(state);
+        assert!(!panics, "as the test wants it");
         self.list().into_iter().find(|entry| entry.id == file).map(|entry| entry.shape)
     }
 
@@ -150,7 +157,21 @@ impl Volumes for InMemory {
     }
 }
 
-/// A VG that is served: `root` of 8 MiB, `home` of 1 MiB, and `old`, which is read-only and full of sevens.
+/// `root` of 8 MiB, `home` of 1 MiB, and `old`, which is read-only and full of sevens.
+pub(crate) fn volumes() -> Arc<InMemory> {
+    let volume = |name: &str, len: usize, fill: u8, read_only| Volume {
+        name: name.to_owned(),
+        bytes: vec![fill; len],
+        read_only,
+    };
+    Arc::new(InMemory::new(BTreeMap::from([
+        (id(10), volume("root", 8 << 20, 0, false)),
+        (id(11), volume("home", 1 << 20, 0, false)),
+        (id(12), volume("old", 1 << 20, 7, true)),
+    ])))
+}
+
+/// A VG that is served.
 pub(crate) struct Lab {
     pub(crate) loops: Vec<LoopDevice>,
     pub(crate) session: Option<Session>,
@@ -169,16 +190,7 @@ impl Lab {
             skip(test, &reason);
             return None;
         }
-        let volume = |name: &str, len: usize, fill: u8, read_only| Volume {
-            name: name.to_owned(),
-            bytes: vec![fill; len],
-            read_only,
-        };
-        let volumes = Arc::new(InMemory::new(BTreeMap::from([
-            (id(10), volume("root", 8 << 20, 0, false)),
-            (id(11), volume("home", 1 << 20, 0, false)),
-            (id(12), volume("old", 1 << 20, 7, true)),
-        ])));
+        let volumes = volumes();
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("vg")).unwrap();
         let served = Arc::clone(&volumes);
