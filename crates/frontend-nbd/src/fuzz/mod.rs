@@ -4,6 +4,7 @@
 //! What must hold:
 //! - Nothing panics, whatever a client sends.
 //! - The handshake comes to the same however its bytes were cut on their way.
+//! - What a client may hold is bounded, and given back in the end.
 //! - Only ranges inside the volume reach it; every ticket is answered once; a volume that was opened is closed.
 //! - Every request before a disconnect has one answer, with its own number.
 #![expect(
@@ -20,7 +21,7 @@ mod fake;
 pub use client::{Canned, OptionReply, Reply, greeted, option, option_replies, replies, reply};
 pub use fake::FakeVolumes;
 
-use crate::serve::{Connection, End, Ready, State};
+use crate::serve::{Connection, End, MAX_BYTES, MAX_REQUESTS, Ready, State};
 use crate::wire::{Handshake, Heard, Request, Violation};
 
 /// Turns until everything has ended: far more than any input needs.
@@ -82,6 +83,7 @@ pub fn session(bytes: &[u8]) {
         if connection.drive(ready, &mut volumes) == State::Ended {
             break;
         }
+        assert!(connection.under_way() <= MAX_REQUESTS && connection.bytes_under_way() <= MAX_BYTES);
         // Some are answered late, so that the bounds and the drain are met.
         if turn % 3 == usize::from(order % 3)
             && let Some((ticket, outcome)) = volumes.complete(usize::from(order) % 5)
@@ -90,7 +92,8 @@ pub fn session(bytes: &[u8]) {
             assert!(!connection.answer(ticket, outcome), "a ticket is answered twice");
         }
     }
-    assert_eq!((volumes.unanswered(), volumes.users(), connection.under_way()), (0, 0, 0));
+    assert_eq!((volumes.unanswered(), volumes.users()), (0, 0));
+    assert_eq!((connection.under_way(), connection.bytes_under_way()), (0, 0));
     let clean = matches!(connection.end(), Some(End::Disconnected));
     if entered & 3 == 3 && clean {
         let sent = sent.borrow();

@@ -9,87 +9,16 @@
 use super::input::{Input, Received};
 use super::negotiate::{self, Negotiated};
 use super::outbox::Outbox;
+use super::state::{End, Interest, Ready, State, Step};
 use super::stream::Stream;
 use super::transmit::Transmission;
 use super::volumes::Volumes;
-use crate::wire::{Handshake, Violation};
+use crate::wire::Handshake;
 use foldback_user_dm::{IoError, Ticket};
 use std::io;
 
 /// How often one call of [`Connection::drive`] receives; what is left makes the socket readable again.
 const RECEIVES: usize = 16;
-
-/// What the socket was found to be, by `epoll` or the like.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Ready {
-    /// There is something to read, or its end (EPOLLIN, EPOLLRDHUP).
-    pub read: bool,
-    /// There is room to write (EPOLLOUT).
-    pub write: bool,
-    /// Nobody is there any more (EPOLLHUP, EPOLLERR).
-    pub hangup: bool,
-}
-
-/// What the socket is to be watched for. A hang-up is always of interest.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Interest {
-    /// When there is something to read.
-    pub read: bool,
-    /// When there is room to write.
-    pub write: bool,
-}
-
-/// How far a connection is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// It is served.
-    Open,
-    /// Nothing is read any more; answers that are under way are awaited. Keep it, and give it its answers.
-    Draining,
-    /// Its volume is given back and its socket closed: drop it.
-    Ended,
-}
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-pub enum End {
-    /// `NBD_CMD_DISC`.
-    #[error("the client disconnected")]
-    Disconnected,
-    /// `NBD_OPT_ABORT`.
-    #[error("the client ended the negotiation")]
-    Aborted,
-    /// The stream ended without a word.
-    #[error("the client is gone")]
-    Gone,
-    /// [`Connection::stop`].
-    #[error("the volume is not served any more")]
-    Stopped,
-    /// The client broke the protocol where it cannot be answered.
-    #[error("the client broke the protocol: {0}")]
-    Violation(#[from] Violation),
-    /// The socket failed.
-    #[error("the connection failed: {0}")]
-    Io(#[source] io::Error),
-}
-
-impl End {
-    /// Whether answers are still sent.
-    fn is_soft(&self) -> bool {
-        matches!(self, Self::Disconnected | Self::Aborted | Self::Stopped)
-    }
-}
-
-/// What came of looking at the input.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Step {
-    /// Something was taken.
-    Moved,
-    /// More bytes are needed.
-    Hungry,
-    /// There is no room for what is there.
-    Stalled,
-}
 
 #[derive(Debug)]
 enum Phase {
@@ -115,7 +44,8 @@ pub struct Connection<S> {
 }
 
 impl<S: Stream> Connection<S> {
-    /// A client that has just connected. Its greeting is sent by the first [`Connection::drive`].
+    /// A client that has just connected. Its greeting is sent by the first [`Connection::drive`]. Over TCP, the stream should
+    /// send small pieces at once (TCP_NODELAY): answers are put together here.
     pub fn new(stream: S) -> Self {
         let mut outbox = Outbox::default();
         let handshake = outbox.write(Handshake::new);
@@ -151,6 +81,14 @@ impl<S: Stream> Connection<S> {
         match &self.phase {
             Phase::Handshake(_) => 0,
             Phase::Transmission(transmission) => transmission.under_way(),
+        }
+    }
+
+    /// How much memory its requests and unread answers hold, in bytes; at most [`super::MAX_BYTES`].
+    pub fn bytes_under_way(&self) -> usize {
+        match &self.phase {
+            Phase::Handshake(_) => 0,
+            Phase::Transmission(transmission) => transmission.buffers.out_bytes(),
         }
     }
 

@@ -10,11 +10,13 @@ mod connection;
 mod input;
 mod negotiate;
 mod outbox;
+mod state;
 mod stream;
 mod transmit;
 mod volumes;
 
-pub use connection::{Connection, End, Interest, Ready, State};
+pub use connection::Connection;
+pub use state::{End, Interest, Ready, State};
 pub use stream::Stream;
 pub use transmit::{MAX_BYTES, MAX_REQUESTS};
 pub use volumes::{Opened, VolumeId, Volumes};

@@ -4,9 +4,9 @@
 //! - A volume is opened only by the option that enters it, and then its client has entered it.
 //! - A client that does not read its replies is not read from.
 
-use super::connection::{End, Step};
 use super::input::Input;
 use super::outbox::Outbox;
+use super::state::{End, Step};
 use super::transmit::{MAX_WAITING, Transmission};
 use super::volumes::Volumes;
 use crate::wire::{Handshake, Heard, Violation};

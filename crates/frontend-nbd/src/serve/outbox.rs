@@ -129,3 +129,40 @@ impl Outbox {
         self.sent = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Outbox;
+    use crate::fuzz::Canned;
+    use crate::serve::buffers::Buffers;
+
+    /// Its slow twin is one string of bytes.
+    #[test]
+    fn every_byte_leaves_once_and_in_order_however_little_goes_at_once() {
+        for most in [1, 2, 3, 7, 100, 5000, 100_000] {
+            let (mut outbox, mut buffers) = (Outbox::default(), Buffers::default());
+            let mut stream = Canned::new(Vec::new(), 1, most);
+            let mut expected = Vec::new();
+            for turn in 0..200_u8 {
+                let head = vec![turn; usize::from(turn % 5)];
+                outbox.write(|out| out.extend_from_slice(&head));
+                expected.extend_from_slice(&head);
+                if turn % 3 == 0 {
+                    let data = vec![255 - turn; usize::from(turn) * 20 + 1];
+                    let memory = buffers.take(data.len()).unwrap();
+                    assert!(memory.whole().copy_from(&data));
+                    outbox.data(memory, data.len());
+                    expected.extend_from_slice(&data);
+                }
+                if turn % 2 == 0 && !outbox.is_empty() {
+                    outbox.send(&mut stream, &mut buffers).unwrap();
+                }
+            }
+            while !outbox.is_empty() {
+                outbox.send(&mut stream, &mut buffers).unwrap();
+            }
+            assert!(*stream.sent().borrow() == expected, "at most {most} at once");
+            assert_eq!((buffers.out_bytes(), outbox.waiting()), (0, 0));
+        }
+    }
+}

@@ -7,9 +7,9 @@
 //! - The memory of a request lives until its ticket is answered, also when nobody waits for the answer any more.
 
 use super::buffers::{Buffers, size_for};
-use super::connection::{End, Step};
 use super::input::{Input, Received};
 use super::outbox::Outbox;
+use super::state::{End, Step};
 use super::stream::Stream;
 use super::volumes::{VolumeId, Volumes};
 use crate::wire::{
