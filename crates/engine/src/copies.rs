@@ -1,7 +1,7 @@
-//! Copies into stores: data of the origin, of a request, or of both in one write.
+//! Copies into stores: data of the origin or the merged view, of a request, or of both in one write.
 //!
 //! What must hold (C1, C8):
-//! - The origin is read once for all stores that need it.
+//! - The origin is read once for all stores that need it. Where the merged view lies is looked up when the read begins.
 //! - A copy holds its scratch memory from its read until its last write is done.
 //! - A failed read fails the exceptions that need it, and so does a failed write of a merge's copy; any other failed write
 //!   stops that store, and no other.
@@ -14,6 +14,7 @@ use crate::making::Finished;
 use crate::scratch::Scratch;
 use crate::slab::{Key, Slab};
 use crate::store::Validity;
+use crate::view::Base;
 use foldback_units::{SectorRange, Sectors};
 use std::collections::VecDeque;
 
@@ -31,20 +32,32 @@ pub(crate) struct Dest {
     pub(crate) from: Vec<Slice>,
 }
 
+/// What a copy reads first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Source {
+    pub(crate) base: Base,
+    pub(crate) range: SectorRange,
+}
+
 /// One piece.
 #[derive(Debug)]
 pub(crate) struct Copy {
-    /// What is read from the origin first.
-    pub(crate) source: Option<SectorRange>,
+    pub(crate) source: Option<Source>,
     pub(crate) dests: Vec<Dest>,
     pub(crate) lane: Lane,
     memory: Sectors,
+    reading: usize,
+    /// A read failed.
+    spoilt: bool,
+    /// When it was read from the merging store: how many windows had been completed.
+    windows: Option<u64>,
     writing: usize,
 }
 
 impl Copy {
-    pub(crate) fn new(source: Option<SectorRange>, dests: Vec<Dest>, lane: Lane) -> Self {
-        Self { source, dests, lane, memory: Sectors::ZERO, writing: 0 }
+    pub(crate) fn new(source: Option<Source>, dests: Vec<Dest>, lane: Lane) -> Self {
+        let memory = Sectors::ZERO;
+        Self { source, dests, lane, memory, reading: 0, spoilt: false, windows: None, writing: 0 }
     }
 
     /// A merge's copies are bounded here, so that they need not queue behind its other I/Os: somebody may wait for them.
@@ -53,7 +66,7 @@ impl Copy {
     }
 
     fn needs(&self) -> Sectors {
-        self.source.map_or(Sectors::ZERO, SectorRange::len)
+        self.source.map_or(Sectors::ZERO, |source| source.range.len())
     }
 }
 
@@ -175,14 +188,28 @@ impl Core {
         let lost: Vec<Dest> = copy.dests.extract_if(.., |dest| !usable(dest)).collect();
         match copy.source {
             Some(source) if !copy.dests.is_empty() => {
-                let into = vec![Slice { buffer: Buffer::Scratch, offset: copy.memory, len: source.len() }];
-                let io = Io::Read { space: Space::Origin, at: source.start(), into };
-                self.ledger.push(copy.ledger_lane(), Owner::CopyRead { copy: key }, io);
+                self.read_copy(key, source);
             }
             _ => self.write_copy(key),
         }
         for dest in lost {
             self.part_done(dest.store, dest.exception, true);
+        }
+    }
+
+    fn read_copy(&mut self, key: Key, source: Source) {
+        let places = self.places(source.base, source.range);
+        let Some(copy) = self.copies.known.get_mut(key) else { return };
+        copy.reading = places.len();
+        for (space, at, run) in places {
+            if space != Space::Origin {
+                copy.windows = Some(self.ledger.counters.windows);
+            }
+            let skip = run.start().saturating_sub(source.range.start());
+            let offset = copy.memory.saturating_add(skip);
+            let into = vec![Slice { buffer: Buffer::Scratch, offset, len: run.len() }];
+            let owner = Owner::CopyRead { copy: key };
+            self.ledger.push(copy.ledger_lane(), owner, Io::Read { space, at, into });
         }
     }
 
@@ -217,7 +244,14 @@ impl Core {
     }
 
     pub(crate) fn copy_was_read(&mut self, key: Key, result: Result<(), Fault>) {
-        if result.is_ok() {
+        let Some(copy) = self.copies.known.get_mut(key) else { return };
+        copy.reading = copy.reading.saturating_sub(1);
+        copy.spoilt |= result.is_err();
+        if copy.reading > 0 {
+            return;
+        }
+        let (spoilt, windows) = (copy.spoilt, copy.windows);
+        if !spoilt && !windows.is_some_and(|windows| self.is_doubtful(windows)) {
             return self.write_copy(key);
         }
         for dest in self.end_copy(key).map(|copy| copy.dests).unwrap_or_default() {

@@ -7,13 +7,14 @@
 //! - What several snapshots need of one place is read once.
 
 use crate::api::{Buffer, Fault, Slice, StoreId};
-use crate::copies::{Copy, Dest, pieces};
+use crate::copies::{Copy, Dest, Source, pieces};
 use crate::core::Core;
 use crate::ledger::Lane;
 use crate::making::{Stage, Until};
 use crate::planted::{self, Bug};
 use crate::store::{Store, Validity};
 use crate::table::Found;
+use crate::view::{Base, Whose};
 use crate::wake::Waiter;
 use foldback_units::{SectorRange, Sectors};
 
@@ -34,14 +35,17 @@ pub(crate) struct Asker {
     pub(crate) until: Until,
     /// Whether a snapshot that could not be told that it is invalid shall be told again.
     pub(crate) tell_again: bool,
+    /// Which snapshots the change concerns.
+    pub(crate) whose: Whose,
 }
 
-/// A new exception that has to be filled from the origin.
+/// A new exception that has to be filled from what its snapshot is of.
 #[derive(Debug)]
 struct Made {
     store: StoreId,
     exception: u64,
-    /// The sectors of the origin.
+    base: Base,
+    /// The sectors of the snapshot.
     range: SectorRange,
     /// Where the first of them goes.
     at: Sectors,
@@ -62,7 +66,8 @@ impl Core {
         let mut made = Vec::new();
         let mut lost = Vec::new();
         for (&id, store) in &mut self.stores {
-            let Some(clip) = store.clip(range).filter(|_| Some(id) != self.merging) else { continue };
+            let concerned = Some(id) != self.merging && asker.whose.includes(store.base);
+            let Some(clip) = store.clip(range).filter(|_| concerned) else { continue };
             match store.validity {
                 Validity::Invalid => {}
                 Validity::Invalidating => lost.push(id),
@@ -82,7 +87,7 @@ impl Core {
                 self.touched.insert(id);
             }
         }
-        self.plan_copies(&made, asker.lane);
+        self.plan_copies(made, asker.lane);
         for id in lost {
             self.invalidate(id);
             if let Some(store) = self.stores.get_mut(&id).filter(|store| store.validity != Validity::Invalid)
@@ -94,27 +99,41 @@ impl Core {
         needs
     }
 
-    /// One read of the origin for each piece, and a write for every store that needs some of it.
-    fn plan_copies(&mut self, made: &[Made], lane: Lane) {
-        let mut ranges: Vec<SectorRange> = made.iter().map(|made| made.range).collect();
-        ranges.sort_unstable();
-        let mut unions: Vec<SectorRange> = Vec::new();
-        for range in ranges {
-            match unions.last_mut() {
-                Some(last) if range.start() <= last.end() => {
-                    let end = last.end().max(range.end());
-                    let len = end.saturating_sub(last.start());
-                    *last = SectorRange::new(last.start(), len).unwrap_or(*last);
-                }
-                _ => unions.push(range),
+    /// One read for each piece, and a write for every store that needs some of it. What lies in the origin is read once
+    /// for the snapshots of the origin and for those of the merged view.
+    fn plan_copies(&mut self, mut made: Vec<Made>, lane: Lane) {
+        for made in made.iter_mut().filter(|made| made.base == Base::Merged) {
+            if planted::is(Bug::CopyOutFromOrigin) || !self.is_in_merging(made.range) {
+                made.base = Base::Origin;
             }
         }
         let size = self.copies.piece();
-        for piece in unions.into_iter().flat_map(|union| pieces(union, size)) {
-            let dests = made.iter().filter_map(|made| made.part_of(piece)).collect();
-            self.copy(Copy::new(Some(piece), dests, lane));
+        for base in [Base::Origin, Base::Merged] {
+            let of_base = || made.iter().filter(|made| made.base == base);
+            for piece in unions(of_base().map(|made| made.range)).flat_map(|union| pieces(union, size)) {
+                let dests = of_base().filter_map(|made| made.part_of(piece)).collect();
+                self.copy(Copy::new(Some(Source { base, range: piece }), dests, lane));
+            }
         }
     }
+}
+
+/// The same sectors in ranges that neither overlap nor touch, ascending.
+fn unions(ranges: impl Iterator<Item = SectorRange>) -> impl Iterator<Item = SectorRange> {
+    let mut ranges: Vec<SectorRange> = ranges.collect();
+    ranges.sort_unstable();
+    let mut unions: Vec<SectorRange> = Vec::new();
+    for range in ranges {
+        match unions.last_mut() {
+            Some(last) if range.start() <= last.end() => {
+                let end = last.end().max(range.end());
+                let len = end.saturating_sub(last.start());
+                *last = SectorRange::new(last.start(), len).unwrap_or(*last);
+            }
+            _ => unions.push(range),
+        }
+    }
+    unions.into_iter()
 }
 
 impl Made {
@@ -171,6 +190,7 @@ impl Store {
                 answer.made.push(Made {
                     store: self.id,
                     exception,
+                    base: self.base,
                     range,
                     at: self.place(range.start(), run.new),
                 });

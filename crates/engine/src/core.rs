@@ -9,8 +9,8 @@ use crate::copies::Copies;
 use crate::flushes::Flushes;
 use crate::ledger::Ledger;
 use crate::settings::GroupConfig;
-use crate::spans::Spans;
 use crate::store::Store;
+use crate::view::Reads;
 use crate::wake::{Waiter, Wakes};
 use foldback_units::Sectors;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +26,8 @@ pub(crate) struct Core {
     /// The store that is being merged: it takes no exceptions, and nothing is copied out to it.
     pub(crate) merging: Option<StoreId>,
     pub(crate) copies: Copies,
-    /// Snapshot reads of the origin that are under way (C2).
-    pub(crate) tracked: Spans,
+    /// Snapshot reads of the origin, or of the merged view, that are under way (C2).
+    pub(crate) reads: Reads,
     /// Every exception is committed, not only those that somebody waits for.
     pub(crate) commits_all: bool,
     /// Stores that may have something to commit.
@@ -44,7 +44,7 @@ impl Core {
             stores: BTreeMap::new(),
             merging: None,
             copies: Copies::new(copy_memory, config.depth),
-            tracked: Spans::default(),
+            reads: Reads::default(),
             commits_all: false,
             touched: BTreeSet::new(),
         }

@@ -14,7 +14,8 @@ use crate::ops::{Live, Op};
 use crate::settings::{ConfigError, GroupConfig, MIN_SCRATCH, MergeRefused};
 use crate::slab::Slab;
 use crate::status::{Counters, MergeProgress, StoreStatus};
-use crate::store::{Store, Validity};
+use crate::store::Validity;
+use crate::view::Base;
 use crate::wake::Waiter;
 use foldback_units::{SectorRange, Sectors};
 use std::collections::VecDeque;
@@ -66,7 +67,7 @@ impl Group {
     }
 
     /// Adds a snapshot of `size` sectors whose store was opened for writing, with this geometry and `size` as the length
-    /// of its origin. Only while the group is quiet, and not during a merge.
+    /// of its origin. Only while the group is quiet, and not during a merge ([`Group::attach_view`]).
     pub fn attach(
         &mut self,
         store: StoreId,
@@ -78,19 +79,7 @@ impl Group {
         if let Some(merging) = self.core.merging {
             return Err(ConfigError::Merging(merging));
         }
-        if self.core.stores.contains_key(&store) {
-            return Err(ConfigError::StoreExists(store));
-        }
-        let origin = self.core.origin.size;
-        if size > origin {
-            return Err(ConfigError::SnapshotSize { store, size: size.0, origin: origin.0 });
-        }
-        if opened.geometry != geometry || opened.origin != size || !opened.writable {
-            return Err(ConfigError::NotOpenedSo(store));
-        }
-        let opened = OpenedStore { geometry, ..opened };
-        self.core.stores.insert(store, Store::new(store, size, opened));
-        Ok(())
+        self.join(store, size, geometry, opened, Base::Origin)
     }
 
     /// Takes a snapshot out of the group. Only while it is quiet; the merging one only when its merge is finished.
@@ -104,12 +93,13 @@ impl Group {
         if merging {
             self.merge = None;
             self.core.merging = None;
+            self.core.forget_views();
         }
         let valid = found.validity == Validity::Valid;
         Ok(OpenedStore { valid, ..found.opened })
     }
 
-    fn refuse_unless_quiet(&self) -> Result<(), ConfigError> {
+    pub(crate) fn refuse_unless_quiet(&self) -> Result<(), ConfigError> {
         if self.is_quiet() { Ok(()) } else { Err(ConfigError::Busy) }
     }
 

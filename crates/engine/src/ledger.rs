@@ -8,8 +8,8 @@
 use crate::api::{Io, IoId, StoreId};
 use crate::flushes::FlushIo;
 use crate::slab::Key;
-use crate::spans::SpanId;
 use crate::status::Counters;
+use crate::view::Tracked;
 use std::collections::VecDeque;
 
 /// Whose an I/O is.
@@ -19,8 +19,8 @@ pub(crate) enum Owner {
     Part { request: Key },
     /// A read of the merged view from the store, handed out when so many windows had been completed.
     MergedRead { request: Key, windows: u64 },
-    /// A snapshot's read; where it is of the origin, origin writes wait for it (C2).
-    SnapshotRead { request: Key, store: StoreId, tracked: Option<SpanId> },
+    /// A snapshot's read; where it has no exception, writes to what it shows wait for it (C2).
+    SnapshotRead { request: Key, store: StoreId, tracked: Option<Tracked> },
     /// One leg of an operation.
     Leg { op: Key },
     /// Reading what a copy writes.

@@ -32,6 +32,7 @@ mod spans;
 mod status;
 mod store;
 mod table;
+mod view;
 mod wake;
 
 pub use api::{

@@ -2,7 +2,7 @@
 //!
 //! What must hold:
 //! - C1, C2: a write reaches the origin only when every snapshot has its exception, durably, and no snapshot read of
-//!   those sectors is under way.
+//!   those sectors is under way; the merging store, when that holds of the snapshots of the merged view.
 //! - A read without exceptions is one I/O, whatever its length.
 //! - R8: a flush covers the origin, and while a merge is not finished its store as well. What no flush could cover any
 //!   more is not written (I10).
@@ -19,6 +19,7 @@ use crate::planted::{self, Bug};
 use crate::slab::Key;
 use crate::store::Store;
 use crate::table::Found;
+use crate::view::Whose;
 use crate::wake::Waiter;
 use foldback_units::{SectorRange, Sectors};
 
@@ -97,16 +98,6 @@ impl Group {
         }
     }
 
-    /// A read from the store is done. If a window was completed meanwhile the store may not be where the data is any more,
-    /// and a cache that could not be flushed may have dropped what it still held.
-    pub(crate) fn merged_was_read(&mut self, request: Key, windows: u64, result: Result<(), Fault>) {
-        let store = self.core.merging.and_then(|store| self.core.stores.get(&store));
-        let poisoned =
-            store.is_none_or(|store| self.core.flushes.is_poisoned(&store.opened.geometry.domains));
-        let unknown = poisoned && windows != self.core.ledger.counters.windows;
-        self.part_done(request, if unknown { Err(Fault::Device) } else { result });
-    }
-
     pub(crate) fn read(&mut self, request: Key, owner: Owner, space: Space, at: Sectors, into: Vec<Slice>) {
         self.add_part(request);
         self.core.ledger.push(Lane::Foreground, owner, Io::Read { space, at, into });
@@ -122,12 +113,24 @@ impl Group {
         }
         let merging = self.merge.as_mut().zip(self.core.merging);
         let Some((merge, store)) = merging.filter(|(merge, _)| !merge.is_finished()) else {
-            return self.route_plain(key, range);
+            if self.may_change(key, range, Whose::All) {
+                self.start_leg(key, Legs::Plain, Space::Origin, range.start());
+            }
+            return;
         };
         let (route, len) = merge.route(range, &self.core);
         let Some(range) = self.cut(key, len) else { return };
+        let whose = if route == Route::Plain { Whose::All } else { Whose::OfMerged };
+        let goes = match route {
+            Route::Held { .. } => true,
+            Route::BothWays { .. } if planted::is(Bug::SkipViewCopyOut) => true,
+            _ => self.may_change(key, range, whose),
+        };
+        if !goes {
+            return;
+        }
         match route {
-            Route::Plain => self.route_plain(key, range),
+            Route::Plain => self.start_leg(key, Legs::Plain, Space::Origin, range.start()),
             Route::Store { at } => {
                 let Some(merge) = &mut self.merge else { return };
                 let span = merge.begin_store_write(range, &self.core);
@@ -158,26 +161,25 @@ impl Group {
         self.start_leg(key, Legs::BothWays { span, window, second: false }, Space::Store(store), at);
     }
 
-    fn route_plain(&mut self, key: Key, range: SectorRange) {
-        let Some(op) = self.ops.get_mut(key) else { return };
+    /// Whether all snapshots that the change of `range` concerns have their exceptions, and their reads of it are over.
+    /// Otherwise the operation waits, and looks again where it goes, or has failed.
+    fn may_change(&mut self, key: Key, range: SectorRange, whose: Whose) -> bool {
+        let Some(op) = self.ops.get_mut(key) else { return false };
         let tell_again = !std::mem::replace(&mut op.told_again, true);
         let waiter = Waiter::Op(key);
-        let asker = Asker { waiter, lane: Lane::Foreground, until: Until::Durable, tell_again };
+        let asker = Asker { waiter, lane: Lane::Foreground, until: Until::Durable, tell_again, whose };
         let needs = self.core.need_exceptions(range, asker);
         self.park(key, needs.waits);
         if let Some(fault) = needs.fault {
-            return self.fail_op(key, fault);
+            self.fail_op(key, fault);
+            return false;
         }
         if needs.waits > 0 {
-            return;
+            return false;
         }
-        if !planted::is(Bug::SkipDrain) {
-            let reads = self.core.tracked.wait_overlapping(range, waiter);
-            if reads > 0 {
-                return self.park(key, reads);
-            }
-        }
-        self.start_leg(key, Legs::Plain, Space::Origin, range.start());
+        let reads = self.core.wait_for_reads(range, whose, waiter);
+        self.park(key, reads);
+        reads == 0
     }
 }
 

@@ -46,11 +46,21 @@ pub enum Bug {
     FlushWithoutCommit,
     /// R10: overlapping writes to a chunk that is written both ways are not serialised.
     RaceBothWays,
+    /// C1, view snapshots: what is copied out is the origin, not the merged view.
+    CopyOutFromOrigin,
+    /// C1, view snapshots: a chunk that is merged but still visible is overwritten, both ways, without a copy.
+    SkipViewCopyOut,
+    /// C2, view snapshots: a write to the merging store does not wait for their reads.
+    SkipViewDrain,
+    /// View snapshots: the rest of a chunk that one writes in part comes from the origin, not from the merged view.
+    FillFromOrigin,
+    /// W3, view snapshots: the merge fills their stores, though what they show does not change.
+    BulkCopyOutViews,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::DropOriginFlush,
         Self::SwapDataAndRecord,
         Self::ForgetWaiter,
@@ -70,6 +80,11 @@ impl Bug {
         Self::CommitDescending,
         Self::FlushWithoutCommit,
         Self::RaceBothWays,
+        Self::CopyOutFromOrigin,
+        Self::SkipViewCopyOut,
+        Self::SkipViewDrain,
+        Self::FillFromOrigin,
+        Self::BulkCopyOutViews,
     ];
 }
 

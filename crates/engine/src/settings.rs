@@ -41,9 +41,15 @@ pub enum ConfigError {
     /// Attached already.
     #[error("exception store {} is attached already", .0.0)]
     StoreExists(StoreId),
-    /// A merge runs: no store can come (its snapshot would be of `-real`), and the merging one cannot go.
+    /// A merge runs: no ordinary snapshot can come (it would be of `-real`), and the merging one cannot go.
     #[error("exception store {} is being merged; finish the merge first", .0.0)]
     Merging(StoreId),
+    /// No merge is there whose merged view the snapshot could be of.
+    #[error("attaching exception store {}: its snapshot is of a merged view, but nothing is merging", .0.0)]
+    NotMerging(StoreId),
+    /// After an error the store and the origin hold different things for a chunk.
+    #[error("a merge of exception store {} stands after an error, no snapshot of it can be taken; resume it first", .0.0)]
+    Disagrees(StoreId),
     /// The snapshot is longer than its origin.
     #[error("attaching exception store {}: the snapshot has {size} sectors, its origin only {origin}", .store.0)]
     SnapshotSize {

@@ -1,24 +1,25 @@
 //! Requests to a snapshot that is not merging.
 //!
 //! What must hold (dm-snapshot.md 2.3, 2.4, 2.7):
-//! - A read of what has no exception goes to the origin and is tracked until it is done (C2).
+//! - A read of what has no exception goes to the origin, or the merged view, and is tracked until it is done (C2).
 //! - C7: a write is answered when its data is in the store and the mapping in memory; records follow at a flush, with
 //!   FUA, or when the origin is to change.
-//! - A write that covers a chunk copies nothing; one that covers a part reads the rest of the chunk once.
+//! - A write that covers a chunk copies nothing; one that covers a part reads the rest of the chunk once, from where
+//!   the snapshot would read it.
 //! - A flush commits every exception whose write was answered, and makes the data durable.
 //! - A snapshot that is not valid serves nothing.
 
 use crate::api::{Buffer, Fault, RequestKind, Slice, Space, StoreId};
-use crate::copies::{Copy, Dest, pieces};
+use crate::copies::{Copy, Dest, Source, pieces};
 use crate::group::Group;
 use crate::ledger::{Lane, Owner};
 use crate::making::{Stage, Until};
 use crate::ops::{Legs, Step, Work};
 use crate::planted::{self, Bug};
 use crate::slab::Key;
-use crate::spans::SpanId;
 use crate::store::Validity;
 use crate::table::{Found, Run};
+use crate::view::{Base, Tracked};
 use crate::wake::Waiter;
 use foldback_units::{SectorRange, Sectors};
 
@@ -50,14 +51,20 @@ impl Group {
     }
 
     fn read_snapshot(&mut self, request: Key, id: StoreId, range: SectorRange) {
-        let runs = self.core.stores.get(&id).map(|store| store.runs(range)).unwrap_or_default();
-        for (place, run) in runs {
-            let into = vec![self.memory(request, run)];
-            let (space, at, tracked) = match place {
-                Some(at) => (Space::Store(id), at, None),
-                None => (Space::Origin, run.start(), Some(self.core.tracked.insert(run))),
-            };
-            self.read(request, Owner::SnapshotRead { request, store: id, tracked }, space, at, into);
+        let Some(store) = self.core.stores.get(&id) else { return };
+        let base = store.base;
+        for (place, run) in store.runs(range) {
+            if let Some(at) = place {
+                let into = vec![self.memory(request, run)];
+                let owner = Owner::SnapshotRead { request, store: id, tracked: None };
+                self.read(request, owner, Space::Store(id), at, into);
+                continue;
+            }
+            for (space, at, run) in self.core.places(base, run) {
+                let into = vec![self.memory(request, run)];
+                let tracked = Some(self.core.track(base, space, run));
+                self.read(request, Owner::SnapshotRead { request, store: id, tracked }, space, at, into);
+            }
         }
     }
 
@@ -67,13 +74,15 @@ impl Group {
         &mut self,
         request: Key,
         id: StoreId,
-        tracked: Option<SpanId>,
+        tracked: Option<Tracked>,
         result: Result<(), Fault>,
     ) {
-        if let Some(span) = tracked {
-            let waiters = self.core.tracked.remove(span);
-            self.core.wakes.wake_all(waiters, Ok(()));
+        if let Some(tracked) = tracked {
+            self.core.untrack(tracked);
         }
+        let windows = tracked.and_then(|tracked| tracked.windows);
+        let doubtful = windows.is_some_and(|windows| self.core.is_doubtful(windows));
+        let result = if doubtful { Err(Fault::Device) } else { result };
         let lost = !self.is_valid(id);
         self.part_done(request, if lost { Err(Fault::Invalid) } else { result });
     }
@@ -138,18 +147,19 @@ impl Group {
         let Some(whole) = store.origin_range(run.old, run.len) else { return };
         let exception = store.making.add(run);
         let at = store.place(whole.start(), run.new);
+        let base = if planted::is(Bug::FillFromOrigin) { Base::Origin } else { store.base };
         store.making.wait(exception, Until::Mapped, Waiter::Op(key));
         self.core.touched.insert(id);
         if let Some(op) = self.ops.get_mut(key) {
             op.step = Step::Data;
         }
         self.park(key, 1);
-        for copy in self.copies_around(whole, range, memory, &Place { store: id, exception, at }) {
+        for copy in self.copies_around(whole, range, memory, &Place { store: id, exception, base, at }) {
             self.core.copy(copy);
         }
     }
 
-    /// What fills `whole`: the request's memory in `range`, and what the origin holds around it.
+    /// What fills `whole`: the request's memory in `range`, and what the snapshot shows around it.
     fn copies_around(
         &self,
         whole: SectorRange,
@@ -166,14 +176,16 @@ impl Group {
             let after = before.saturating_add(range.len());
             let mut from = vec![scratch(Sectors::ZERO, before), memory, scratch(after, behind)];
             from.retain(|slice| !slice.len.is_zero());
-            return vec![Copy::new(Some(whole), vec![place.dest(Sectors::ZERO, from)], Lane::Foreground)];
+            let source = Source { base: place.base, range: whole };
+            return vec![Copy::new(Some(source), vec![place.dest(Sectors::ZERO, from)], Lane::Foreground)];
         }
         let mut copies = vec![Copy::new(None, vec![place.dest(before, vec![memory])], Lane::Foreground)];
         let head = SectorRange::new(whole.start(), before);
         let tail = SectorRange::new(range.end(), behind);
-        for source in [head, tail].into_iter().flatten().flat_map(|part| pieces(part, piece)) {
-            let skip = source.start().saturating_sub(whole.start());
-            let from = vec![scratch(Sectors::ZERO, source.len())];
+        for range in [head, tail].into_iter().flatten().flat_map(|part| pieces(part, piece)) {
+            let skip = range.start().saturating_sub(whole.start());
+            let from = vec![scratch(Sectors::ZERO, range.len())];
+            let source = Source { base: place.base, range };
             copies.push(Copy::new(Some(source), vec![place.dest(skip, from)], Lane::Foreground));
         }
         copies
@@ -221,6 +233,8 @@ impl Group {
 struct Place {
     store: StoreId,
     exception: u64,
+    /// What the snapshot is of.
+    base: Base,
     at: Sectors,
 }
 

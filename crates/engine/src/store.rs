@@ -12,6 +12,7 @@ use crate::planted::{self, Bug};
 use crate::script::Script;
 use crate::status::StoreStatus;
 use crate::table::Run;
+use crate::view::Base;
 use crate::wake::Waiter;
 use foldback_dm_snapshot_format::{Blocks, Header, Layout, Record};
 use foldback_units::{Chunk, ChunkSize, SectorRange, Sectors};
@@ -48,6 +49,8 @@ pub(crate) struct Store {
     pub(crate) id: StoreId,
     /// The snapshot's length.
     pub(crate) size: Sectors,
+    /// What it shows where it has no exception.
+    pub(crate) base: Base,
     pub(crate) opened: OpenedStore,
     pub(crate) validity: Validity,
     pub(crate) making: Making,
@@ -59,7 +62,8 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(id: StoreId, size: Sectors, opened: OpenedStore) -> Self {
         let validity = if opened.valid { Validity::Valid } else { Validity::Invalid };
-        Self { id, size, opened, validity, making: Making::default(), commit: None, told: Vec::new() }
+        let (base, making) = (Base::Origin, Making::default());
+        Self { id, size, base, opened, validity, making, commit: None, told: Vec::new() }
     }
 
     pub(crate) fn chunk_size(&self) -> ChunkSize {

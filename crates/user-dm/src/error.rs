@@ -70,6 +70,9 @@ pub enum DmErrorKind {
     /// Two merges into one origin.
     #[error("a snapshot is already merging into this origin")]
     Merging,
+    /// A table would make a snapshot of a merged view one of the origin before the merge has ended, or the reverse.
+    #[error("snapshots of it are of the merged view, or would become so; finish the merge first")]
+    MergedView,
     /// The exception store was refused, or could not be read.
     #[error(transparent)]
     Store(#[from] OpenError),

@@ -46,6 +46,8 @@ pub(crate) struct Attached {
     /// The length of the snapshot.
     pub(crate) len: Sectors,
     pub(crate) merging: bool,
+    /// Its snapshot is of the merged view.
+    pub(crate) view: bool,
 }
 
 #[derive(Debug)]

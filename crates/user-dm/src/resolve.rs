@@ -2,12 +2,12 @@
 //!
 //! What must hold:
 //! - A table that is loaded names only devices that exist and are long enough, does not lead back to its own device, and
-//!   stands on no origin or snapshot.
+//!   stands on no origin or snapshot. A snapshot may name a device that merges: it is one of the merged view.
 //! - A device that has no table yet passes for long enough, as in the kernel: that is looked at again on resume.
 
 use crate::error::DmErrorKind;
 use crate::map::{Below, Kind, Map, Stretch};
-use crate::mapped::{DeviceId, Lower, Mapped, is_group_target};
+use crate::mapped::{DeviceId, Lower, Mapped, is_group_target, whole_target};
 use foldback_device::{DiskId, Geometry};
 use foldback_dm_table::{DeviceRef, DmName, Line, Table, Target};
 use foldback_units::{ChunkSize, Sectors};
@@ -24,7 +24,7 @@ pub(crate) struct Names<'a> {
     pub(crate) devices: &'a BTreeMap<DeviceId, Mapped>,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
     /// A PV by its path, or a mapped device by its name, with or without `/dev/mapper/`.
     pub(crate) fn lower(&self, name: &DeviceRef) -> Option<Lower> {
         if let Some(index) = self.pvs.iter().position(|(path, _)| *path == name.0) {
@@ -55,23 +55,64 @@ impl Names<'_> {
             }
             for (name, needs) in needs(line) {
                 let lower = self.found(name)?;
-                self.check_lower(device, name, lower, needs)?;
+                let merged = match &line.target {
+                    Target::Snapshot(params) if params.origin == *name => self.merging(lower),
+                    _ => None,
+                };
+                match merged {
+                    Some(merging) => self.check_merging(device, lower, merging)?,
+                    None => self.check_way(device, lower)?,
+                }
+                self.check_length(name, lower, needs)?;
             }
         }
         Ok(())
     }
 
-    fn check_lower(
-        &self,
-        device: DeviceId,
-        name: &DeviceRef,
-        lower: Lower,
-        needs: Sectors,
-    ) -> Result<(), DmErrorKind> {
+    /// The mapped device, if one of its tables is a merge.
+    fn merging(&self, lower: Lower) -> Option<&Mapped> {
+        let Lower::Mapped(id) = lower else { return None };
+        let merges = |table: &Table| matches!(whole_target(table), Some(Target::SnapshotMerge(_)));
+        self.devices.get(&id).filter(|device| device.tables().any(merges))
+    }
+
+    /// What a snapshot's table names as its origin: where that device merges or is an origin, the device under it, and
+    /// whether the snapshot is one of the merged view.
+    pub(crate) fn base_of(&self, origin: &'a DeviceRef) -> (&'a DeviceRef, bool) {
+        let live = match self.lower(origin) {
+            Some(Lower::Mapped(id)) => self.devices.get(&id).and_then(|device| device.live.as_ref()),
+            _ => None,
+        };
+        match live.and_then(|live| whole_target(&live.table)) {
+            Some(Target::SnapshotMerge(params)) => (&params.origin, true),
+            Some(Target::SnapshotOrigin { origin }) => (origin, false),
+            _ => (origin, false),
+        }
+    }
+
+    /// The device under a merge has to be as the merge itself needs it.
+    fn check_merging(&self, device: DeviceId, lower: Lower, merging: &Mapped) -> Result<(), DmErrorKind> {
+        if lower == Lower::Mapped(device) {
+            return Err(DmErrorKind::Cycle(MAX_DEPTH));
+        }
+        let names = merging.tables().flat_map(|table| &table.lines).flat_map(needs);
+        for below in names.filter_map(|(name, _)| self.lower(name)) {
+            self.check_way(device, below)?;
+        }
+        Ok(())
+    }
+
+    fn check_way(&self, device: DeviceId, lower: Lower) -> Result<(), DmErrorKind> {
+        match lower {
+            Lower::Disk(_) => Ok(()),
+            Lower::Mapped(id) => self.check_below(device, id, 1),
+        }
+    }
+
+    fn check_length(&self, name: &DeviceRef, lower: Lower, needs: Sectors) -> Result<(), DmErrorKind> {
         let has = match lower {
             Lower::Disk(disk) => self.disk_len(disk),
             Lower::Mapped(id) => {
-                self.check_below(device, id, 1)?;
                 let lengths = self.devices.get(&id).into_iter().flat_map(Mapped::tables).map(Table::len);
                 match lengths.max() {
                     Some(longest) => longest,

@@ -80,7 +80,8 @@ impl<D: Disks> UserDm<D> {
 
     /// A snapshot whose store merges has none any more.
     fn snapshot_route(&self, params: &SnapshotParams) -> Route {
-        let Some((id, group)) = self.group_on(&params.origin) else { return Route::Nowhere };
+        let (origin, _) = self.names().base_of(&params.origin);
+        let Some((id, group)) = self.group_on(origin) else { return Route::Nowhere };
         let store = self.names().lower(&params.cow).and_then(|cow| group.store_on(cow));
         match store.and_then(|store| Some((store, group.stores.get(&store)?))) {
             Some((store, attached)) if !attached.merging => Route::Group(id, Volume::Snapshot(store)),

@@ -15,7 +15,7 @@ use crate::group::{Attached, GroupId, OriginGroup};
 use crate::map::Map;
 use crate::mapped::Lower;
 use crate::run::UserDm;
-use crate::wanted::{WantedGroup, WantedStore, can_change, is_as_wanted, is_kept};
+use crate::wanted::{WantedGroup, WantedStore, can_change, is_as_wanted, is_kept, keeps_bases};
 use foldback_device::Disks;
 use foldback_engine::{
     IoId, MergeRefused, OpenAccess, OpenError, OpenedStore, SpaceGeometry, StoreId, StoreOpen,
@@ -32,6 +32,7 @@ impl<D: Disks> UserDm<D> {
     /// their devices answer with errors, and nothing on the disks is wrong.
     pub(crate) fn settle(&mut self, mut opened: Opened) -> Result<(), DmErrorKind> {
         let wanted = self.wanted()?;
+        self.check_bases(&wanted)?;
         let mut stranded = Vec::new();
         let unwanted: Vec<GroupId> = self
             .groups
@@ -52,6 +53,23 @@ impl<D: Disks> UserDm<D> {
             self.dispatch(ticket);
         }
         outcome
+    }
+
+    /// Nothing may turn a snapshot of a merged view into one of something else, or the reverse.
+    fn check_bases(&self, wanted: &BTreeMap<Lower, WantedGroup>) -> Result<(), DmErrorKind> {
+        for group in self.groups.values() {
+            let kept = wanted.get(&group.origin).is_none_or(|wanted| keeps_bases(group, wanted));
+            let moved = group.stores.values().filter(|store| store.view).any(|store| {
+                let elsewhere = |(origin, other): (&Lower, &WantedGroup)| {
+                    *origin != group.origin && other.stores.contains_key(&store.cow)
+                };
+                wanted.iter().any(elsewhere)
+            });
+            if !kept || moved {
+                return Err(DmErrorKind::MergedView);
+            }
+        }
+        Ok(())
     }
 
     fn settle_group(
@@ -122,27 +140,54 @@ impl<D: Disks> UserDm<D> {
         opened: &mut Opened,
     ) -> Result<(), DmErrorKind> {
         let mut merging = None;
-        for (cow, wanted) in wanted.stores {
-            let attached = self.groups.get(&id).and_then(|group| group.store_on(cow));
+        // Snapshots of the merged view join when there is one.
+        let (views, others): (Vec<_>, Vec<_>) = wanted.stores.into_iter().partition(|(_, store)| store.view);
+        for (cow, wanted) in others {
             let merge = wanted.merge;
-            let store = match attached {
-                Some(store) => store,
-                None => self.attach(id, cow, wanted, opened)?,
-            };
+            let store = self.attach_once(id, cow, wanted, opened)?;
             merging = merging.or(merge.then_some(store));
         }
-        let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
-        let Some(attached) = merging.and_then(|store| group.stores.get_mut(&store)) else { return Ok(()) };
-        if let Some(store) = merging
-            && !attached.merging
-        {
-            match group.engine.start_merge(store) {
-                // As in the kernel: the origin is served as it is, and the status line says `Invalid`.
-                Ok(()) | Err(MergeRefused::Invalid(_)) => attached.merging = true,
-                Err(refusal) => return Err(refusal.into()),
-            }
+        if let Some(store) = merging {
+            self.start_merge(id, store)?;
+        }
+        for (cow, wanted) in views {
+            self.attach_once(id, cow, wanted, opened)?;
         }
         Ok(())
+    }
+
+    fn start_merge(&mut self, id: GroupId, store: StoreId) -> Result<(), DmErrorKind> {
+        let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
+        let Some(attached) = group.stores.get_mut(&store).filter(|attached| !attached.merging) else {
+            return Ok(());
+        };
+        match group.engine.start_merge(store) {
+            // As in the kernel: the origin is served as it is, and the status line says `Invalid`.
+            Ok(()) | Err(MergeRefused::Invalid(_)) => {
+                attached.merging = true;
+                Ok(())
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Attaches a store, unless it is.
+    fn attach_once(
+        &mut self,
+        id: GroupId,
+        cow: Lower,
+        wanted: WantedStore,
+        opened: &mut Opened,
+    ) -> Result<StoreId, DmErrorKind> {
+        if let Some(group) = self.groups.get_mut(&id)
+            && let Some(store) = group.store_on(cow)
+        {
+            if let Some(attached) = group.stores.get_mut(&store) {
+                attached.view = wanted.view;
+            }
+            return Ok(store);
+        }
+        self.attach(id, cow, wanted, opened)
     }
 
     fn attach(
@@ -152,15 +197,19 @@ impl<D: Disks> UserDm<D> {
         wanted: WantedStore,
         opened: &mut Opened,
     ) -> Result<StoreId, DmErrorKind> {
-        let WantedStore { map, geometry, len, chunk, merge: _ } = wanted;
+        let WantedStore { map, geometry, len, chunk, merge: _, view } = wanted;
         let (store, opened) = match opened.remove(&cow) {
             Some(opened) => opened,
             None => self.open_store(&map, &geometry, len, chunk)?,
         };
         let chunk = opened.chunk_size();
         let Some(group) = self.groups.get_mut(&id) else { return Err(DmErrorKind::Missing) };
-        group.engine.attach(store, len, geometry.clone(), opened)?;
-        let attached = Attached { cow, map, geometry, chunk, len, merging: false };
+        if view {
+            group.engine.attach_view(store, len, geometry.clone(), opened)?;
+        } else {
+            group.engine.attach(store, len, geometry.clone(), opened)?;
+        }
+        let attached = Attached { cow, map, geometry, chunk, len, merging: false, view };
         drop(group.stores.insert(store, attached));
         Ok(store)
     }

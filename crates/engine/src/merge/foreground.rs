@@ -10,7 +10,7 @@
 use crate::api::Fault;
 use crate::core::Core;
 use crate::merge::Merge;
-use crate::merge::window::{Policy, Window};
+use crate::merge::window::Policy;
 use crate::ops::Legs;
 use crate::planted::{self, Bug};
 use crate::spans::SpanId;
@@ -46,8 +46,7 @@ impl Merge {
     /// A write that failed on one of its two ways, with the records hidden or about to be: reads see the store, a power
     /// cut would leave the origin. Until that chunk is copied again nobody may be told that what they read is durable.
     pub(crate) fn fence(&mut self, waiter: Waiter) -> Fence {
-        let disagrees = |window: &Window| window.truncated && !window.is_copied();
-        if !self.windows.iter().any(disagrees) {
+        if !self.disagrees() {
             return Fence::Open;
         }
         if self.failed {
@@ -55,6 +54,11 @@ impl Merge {
         }
         self.fenced.push(waiter);
         Fence::Closed
+    }
+
+    /// Whether what is read from a chunk may differ from what a power cut would leave.
+    pub(crate) fn disagrees(&self) -> bool {
+        self.windows.iter().any(|window| window.truncated && !window.is_copied())
     }
 
     /// Where the first sectors of `range` go, and how many of them.

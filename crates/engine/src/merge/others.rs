@@ -1,4 +1,5 @@
-//! W3: before a window is copied, the other snapshots get their exceptions for it, all in bulk.
+//! W3: before a window is copied, the other snapshots of the origin get their exceptions for it, all in bulk. Those of the
+//! merged view do not change and take no part.
 //!
 //! What must hold (dm-snapshot.md R3, C2):
 //! - No byte of a chunk of the window is overwritten before every other snapshot has a durable exception for it, or is
@@ -13,7 +14,8 @@ use crate::ledger::Lane;
 use crate::making::Until;
 use crate::merge::window::Window;
 use crate::planted::{self, Bug};
-use crate::store::Validity;
+use crate::store::{Store, Validity};
+use crate::view::{Base, Whose};
 use crate::wake::Waiter;
 
 /// Exceptions that are being made for a window at once.
@@ -61,7 +63,7 @@ impl Others {
                 return Ok(false);
             }
             self.stage = Stage::Committing;
-            for (&id, store) in core.stores.iter_mut().filter(|(id, _)| **id != merging) {
+            for (&id, store) in core.stores.iter_mut().filter(|(id, store)| is_other(**id, store, merging)) {
                 if store.validity == Validity::Valid && store.making.wait_for_all(waiter) {
                     self.waits = self.waits.saturating_add(1);
                     core.touched.insert(id);
@@ -72,7 +74,7 @@ impl Others {
             self.waits = wait_for_lost(merging, core, waiter)?;
             if self.waits == 0 {
                 self.stage = Stage::Draining;
-                self.waits = core.tracked.wait_all(waiter);
+                self.waits = core.reads.of_origin.wait_all(waiter);
             }
         }
         Ok(self.stage == Stage::Draining && self.waits == 0)
@@ -80,10 +82,13 @@ impl Others {
 
     fn ask(&mut self, window: &Window, merging: StoreId, core: &mut Core) -> Result<(), Fault> {
         let waiter = Waiter::WindowOthers(window.number);
-        let asker = Asker { waiter, lane: Lane::Background, until: Until::Mapped, tell_again: true };
+        let whose = if planted::is(Bug::BulkCopyOutViews) { Whose::All } else { Whose::OfOrigin };
+        let (lane, until) = (Lane::Background, Until::Mapped);
+        let asker = Asker { waiter, lane, until, tell_again: true, whose };
         let Some(store) = core.stores.get(&merging) else { return Err(Fault::Gone) };
         let limit = core.copies.piece().0.checked_div(store.chunk_size().len().0).unwrap_or(1).max(1);
-        let alone = core.stores.len() == 1 || planted::is(Bug::SkipOtherSnapshot);
+        let others = core.stores.iter().any(|(id, store)| is_other(*id, store, merging));
+        let alone = (!others && whose == Whose::OfOrigin) || planted::is(Bug::SkipOtherSnapshot);
         while !alone && self.waits < MAX_ASKED {
             let Some((old, len)) = window.run_of_olds(self.asked, limit) else { break };
             let range = core.stores.get(&merging).and_then(|store| store.origin_range(old, len));
@@ -99,10 +104,15 @@ impl Others {
     }
 }
 
+/// Whether a merge changes what the store's snapshot shows.
+fn is_other(id: StoreId, store: &Store, merging: StoreId) -> bool {
+    id != merging && store.base == Base::Origin
+}
+
 /// Waits for snapshots that were lost meanwhile to be told so; an error where one cannot be.
 fn wait_for_lost(merging: StoreId, core: &mut Core, waiter: Waiter) -> Result<u32, Fault> {
     let mut waits = 0_u32;
-    for (_, store) in core.stores.iter_mut().filter(|(id, _)| **id != merging) {
+    for (_, store) in core.stores.iter_mut().filter(|(id, store)| is_other(**id, store, merging)) {
         match store.validity {
             Validity::Valid | Validity::Invalid => {}
             Validity::Untold => return Err(Fault::Device),

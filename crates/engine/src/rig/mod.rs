@@ -147,6 +147,12 @@ impl Rig {
         self.group.attach(snapshot.id, Sectors(snapshot.size), snapshot.geometry(), opened).unwrap();
     }
 
+    /// Attaches a snapshot of the merged view.
+    pub(crate) fn attach_view(&mut self, snapshot: &Snapshot) {
+        let opened = self.open(snapshot).unwrap();
+        self.group.attach_view(snapshot.id, Sectors(snapshot.size), snapshot.geometry(), opened).unwrap();
+    }
+
     pub(crate) fn open(&mut self, snapshot: &Snapshot) -> Result<OpenedStore, crate::OpenError> {
         self.open_partly(snapshot, u64::MAX).unwrap()
     }

@@ -4,3 +4,4 @@ mod copy_on_write;
 mod failing;
 mod merging;
 mod serving;
+mod views;

@@ -45,7 +45,7 @@ impl Drive {
         if self.scenario.merge && self.facts.merge.is_none() && !self.merge_is_over() {
             choices.push(Purpose::StartMerge);
         }
-        if self.facts.merge.is_none() {
+        if self.facts.merge.is_none() || self.may_take_view() {
             choices.extend(self.absent.iter().map(|store| Purpose::Attach(*store)));
         }
         if self.scenario.detaches {
@@ -58,6 +58,12 @@ impl Drive {
             }
         }
         (!choices.is_empty()).then(|| *self.rng.pick(&choices))
+    }
+
+    /// The merged view can be frozen: no error has left a chunk different in its two places.
+    fn may_take_view(&self) -> bool {
+        let progress = self.group.as_ref().and_then(Group::merge_progress);
+        progress.is_some_and(|progress| !progress.failed)
     }
 
     pub(crate) fn hold(&mut self, purpose: Purpose) {
@@ -106,6 +112,8 @@ impl Drive {
                 self.start_merge()?;
                 None
             }
+            // An error has stopped the merge meanwhile.
+            Purpose::Attach(_) if self.facts.merge.is_some() && !self.may_take_view() => None,
             Purpose::Attach(store) => self.take_snapshot(store)?,
             Purpose::Detach(store) => {
                 self.scenes.saw(Scene::Detach);
@@ -178,13 +186,15 @@ impl Drive {
     /// The merge is over: the store goes, the origin stays.
     pub(crate) fn end_merge(&mut self) -> Result<(), Failure> {
         self.scenes.saw(Scene::MergeFinished);
+        self.scenes.saw_if(!self.present(true).is_empty(), Scene::MergedUnderView);
         self.detach(MERGED)?;
         self.facts.merge = None;
+        self.facts.stores.values_mut().for_each(|facts| facts.view = false);
         // R9: what the store said is now without meaning, whatever was or was not flushed.
         self.peek()
     }
 
-    /// A new snapshot of the origin as it is.
+    /// A new snapshot of the origin as it is; while a merge is there, of the merged view.
     fn take_snapshot(&mut self, store: StoreId) -> Result<Option<Stop>, Failure> {
         // Suspending flushes, as `dmsetup suspend` of a device does.
         for disk in 0..self.runner.set.count() {
@@ -200,18 +210,20 @@ impl Drive {
         self.now += 1;
         let now = self.now;
         for (volume, model) in &mut self.facts.models {
-            // What a lost snapshot held is promised no more, though its disks were flushed.
-            if !is_lost(self.group.as_ref(), *volume) {
+            // What an error hit may have exceptions that no flush of a disk makes durable.
+            let hit = |store: &StoreId| self.facts.stores.get(store).is_none_or(|facts| facts.may_be_invalid);
+            if !matches!(volume, Volume::Snapshot(store) if hit(store)) {
                 model.flushed(now);
             }
         }
         let plan = &self.scenario.stores[store.0 as usize];
-        let origin = self.facts.maps[&Space::Origin].gather(&self.runner.set.visible());
+        let origin = self.facts.merged(&self.runner.set.visible());
         let frozen = origin[..plan.snapshot_len as usize].to_vec();
         self.facts.models.insert(Volume::Snapshot(store), VolumeModel::new(frozen));
-        self.facts.stores.insert(store, StoreFacts::of(plan));
+        let view = self.facts.merge.is_some();
+        self.facts.stores.insert(store, StoreFacts { view, ..StoreFacts::of(plan) });
         self.absent.remove(&store);
-        self.scenes.saw(Scene::AttachLater);
+        self.scenes.saw(if view { Scene::ViewTaken } else { Scene::AttachLater });
         let waiting: Vec<_> = self.outstanding.values().cloned().collect();
         if let Some(facts) = self.facts.stores.get_mut(&store) {
             let writes =
@@ -220,10 +232,4 @@ impl Drive {
         }
         self.open_stores(&BTreeSet::from([store]))
     }
-}
-
-/// Whether the group says that this is a snapshot which has lost its store.
-fn is_lost(group: Option<&Group>, volume: Volume) -> bool {
-    let Volume::Snapshot(store) = volume else { return false };
-    group.and_then(|group| group.store_status(store)) == Some(StoreStatus::Invalid)
 }

@@ -189,7 +189,7 @@ impl Drive {
         let (merging, records) = (merge.store, merge.records.clone());
         let chunk = self.facts.stores[&merging].chunk;
         for (store, facts) in &mut self.facts.stores {
-            if *store != merging {
+            if *store != merging && !facts.view {
                 for (old, _) in &records {
                     facts.want(old * chunk, chunk);
                 }

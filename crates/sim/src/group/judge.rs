@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct StoreFacts {
     pub(crate) chunk: u64,
     pub(crate) snapshot_len: u64,
+    /// It was taken while a merge was under way: it is of the merged view, until that merge has ended.
+    pub(crate) view: bool,
     /// It was opened for writing at least once: a header is durable.
     pub(crate) created: bool,
     /// It may be invalid: it was from the beginning, or an error hit it.
@@ -89,13 +91,15 @@ impl Facts {
     /// Judges what a power cut has left, and says what each volume now reads as.
     pub(crate) fn judge(&self, image: &Image) -> Result<Views, Failure> {
         let origin = self.maps[&Space::Origin].gather(image);
+        let merged = self.merged(image);
         let mut views = Views::new();
         if self.merge.is_none() {
             views.insert(Volume::Origin, origin.clone());
         }
         for (store, facts) in &self.stores {
             let volume = if self.is_merging(*store) { Volume::Origin } else { Volume::Snapshot(*store) };
-            if let Some(view) = self.view(*store, facts, image, &origin)? {
+            let base = if facts.view { &merged } else { &origin };
+            if let Some(view) = self.view(*store, facts, image, base)? {
                 views.insert(volume, view);
             }
         }
@@ -103,6 +107,18 @@ impl Facts {
             self.compare(*volume, view)?;
         }
         Ok(views)
+    }
+
+    /// What the merging store shows over the origin; the origin where nothing merges.
+    pub(crate) fn merged(&self, image: &Image) -> Vec<Sector> {
+        let origin = self.maps[&Space::Origin].gather(image);
+        let Some(merge) = &self.merge else { return origin };
+        let device = self.maps[&Space::Store(merge.store)].gather(image);
+        let len = self.stores[&merge.store].snapshot_len as usize;
+        let mut view =
+            load(&device).map_or_else(|_| Vec::new(), |loaded| loaded.view(&device, &origin[..len]));
+        view.extend_from_slice(&origin[view.len()..]);
+        view
     }
 
     /// What the store is to a loader; `None` where it is invalid and may be.

@@ -8,7 +8,7 @@
 use super::control::MERGED;
 use super::drive::{Drive, Purpose, Stop};
 use crate::report::{Failure, Scene};
-use foldback_engine::{RequestKind, Space, StoreStatus, Volume};
+use foldback_engine::{Group, RequestKind, Space, StoreStatus, Volume};
 use foldback_testkit::cow::load;
 use foldback_testkit::{Cut, FaultKind, InjectedFault};
 
@@ -43,7 +43,7 @@ impl Drive {
             self.stop_in = Some((self.rng.below(60), Stop::Cut));
             self.group = Some(self.new_group()?);
             self.refresh();
-            if self.open_stores(&self.present())? == Some(Stop::Kill) {
+            if self.open_stores(&self.present(false))? == Some(Stop::Kill) {
                 self.kill()?;
             } else {
                 self.cut_power()?;
@@ -82,12 +82,20 @@ impl Drive {
     fn life(&mut self) -> Result<Stop, Failure> {
         self.group = Some(self.new_group()?);
         self.refresh();
-        if let Some(stop) = self.open_stores(&self.present())? {
+        if let Some(stop) = self.open_stores(&self.present(false))? {
             return Ok(stop);
         }
         self.refresh();
         if self.has_merge() {
+            let views = self.present(true);
+            // Nothing may be written before all snapshots are there.
+            self.group.iter_mut().filter(|_| !views.is_empty()).for_each(Group::hold);
             self.start_merge()?;
+            if let Some(stop) = self.open_stores(&views)? {
+                return Ok(stop);
+            }
+            self.refresh();
+            self.group.iter_mut().for_each(Group::release);
         }
         self.live()
     }
@@ -123,7 +131,9 @@ impl Drive {
 
     fn cut_power(&mut self) -> Result<(), Failure> {
         self.scenes.saw(Scene::Cut);
-        self.scenes.saw_if(self.has_merge() && !self.merge_is_finished(), Scene::CutInMerge);
+        let merging = self.has_merge() && !self.merge_is_finished();
+        self.scenes.saw_if(merging, Scene::CutInMerge);
+        self.scenes.saw_if(merging && !self.present(true).is_empty(), Scene::CutUnderView);
         let image = self.runner.set.cut(None);
         let views = self.facts.judge(&image)?;
         self.drop_group();

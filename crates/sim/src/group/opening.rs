@@ -24,6 +24,7 @@ impl StoreFacts {
         Self {
             chunk: plan.chunk,
             snapshot_len: plan.snapshot_len,
+            view: false,
             created: !plan.blank,
             may_be_invalid: plan.invalid,
             clean: false,
@@ -171,9 +172,12 @@ impl Drive {
         let size = Sectors(self.facts.stores[&store].snapshot_len);
         let geometry = self.geometries[&Space::Store(store)].clone();
         let Some(group) = &mut self.group else { return Ok(()) };
-        group
-            .attach(store, size, geometry, opened)
-            .map_err(|error| Failure::new("contract", format!("attaching: {error}")))
+        let attached = if self.facts.stores[&store].view {
+            group.attach_view(store, size, geometry, opened)
+        } else {
+            group.attach(store, size, geometry, opened)
+        };
+        attached.map_err(|error| Failure::new("contract", format!("attaching: {error}")))
     }
 
     fn chunk_size(&self, sectors: u64) -> ChunkSize {
@@ -181,9 +185,9 @@ impl Drive {
         ChunkSize::from_sectors(sectors as u32).unwrap_or(self.one_sector)
     }
 
-    /// The stores that a life begins with.
-    pub(crate) fn present(&self) -> BTreeSet<StoreId> {
-        self.facts.stores.keys().copied().collect()
+    /// The stores that a life begins with: those of the merged view, or the others.
+    pub(crate) fn present(&self, views: bool) -> BTreeSet<StoreId> {
+        self.facts.stores.iter().filter(|(_, facts)| facts.view == views).map(|(store, _)| *store).collect()
     }
 
     /// Whether the merge was marked and has to go on.

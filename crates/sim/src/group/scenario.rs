@@ -97,7 +97,10 @@ impl Scenario {
         let origin_len = *rng.pick(&[24, 40, 64, 96, 130, 160, 200, 256]) + rng.below(2) * rng.below(16);
         let merge = rng.percent(88);
         let count = if merge { 1 + rng.below(4).min(rng.below(5)) } else { rng.between(1, 4) };
-        let stores = (0..count).map(|index| StorePlan::draw(rng, origin_len, merge && index == 0)).collect();
+        let mut stores: Vec<StorePlan> =
+            (0..count).map(|index| StorePlan::draw(rng, origin_len, merge && index == 0)).collect();
+        let views = if merge && rng.percent(40) { rng.between(1, 2) } else { 0 };
+        stores.extend((0..views).map(|_| StorePlan::draw_later(rng, origin_len)));
         let scratch = 32 * rng.between(1, 6);
         Self {
             origin_len,
@@ -114,7 +117,7 @@ impl Scenario {
             requests: if rng.one_in(12) { 0 } else { rng.between(8, 90) },
             outstanding: rng.between(1, 12) as usize,
             max_request: *rng.pick(&[1, 4, 12, 40]),
-            shares: Shares::draw(rng),
+            shares: Shares::draw(rng, views > 0),
             cuts: rng.below(4),
             kills: rng.one_in(5),
             faults: if rng.percent(45) { rng.between(1, 4) } else { 0 },
@@ -135,12 +138,13 @@ impl Scenario {
 }
 
 impl Shares {
-    fn draw(rng: &mut Rng) -> Self {
+    /// `views`: a snapshot is to be taken before a merge is over.
+    fn draw(rng: &mut Rng, views: bool) -> Self {
         Self {
             submit: rng.between(5, 60),
             peek: rng.between(3, 25),
             lazy: rng.below(2) * rng.between(5, 50),
-            control: rng.between(1, 4),
+            control: if views { rng.between(4, 20) } else { rng.between(1, 4) },
             origin: rng.between(20, 95),
             read: rng.between(10, 60),
             flush: share(rng, 30),
@@ -189,6 +193,28 @@ impl StorePlan {
             duplicates: rng.one_in(6),
             stale: rng.one_in(3),
             later: !merging && exceptions == 0 && blank && rng.one_in(3),
+        }
+    }
+}
+
+impl StorePlan {
+    /// A snapshot that is taken in mid-run, most often while a merge is under way.
+    fn draw_later(rng: &mut Rng, origin_len: u64) -> Self {
+        let chunk = *rng.pick(&[1, 2, 4, 8, 16, 32]);
+        let chunks = origin_len.div_ceil(chunk);
+        let room = if rng.one_in(4) { rng.below(chunks + 1) } else { chunks + 8 };
+        Self {
+            chunk,
+            snapshot_len: if rng.one_in(12) { rng.between(origin_len / 2, origin_len) } else { origin_len },
+            device_len: device_len(room + 6, chunk),
+            fill: Fill::Ascending,
+            exceptions: 0,
+            blank: true,
+            invalid: false,
+            holes: false,
+            duplicates: false,
+            stale: rng.one_in(3),
+            later: true,
         }
     }
 }
