@@ -96,6 +96,7 @@ pub fn plan(vg: &Vg, new: &NewSnapshot, environment: &mut dyn Environment) -> Re
             cow: name.clone(),
             merging: false,
         }),
+        merge_view: false,
         other: Vec::new(),
     }];
     let mut vg = vg.clone();

@@ -153,6 +153,7 @@ impl Space {
             extent_count: piece.count.checked_mul(stripes)?,
             tags: Vec::new(),
             kind: SegmentKind::Striped(Striped { stripe_size, areas }),
+            merge_view: false,
             other: Vec::new(),
         })
     }
