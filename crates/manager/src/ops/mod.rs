@@ -4,6 +4,7 @@ pub mod allocation;
 pub mod lv_create;
 pub mod lv_remove;
 pub mod merge;
+mod merge_view;
 pub mod names;
 mod notice;
 pub mod pv_create;
