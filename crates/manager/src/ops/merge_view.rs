@@ -57,9 +57,10 @@ pub(crate) fn set_merging(vg: &mut Vg, store: &LvName, merging: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use crate::ops::extend::{self, Amount, Extension, Situation};
     use crate::ops::merge::{self, Begun, Finish};
     use crate::ops::snapshot_create::{self, WhileMerging};
-    use crate::ops::{Refusal, lv_remove};
+    use crate::ops::{Refusal, SizeRequest, lv_remove};
     use crate::testing::{TestEnvironment, lv_name, merging, new_snapshot};
     use foldback_lvm2_format::check::check;
     use foldback_lvm2_format::vg::Vg;
@@ -125,5 +126,14 @@ mod tests {
         assert!(lv_remove::plan(&views(), &lv_name("root")).unwrap().vg.lvs.is_empty());
         let active = lv_remove::plan_several(&merging(&["m"]), &[lv_name("m")], &|lv| *lv == lv_name("root"));
         assert_eq!(active.unwrap_err().to_string(), "Can't remove merging snapshot logical volume vg/m.");
+    }
+
+    #[test]
+    fn new_extents_of_the_origin_carry_it_too() {
+        let amount = Amount::By(SizeRequest::Extents(3));
+        let wish = Extension { lv: lv_name("root"), amount, pvs: Vec::new() };
+        let after = extend::plan(&views(), &wish, Situation::default()).unwrap().vg;
+        assert!(after.lvs[0].segments.len() > 1);
+        assert_eq!(check(&after), []);
     }
 }

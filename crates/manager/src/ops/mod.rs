@@ -1,6 +1,8 @@
 //! Operations on VGs: a VG and a request in, a new VG and words out. No I/O.
 
 pub mod allocation;
+pub mod autoextend;
+pub mod extend;
 pub mod lv_create;
 pub mod lv_remove;
 pub mod merge;

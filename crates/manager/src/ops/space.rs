@@ -4,11 +4,13 @@
 //! - Extents are taken only of PVs that are there and ALLOCATABLE, and of those that were named, where some were.
 //! - An LV made here lies on extents that nothing used, one after the other from its extent 0.
 
-use crate::ops::allocation::{self, FreePv, FreeRun, NewSegment, Policy};
+use crate::ops::allocation::{self, Chosen, FreePv, FreeRun, NewSegment, Policy};
 use crate::ops::refusal::Refusal;
 use crate::ops::size::{PercentOf, SizeRequest, percent_of};
 use foldback_lvm2_format::extents::ExtentMap;
-use foldback_lvm2_format::vg::{AllocationPolicy, Area, AreaOn, PvKey, Segment, SegmentKind, Striped, Vg};
+use foldback_lvm2_format::vg::{
+    AllocationPolicy, Area, AreaOn, Lv, PvKey, Segment, SegmentKind, Striped, Vg,
+};
 use foldback_units::{LvName, Sectors};
 
 /// What may be allocated from.
@@ -40,6 +42,15 @@ impl Layout {
     /// Linear, in as many pieces as it takes.
     pub const LINEAR: Self =
         Self { stripes: 1, stripe_size: Self::DEFAULT_STRIPE_SIZE, policy: Policy::Normal };
+}
+
+/// The PVs that a segment lies on.
+fn pvs_of(segment: &Segment) -> Vec<&PvKey> {
+    segment.areas().filter_map(pv_of).collect()
+}
+
+fn pv_of(area: &Area) -> Option<&PvKey> {
+    if let AreaOn::Pv(key) = &area.on { Some(key) } else { None }
 }
 
 impl Space {
@@ -91,11 +102,15 @@ impl Space {
         let wanted = match of {
             PercentOf::Vg => percent_of(percent, whole_vg, false),
             PercentOf::Free => percent_of(percent, self.free, false),
-            // Of PVs that were named LVM2 takes what is free, of all of them what there is.
-            PercentOf::Pvs => percent_of(percent, if self.named { self.free } else { self.total }, false),
+            PercentOf::Pvs => percent_of(percent, self.of_pvs(), false),
             PercentOf::Origin => {
                 let origin = origin.ok_or(Refusal::PercentOf("%FREE, %PVS or %VG"))?;
                 percent_of(percent, origin, true)
+            }
+            PercentOf::Lv => {
+                let without_origin = "%FREE, %PVS or %VG";
+                let with_origin = "%FREE, %ORIGIN, %PVS or %VG";
+                return Err(Refusal::PercentOf(if origin.is_some() { with_origin } else { without_origin }));
             }
         };
         let limited = if of == PercentOf::Origin { wanted } else { wanted.min(u64::from(self.free)) };
@@ -104,6 +119,73 @@ impl Space {
             return Err(Refusal::CalculatedZero);
         }
         Ok((extents, (limited < wanted).then_some(wanted)))
+    }
+
+    /// What 100%PVS is: of PVs that were named LVM2 takes what is free, of all of them what there is.
+    pub(crate) fn of_pvs(&self) -> u32 {
+        if self.named { self.free } else { self.total }
+    }
+
+    /// Segments for `extents` more extents of an LV that goes on as its last segment is; where they
+    /// start is for the caller to say. LVM2's order: right behind its end where that holds all, then what the PVs have that
+    /// it ends on, then the others.
+    pub(crate) fn allocate_behind(
+        &self,
+        vg: &Vg,
+        lv: &Lv,
+        extents: u32,
+        layout: Layout,
+    ) -> Result<Vec<Segment>, Refusal> {
+        let contiguous = self.contiguous(lv, extents, layout);
+        let inherited = vg.allocation_policy == Some(AllocationPolicy::Contiguous);
+        if inherited || layout.policy == Policy::Contiguous {
+            let policy = "contiguous ";
+            return contiguous.ok_or_else(|| Refusal::NoSuitable { policy, lv: lv.name.clone() });
+        }
+        if let Some(segments) = contiguous {
+            return Ok(segments);
+        }
+        let last: Vec<&PvKey> = lv.segments.last().map(pvs_of).unwrap_or_default();
+        let near = self.part(|key| last.contains(&key));
+        if layout.stripes > 1 {
+            let here = near.allocate(vg, &lv.name, extents, layout);
+            return here.or_else(|_| self.allocate(vg, &lv.name, extents, layout));
+        }
+        let here = extents.min(near.free);
+        let mut segments = if here > 0 { near.allocate(vg, &lv.name, here, layout)? } else { Vec::new() };
+        let there = extents.saturating_sub(here);
+        if there > 0 {
+            let far = self.part(|key| !last.contains(&key));
+            segments.extend(far.allocate(vg, &lv.name, there, layout)?);
+        }
+        Ok(segments)
+    }
+
+    /// The same, of some PVs.
+    fn part(&self, of: impl Fn(&PvKey) -> bool) -> Self {
+        let belongs = |pv: &&FreePv| self.keys.get(pv.pv).is_some_and(&of);
+        let pvs: Vec<FreePv> = self.pvs.iter().filter(belongs).cloned().collect();
+        let free = pvs.iter().flat_map(|pv| &pv.runs).fold(0_u32, |sum, run| sum.saturating_add(run.count));
+        Self { pvs, keys: self.keys.clone(), free, total: self.total, named: self.named }
+    }
+
+    /// One segment right behind the LV's end, on each of its stripes.
+    fn contiguous(&self, lv: &Lv, extents: u32, layout: Layout) -> Option<Vec<Segment>> {
+        let last = lv.segments.last()?;
+        let length = last.area_extents()?;
+        let each = extents.checked_div(layout.stripes.max(1))?;
+        let mut stripes = Vec::new();
+        for area in last.areas() {
+            let key = pv_of(area)?;
+            let pv = self.pvs.iter().find(|pv| self.keys.get(pv.pv) == Some(key))?;
+            let start = area.start_extent.checked_add(length)?;
+            let run = pv.runs.iter().find(|run| run.start == start)?;
+            stripes.push(Chosen { pv: pv.pv, start });
+            if run.count < each {
+                return None;
+            }
+        }
+        Some(vec![self.segment(0, &NewSegment { count: each, stripes }, layout)?])
     }
 
     /// Segments for a new LV of `extents` extents, a multiple of the stripes.
