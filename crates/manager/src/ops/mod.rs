@@ -5,6 +5,7 @@ pub mod autoextend;
 pub mod extend;
 pub mod lv_create;
 pub mod lv_remove;
+pub mod lv_rename;
 pub mod merge;
 mod merge_view;
 pub mod names;
