@@ -6,10 +6,10 @@
 //! - A live device's UUID cannot change: `-real` and `-cow` are made anew under the right ones. The store is read when the
 //!   merge's table is loaded; so that is done when everything is suspended, and the store lies still.
 //! - What fails after the commit leaves the old tables running on the old lower devices; then the reverse swap must be
-//!   committed ([`take_back`]), or the metadata would call a device by another's name.
+//!   committed ([`super::take_back`]), or the metadata would call a device by another's name.
 
 use crate::activation::change::Change;
-use crate::activation::group::{Group, create, load, remove, resume};
+use crate::activation::group::{Group, create, load, resume};
 use crate::activation::placed::{Placed, Role};
 use crate::activation::transactions::{clean, suspend_all};
 use foldback_dm_table::{HeaderWrite, Transaction, Verb};
@@ -37,14 +37,6 @@ pub fn keep_snapshot(before: &Group, after: &Group, headers: Vec<HeaderWrite>) -
     let tops = after.placed();
     up.extend(tops.iter().filter(|placed| placed.role.is_top()).map(|placed| resume(&placed.device)));
     Transaction { preload, suspend, headers, resume: up, clean: clean(&change) }
-}
-
-/// After [`keep_snapshot`] failed behind its commit: commits the reverse swap, whose headers these are, and removes what
-/// was made. The old tables run already.
-pub fn take_back(before: &Group, after: &Group, headers: Vec<HeaderWrite>) -> Transaction {
-    let lower = new_lower(before, after);
-    let clean = lower.iter().rev().map(|placed| remove(&placed.device)).collect();
-    Transaction { headers, clean, ..Transaction::default() }
 }
 
 /// `-real` and `-cow` under their new UUIDs.

@@ -8,6 +8,7 @@ mod change;
 mod group;
 mod keep;
 mod placed;
+mod recovery;
 mod sets;
 mod tables;
 mod transactions;
@@ -19,7 +20,8 @@ mod tests;
 
 pub use change::Change;
 pub use group::{Group, GroupSnapshot, Origin, activate, deactivate, device_of};
-pub use keep::{keep_snapshot, take_back};
+pub use keep::keep_snapshot;
+pub use recovery::{Tables, go_on, tables, take_back};
 pub use sets::{ActivationSet, Wish, to_activate, to_deactivate};
 pub use tables::{ActivationError, Device, Layer, lv_table};
 pub use transactions::{

@@ -150,8 +150,8 @@ impl World {
         }
     }
 
-    /// Snapshots (origin, name, extents of the store) at one instant.
-    pub(crate) fn take(&mut self, wishes: &[(&str, &str, u32)]) {
+    /// The VG with snapshots (origin, name, extents of the store), whose stores are made.
+    pub(crate) fn planned(&mut self, wishes: &[(&str, &str, u32)]) -> Vg {
         let found = self.found();
         let new = |(origin, name, extents): &(&str, &str, u32)| NewSnapshot {
             origin: lv(origin),
@@ -173,8 +173,14 @@ impl World {
             let chunk = snapshot_create::chunk_size(8).unwrap();
             apply::prepare_stores(&mut set, &found, &planned.vg, &planned.lvs, chunk).unwrap();
         }
+        planned.vg
+    }
+
+    /// The snapshots at one instant.
+    pub(crate) fn take(&mut self, wishes: &[(&str, &str, u32)]) {
+        let vg = self.planned(wishes);
         let origins: Vec<LvName> = wishes.iter().map(|(origin, ..)| lv(origin)).collect();
-        self.change(planned.vg, |before, after, headers| {
+        self.change(vg, |before, after, headers| {
             let changes = activation::Change::all(before, after, &origins).unwrap();
             activation::take_snapshots(&changes, headers)
         });
