@@ -133,15 +133,14 @@ impl Group {
         Table::of(snapshot.len, target)
     }
 
+    /// The table that a snapshot of the merged view has when the merge is over.
+    pub(crate) fn table_on_real(&self, view: &GroupSnapshot) -> Table {
+        Table::of(view.len, Target::Snapshot(params_on(&self.origin.real, view)))
+    }
+
     fn params(&self, snapshot: &GroupSnapshot) -> SnapshotParams {
         let on_view = self.is_view(snapshot);
-        let origin = if on_view { &self.origin.top } else { &self.origin.real };
-        SnapshotParams {
-            origin: origin.device_ref(),
-            cow: snapshot.cow.device_ref(),
-            persistence: Persistence::Persistent,
-            chunk_size: snapshot.chunk_size,
-        }
+        params_on(if on_view { &self.origin.top } else { &self.origin.real }, snapshot)
     }
 
     /// A merge writes the origin also where users may not.
@@ -173,6 +172,15 @@ impl Group {
     pub fn check_kernel(&self) -> Result<(), ActivationError> {
         let refuse = |_| Err(ActivationError::MergedView { lv: self.origin.lv.clone() });
         self.snapshots.iter().find(|snapshot| snapshot.merged_view).map_or(Ok(()), refuse)
+    }
+}
+
+fn params_on(origin: &Device, snapshot: &GroupSnapshot) -> SnapshotParams {
+    SnapshotParams {
+        origin: origin.device_ref(),
+        cow: snapshot.cow.device_ref(),
+        persistence: Persistence::Persistent,
+        chunk_size: snapshot.chunk_size,
     }
 }
 

@@ -9,7 +9,7 @@
 //! - Ours ends a merge in one commit, so that the store's devices go as soon as the origin has let go of them.
 
 use crate::activation::change::Change;
-use crate::activation::group::{Group, create, load, remove, resume};
+use crate::activation::group::{Group, GroupSnapshot, create, load, remove, resume};
 use crate::activation::placed::{Placed, Role};
 use crate::activation::tables::Device;
 use foldback_dm_table::{HeaderWrite, Transaction, Verb};
@@ -136,9 +136,10 @@ pub fn rename(before: &Group, after: &Group, headers: Vec<HeaderWrite>) -> Trans
 /// of the merged view become snapshots of the origin, which is the same by now.
 pub fn finish_merge(before: &Group, after: &Group, headers: Vec<HeaderWrite>) -> Transaction {
     let mut preload = vec![load(&after.origin.top, after.origin_table(), after.origin.read_only)];
-    let was_view = |lv: &_| before.views().any(|view| view.lv == *lv);
-    let views = || after.snapshots.iter().filter(|snapshot| was_view(&snapshot.lv));
-    preload.extend(views().map(|view| load(&view.top, after.snapshot_table(view), view.read_only)));
+    let stays = |view: &&GroupSnapshot| after.snapshots.iter().any(|kept| kept.cow.uuid == view.cow.uuid);
+    // LVs may have been renamed meanwhile; live devices were not.
+    let views = || before.views().filter(stays);
+    preload.extend(views().map(|view| load(&view.top, before.table_on_real(view), view.read_only)));
     let mut down: Vec<Verb> = views().map(|view| suspend(&view.top, false)).collect();
     down.push(suspend(&before.origin.top, false));
     let mut up = Vec::new();

@@ -72,7 +72,7 @@ impl Space {
                 .collect();
             space.free = runs.iter().fold(space.free, |sum, run| sum.saturating_add(run.count));
             space.total = space.total.saturating_add(pv.pe_count);
-            space.pvs.push(FreePv { pv: index, runs });
+            space.pvs.push(FreePv { pv: index, runs, clings: false });
         }
         if space.named && space.free == 0 {
             return Err(Refusal::NoSpaceOnPvs);
@@ -127,8 +127,8 @@ impl Space {
     }
 
     /// Segments for `extents` more extents of an LV that goes on as its last segment is; where they
-    /// start is for the caller to say. LVM2's order: right behind its end where that holds all, then what the PVs have that
-    /// it ends on, then the others.
+    /// start is for the caller to say. LVM2's order: what is right behind its end, then what the PVs have on which it begins,
+    /// then the others.
     pub(crate) fn allocate_behind(
         &self,
         vg: &Vg,
@@ -136,26 +136,40 @@ impl Space {
         extents: u32,
         layout: Layout,
     ) -> Result<Vec<Segment>, Refusal> {
-        let contiguous = self.contiguous(lv, extents, layout);
+        let stripes = layout.stripes.max(1);
+        let each = extents.checked_div(stripes).ok_or(Refusal::TooLarge)?;
+        let behind = self.behind(lv, each);
+        let here = behind.as_ref().map_or(0, |piece| piece.count);
         let inherited = vg.allocation_policy == Some(AllocationPolicy::Contiguous);
-        if inherited || layout.policy == Policy::Contiguous {
-            let policy = "contiguous ";
-            return contiguous.ok_or_else(|| Refusal::NoSuitable { policy, lv: lv.name.clone() });
+        if here < each && (inherited || layout.policy == Policy::Contiguous) {
+            return Err(Refusal::NoSuitable { policy: "contiguous ", lv: lv.name.clone() });
         }
-        if let Some(segments) = contiguous {
-            return Ok(segments);
+        let mut segments = Vec::new();
+        if let Some(piece) = &behind {
+            segments.push(self.segment(0, piece, layout).ok_or(Refusal::TooLarge)?);
         }
-        let last: Vec<&PvKey> = lv.segments.last().map(pvs_of).unwrap_or_default();
-        let near = self.part(|key| last.contains(&key));
+        let rest = each.saturating_sub(here).checked_mul(stripes).ok_or(Refusal::TooLarge)?;
+        if rest > 0 {
+            segments.extend(self.without(behind.as_ref()).allocate_near(vg, lv, rest, layout)?);
+        }
+        Ok(segments)
+    }
+
+    /// Extents on the PVs on which the LV begins, then on the others.
+    fn allocate_near(&self, vg: &Vg, lv: &Lv, extents: u32, layout: Layout) -> Result<Vec<Segment>, Refusal> {
+        let first: Vec<&PvKey> = lv.segments.first().map(pvs_of).unwrap_or_default();
+        let mut near = self.part(|key| first.contains(&key));
         if layout.stripes > 1 {
             let here = near.allocate(vg, &lv.name, extents, layout);
             return here.or_else(|_| self.allocate(vg, &lv.name, extents, layout));
         }
+        // The largest areas first, whatever would fit.
+        near.pvs.iter_mut().for_each(|pv| pv.clings = true);
         let here = extents.min(near.free);
         let mut segments = if here > 0 { near.allocate(vg, &lv.name, here, layout)? } else { Vec::new() };
         let there = extents.saturating_sub(here);
         if there > 0 {
-            let far = self.part(|key| !last.contains(&key));
+            let far = self.part(|key| !first.contains(&key));
             segments.extend(far.allocate(vg, &lv.name, there, layout)?);
         }
         Ok(segments)
@@ -164,28 +178,44 @@ impl Space {
     /// The same, of some PVs.
     fn part(&self, of: impl Fn(&PvKey) -> bool) -> Self {
         let belongs = |pv: &&FreePv| self.keys.get(pv.pv).is_some_and(&of);
-        let pvs: Vec<FreePv> = self.pvs.iter().filter(belongs).cloned().collect();
+        self.of_these(self.pvs.iter().filter(belongs).cloned().collect())
+    }
+
+    fn of_these(&self, pvs: Vec<FreePv>) -> Self {
         let free = pvs.iter().flat_map(|pv| &pv.runs).fold(0_u32, |sum, run| sum.saturating_add(run.count));
         Self { pvs, keys: self.keys.clone(), free, total: self.total, named: self.named }
     }
 
-    /// One segment right behind the LV's end, on each of its stripes.
-    fn contiguous(&self, lv: &Lv, extents: u32, layout: Layout) -> Option<Vec<Segment>> {
+    /// What is left when that is taken: it begins runs.
+    fn without(&self, taken: Option<&NewSegment>) -> Self {
+        let mut pvs = self.pvs.clone();
+        for chosen in taken.iter().flat_map(|taken| &taken.stripes) {
+            let count = taken.map_or(0, |taken| taken.count);
+            for pv in pvs.iter_mut().filter(|pv| pv.pv == chosen.pv) {
+                pv.clings = true;
+                for run in pv.runs.iter_mut().filter(|run| run.start == chosen.start) {
+                    run.start = run.start.saturating_add(count);
+                    run.count = run.count.saturating_sub(count);
+                }
+            }
+        }
+        self.of_these(pvs)
+    }
+
+    /// What is right behind the LV's end, on each of its stripes, at most `each` extents.
+    fn behind(&self, lv: &Lv, each: u32) -> Option<NewSegment> {
         let last = lv.segments.last()?;
         let length = last.area_extents()?;
-        let each = extents.checked_div(layout.stripes.max(1))?;
-        let mut stripes = Vec::new();
+        let mut piece = NewSegment { count: each, stripes: Vec::new() };
         for area in last.areas() {
             let key = pv_of(area)?;
             let pv = self.pvs.iter().find(|pv| self.keys.get(pv.pv) == Some(key))?;
             let start = area.start_extent.checked_add(length)?;
             let run = pv.runs.iter().find(|run| run.start == start)?;
-            stripes.push(Chosen { pv: pv.pv, start });
-            if run.count < each {
-                return None;
-            }
+            piece.stripes.push(Chosen { pv: pv.pv, start });
+            piece.count = piece.count.min(run.count);
         }
-        Some(vec![self.segment(0, &NewSegment { count: each, stripes }, layout)?])
+        (piece.count > 0).then_some(piece)
     }
 
     /// Segments for a new LV of `extents` extents, a multiple of the stripes.

@@ -6,7 +6,7 @@
 
 mod world;
 
-use foldback_dm_table::{DeviceMapper, Stage, Verb};
+use foldback_dm_table::{DeviceMapper, DeviceRef, DmName, HeaderWrite, Stage, Transaction, Verb};
 use foldback_lvm2_format::vg::LvStatus;
 use foldback_manager::activation::{self, Change, Group};
 use foldback_manager::ops::extend::{self, Amount, Extension, Situation};
@@ -15,6 +15,9 @@ use foldback_manager::ops::merge::{self, Begun, Mark};
 use foldback_manager::ops::{Refusal, SizeRequest, lv_remove, lv_rename};
 use foldback_manager::store::FoundVg;
 use world::{EXTENT, World, device, lv};
+
+/// A transaction for a VG before and after.
+type Plan = fn(&FoundVg, &FoundVg, Vec<HeaderWrite>) -> Transaction;
 
 fn group(found: &FoundVg, name: &str) -> Group {
     Group::of(found, &lv(name)).unwrap()
@@ -151,7 +154,7 @@ fn an_origin_is_extended_live_and_its_snapshot_keeps_its_length() {
     extend(&mut world, "root", 2);
     assert_eq!(world.dm.size(&device("root")).unwrap().get(), 6 * 2048);
     assert_eq!(world.dm.size(&device("a")).unwrap().get(), 4 * 2048);
-    assert_eq!(world.dm.size(&foldback_dm_table::DmName("vg-root-real".into())).unwrap().get(), 6 * 2048);
+    assert_eq!(world.dm.size(&DmName("vg-root-real".into())).unwrap().get(), 6 * 2048);
     // What lies on the new extents is what lay there before.
     let len = world.shown["root"].len();
     let zeros = vec![0; 2 * EXTENT];
@@ -385,7 +388,7 @@ fn snapshots_of_which_one_origin_was_not_switched_are_taken_back() {
     let outcome = world.try_change(vg, |before, after, headers| {
         changes = Change::all(before, after, &lvs).unwrap();
         let mut transaction = activation::take_snapshots(&changes, headers);
-        let real = foldback_dm_table::DmName("vg-var-real".to_owned());
+        let real = DmName("vg-var-real".to_owned());
         transaction.resume.retain(|verb| *verb != Verb::Resume { name: real.clone() });
         transaction
     });
@@ -415,7 +418,7 @@ fn a_removal_that_stopped_half_way_is_gone_on_with() {
         let outcome = world.try_change(removal.vg, |before, after, headers| {
             changes = Change::all(before, after, &[lv("a")]).unwrap();
             let mut transaction = activation::remove_lvs(&changes, headers);
-            let at = Verb::Resume { name: foldback_dm_table::DmName(stuck.to_owned()) };
+            let at = Verb::Resume { name: DmName(stuck.to_owned()) };
             let at = transaction.resume.iter().position(|verb| *verb == at).unwrap();
             // A verb that fails: all from there on keep their old tables.
             transaction.resume.insert(at, Verb::Resume { name: device("none") });
@@ -440,13 +443,13 @@ fn what_is_not_committed_leaves_every_group_as_it_was() {
     world.scribble("trial", 5);
     let before = world.found();
     let (devices, tables) = (world.devices(), activation::tables(&mut world.dm).unwrap());
-    let nowhere = |mut transaction: foldback_dm_table::Transaction| {
-        let pv = || foldback_dm_table::DeviceRef("/dev/none".to_owned());
+    let nowhere = |mut transaction: Transaction| {
+        let pv = || DeviceRef("/dev/none".to_owned());
         transaction.headers.iter_mut().for_each(|header| header.pv = pv());
         transaction
     };
     let kept = *keep::swap_and_mark(&before.vg, &fresh(&before, "trial")).vg;
-    let plans: [(_, fn(&FoundVg, &FoundVg, Vec<_>) -> foldback_dm_table::Transaction); 4] = [
+    let plans: [(_, Plan); 4] = [
         (kept, |b, a, headers| activation::keep_snapshot(&group(b, "root"), &group(a, "root"), headers)),
         (marked(&before, "trial"), |b, a, headers| {
             activation::start_merge(&group(b, "root"), &group(a, "root"), headers)
