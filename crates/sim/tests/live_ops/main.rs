@@ -12,6 +12,7 @@ use foldback_manager::activation::{self, Change, Group};
 use foldback_manager::ops::extend::{self, Amount, Extension, Situation};
 use foldback_manager::ops::keep::{self, Keep};
 use foldback_manager::ops::merge::{self, Begun, Mark};
+use foldback_manager::ops::snapshot_create::WhileMerging;
 use foldback_manager::ops::{Refusal, SizeRequest, lv_remove, lv_rename};
 use foldback_manager::store::FoundVg;
 use world::{EXTENT, World, device, lv};
@@ -382,7 +383,7 @@ fn snapshots_of_which_one_origin_was_not_switched_are_taken_back() {
     world.take(&[("root", "old", 2)]);
     world.scribble("root", 5);
     let before = world.found();
-    let vg = world.planned(&[("root", "r", 2), ("var", "v", 2)]);
+    let vg = world.planned(&[("root", "r", 2), ("var", "v", 2)], WhileMerging::Refused);
     let lvs = [lv("root"), lv("var")];
     let mut changes = Vec::new();
     let outcome = world.try_change(vg, |before, after, headers| {
@@ -454,7 +455,7 @@ fn what_is_not_committed_leaves_every_group_as_it_was() {
         (marked(&before, "trial"), |b, a, headers| {
             activation::start_merge(&group(b, "root"), &group(a, "root"), headers)
         }),
-        (world.planned(&[("root", "b", 2)]), |b, a, headers| {
+        (world.planned(&[("root", "b", 2)], WhileMerging::Refused), |b, a, headers| {
             activation::take_snapshots(&Change::all(b, a, &[lv("root")]).unwrap(), headers)
         }),
         (lv_remove::plan(&before.vg, &lv("root")).unwrap().vg, |b, a, headers| {

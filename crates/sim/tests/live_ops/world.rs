@@ -151,7 +151,7 @@ impl World {
     }
 
     /// The VG with snapshots (origin, name, extents of the store), whose stores are made.
-    pub(crate) fn planned(&mut self, wishes: &[(&str, &str, u32)]) -> Vg {
+    pub(crate) fn planned(&mut self, wishes: &[(&str, &str, u32)], merging: WhileMerging) -> Vg {
         let found = self.found();
         let new = |(origin, name, extents): &(&str, &str, u32)| NewSnapshot {
             origin: lv(origin),
@@ -165,8 +165,7 @@ impl World {
         };
         let new: Vec<NewSnapshot> = wishes.iter().map(new).collect();
         let environment = &mut self.environment;
-        let planned =
-            snapshot_create::plan_several(&found.vg, &new, WhileMerging::Refused, environment).unwrap();
+        let planned = snapshot_create::plan_several(&found.vg, &new, merging, environment).unwrap();
         {
             let mut disks = self.dm.disks_mut();
             let mut set = DiskSet::new(&mut disks, &self.paths);
@@ -178,7 +177,11 @@ impl World {
 
     /// The snapshots at one instant.
     pub(crate) fn take(&mut self, wishes: &[(&str, &str, u32)]) {
-        let vg = self.planned(wishes);
+        self.take_while(wishes, WhileMerging::Refused);
+    }
+
+    pub(crate) fn take_while(&mut self, wishes: &[(&str, &str, u32)], merging: WhileMerging) {
+        let vg = self.planned(wishes, merging);
         let origins: Vec<LvName> = wishes.iter().map(|(origin, ..)| lv(origin)).collect();
         self.change(vg, |before, after, headers| {
             let changes = activation::Change::all(before, after, &origins).unwrap();
