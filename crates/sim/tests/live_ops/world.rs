@@ -75,7 +75,8 @@ impl World {
         let image = Image::new(vec![vec![Sector::Zero; 32 * 2048]; 2]);
         let disks = SimDisks::new(image, &[8, 8], Order::Any, seed);
         let paths: Vec<String> = (0..2).map(|index| format!("/dev/sim{index}")).collect();
-        let settings = Settings { scratch: Bytes(1 << 20), window: Bytes(64 << 10), depth: 8 };
+        // Small windows: a merge lasts long enough for other things to happen beside it.
+        let settings = Settings { scratch: Bytes(256 << 10), window: Bytes(4 << 10), depth: 2 };
         let dm = UserDm::new(disks, &paths, settings).unwrap();
         let mut world =
             Self { dm, paths, environment: Counting(0), rng: Rng::new(seed), shown: BTreeMap::new() };
