@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 use foldback_dm_table::Transaction;
 use foldback_lvm2_format::vg::{LvFlag, PvKey, Vg};
 use foldback_manager::activation::{Group, take_snapshot};
-use foldback_manager::apply::{create_lv, create_snapshot, prepare_snapshot};
+use foldback_manager::apply::{create_lv, create_snapshot, prepare_stores};
 use foldback_manager::ops::allocation::Policy;
 use foldback_manager::ops::lv_create::{self, NewLv, Planned};
 use foldback_manager::ops::names::user_lv_name;
@@ -343,7 +343,7 @@ fn snapshot_live(
 ) -> Result<(), CliError> {
     let id = found.vg.lv(origin).map(|lv| lv.id.to_string()).unwrap_or_default();
     let is_live = live.lv(&id).is_some();
-    let prepare = |set: &mut DiskSet<'_>| prepare_snapshot(set, found, planned, chunk);
+    let prepare = |set: &mut DiskSet<'_>| prepare_stores(set, found, &planned.vg, std::slice::from_ref(&planned.lv), chunk);
     change.apply_live(live, found, planned.vg.clone(), prepare, |next, headers| {
         if is_live {
             Ok(take_snapshot(&Group::of(found, origin)?, &Group::of(next, origin)?, headers))

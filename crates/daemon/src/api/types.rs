@@ -12,7 +12,7 @@ use zlink::introspect::Type;
 /// One verb.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
 pub struct VerbText {
-    /// `create`, `load`, `suspend`, `resume`, `clear` or `remove`.
+    /// `create`, `load`, `suspend`, `resume`, `clear`, `rename` or `remove`.
     pub verb: String,
     /// The device.
     pub name: String,
@@ -20,6 +20,8 @@ pub struct VerbText {
     pub uuid: Option<String>,
     /// Of `load`: the table's lines.
     pub table: Option<String>,
+    /// Of `rename`: the new name.
+    pub new: Option<String>,
     /// Of `load`: refuse writes. Of `suspend`: freeze a file system first.
     pub flag: bool,
 }
@@ -168,6 +170,7 @@ impl From<&Verb> for VerbText {
             name: name.0.clone(),
             uuid: None,
             table: None,
+            new: None,
             flag: false,
         };
         match verb {
@@ -179,6 +182,7 @@ impl From<&Verb> for VerbText {
             Verb::Resume { name } => text("resume", name),
             Verb::Clear { name } => text("clear", name),
             Verb::Remove { name } => text("remove", name),
+            Verb::Rename { name, new } => Self { new: Some(new.0.clone()), ..text("rename", name) },
         }
     }
 }
@@ -199,6 +203,7 @@ impl TryFrom<&VerbText> for Verb {
             "resume" => Self::Resume { name },
             "clear" => Self::Clear { name },
             "remove" => Self::Remove { name },
+            "rename" => Self::Rename { name, new: DmName(text.new.clone().unwrap_or_default()) },
             other => return Err(bad("a verb", other)),
         })
     }

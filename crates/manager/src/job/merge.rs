@@ -243,7 +243,9 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let Some((snapshot, store)) = stores.iter().find(is_merging) else { return Ok(()) };
         let merging = (store, chunk_size(snapshot, store));
         self.check_end(found, merge, snapshot, merging)?;
-        for (snapshot, store) in stores.iter().filter(|one| !is_merging(one)) {
+        // The merge does not change what a snapshot of the merged view shows: nothing is copied out to it.
+        let others = stores.iter().filter(|one| !is_merging(one) && !one.0.merge_view);
+        for (snapshot, store) in others {
             let other = &snapshot.segment.cow;
             let size = |extents| found.vg.extent_size.of(extents);
             let store_size = found.vg.lv(other).map_or(Sectors::ZERO, |lv| size(lv.extent_count()));

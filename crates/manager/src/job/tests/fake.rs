@@ -104,7 +104,8 @@ impl DeviceMapper for FakeMapper {
             | Verb::Suspend { name, .. }
             | Verb::Resume { name }
             | Verb::Clear { name }
-            | Verb::Remove { name } => name,
+            | Verb::Remove { name }
+            | Verb::Rename { name, .. } => name,
         };
         if self.refuse.is_some_and(|word| format!("{verb:?}").starts_with(word)) {
             self.refuse = None;
