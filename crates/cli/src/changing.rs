@@ -13,7 +13,7 @@ use crate::reporting::{no_vg, tell_findings};
 use crate::session::Session;
 use foldback_daemon::api::ApiError;
 use foldback_device::Access;
-use foldback_dm_table::{HeaderWrite, Stage, Transaction};
+use foldback_dm_table::{DmName, HeaderWrite, Stage, Transaction};
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::ActivationError;
 use foldback_manager::apply::ApplyError;
@@ -109,12 +109,12 @@ impl Change<'_> {
     }
 
     /// Carries a plan out for a VG with live volumes: `prepare` writes what must lie on new LVs, `switch` makes the
-    /// transaction of what is before and after, and the daemon commits it.
+    /// transaction of what is before and after, and the daemon commits it, unless one of the devices `closed` is in use.
     pub(crate) fn apply_live(
         &mut self,
         live: &mut LiveVg,
-        before: &FoundVg,
-        after: Vg,
+        (before, after): (&FoundVg, Vg),
+        closed: &[DmName],
         prepare: impl FnOnce(&mut DiskSet<'_>) -> Result<(), ApplyError>,
         switch: impl FnOnce(&FoundVg, Vec<HeaderWrite>) -> Result<Transaction, ActivationError>,
     ) -> Result<FoundVg, CliError> {
@@ -126,12 +126,17 @@ impl Change<'_> {
         let handover = stage(&mut set, before, after, machine).map_err(ApplyError::from)?.hand_over();
         let transaction = switch(&handover.next, handover.headers)
             .map_err(|error| CliError::failed(format!("{error}.")))?;
-        match live.client.transact(&live.info.name, &transaction) {
+        match live.client.transact_closed(&live.info.name, &transaction, closed) {
             Ok(()) => {}
             Err(ApiError::Failed { stage: Some(Stage::Resume | Stage::Clean), message }) => {
                 context
                     .console
                     .warn(&format!("The change is committed, but a device was not switched: {message}."));
+            }
+            Err(ApiError::InUse { device, by }) => {
+                return Err(CliError::failed(format!(
+                    "Logical volume {device} in use: {by}; nothing was changed."
+                )));
             }
             Err(error) => {
                 return Err(CliError::failed(format!("{error}; nothing was changed.")));

@@ -4,7 +4,6 @@
 //! - The command may end at any time: the merge goes on and is ended by the daemon.
 //! - Metadata is read and locked as for every change; the daemon is asked only about devices.
 
-use crate::error::CliError;
 use crate::live::{LiveVg, RemoteError, RemoteMapper};
 use crate::session::Session;
 use foldback_daemon::api::ApiError;
@@ -111,13 +110,4 @@ impl MergeHost for LiveHost {
             sleep(LOOK);
         }
     }
-}
-
-/// Refuses what a command cannot do to volumes that are live.
-pub(crate) fn refuse_live(vg: &VgName, what: &str) -> Result<(), CliError> {
-    if LiveVg::find(vg)?.is_some() {
-        return Err(CliError::failed(format!("{what} while volumes of {vg} are active."))
-            .hint(format!("take them down first: vgchange -an {vg}")));
-    }
-    Ok(())
 }

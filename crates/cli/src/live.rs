@@ -10,8 +10,9 @@ use crate::options::Options;
 use foldback_daemon::api::types::{LvInfo, VgInfo};
 use foldback_daemon::api::{ApiError, Client};
 use foldback_daemon::{RunDir, Setting};
-use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, Verb};
-use foldback_units::VgName;
+use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Stage, Table, Transaction, Verb};
+use foldback_lvm2_format::vg::Vg;
+use foldback_units::{LvName, Sectors, VgName};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -100,6 +101,11 @@ impl LiveVg {
         let Some(mut client) = daemon()? else { return Ok(None) };
         let info = client.list()?.into_iter().find(|info| info.name == vg.as_str());
         Ok(info.map(|info| Self { client, info }))
+    }
+
+    /// Whether an LV of the VG is live.
+    pub(crate) fn has(&self, vg: &Vg, lv: &LvName) -> bool {
+        vg.lv(lv).is_some_and(|lv| self.lv(&lv.id.to_string()).is_some())
     }
 
     /// A live volume, by its UUID with hyphens.
@@ -213,5 +219,13 @@ pub(crate) fn warn_of_trouble(context: &Context, vgs: &[VgInfo]) {
         if let Some(trouble) = &vg.trouble {
             context.console.warn(&format!("VG {}: {trouble}; requests of its volumes wait.", vg.name));
         }
+    }
+}
+
+/// Sectors of a live snapshot's store that are taken, and all of them.
+pub(crate) fn usage_of(lv: &LvInfo) -> Option<(Sectors, Sectors)> {
+    match lv.status.iter().find_map(|line| SnapshotStatus::parse(line))? {
+        SnapshotStatus::Usage { allocated, total, .. } if lv.merge.is_none() => Some((allocated, total)),
+        _ => None,
     }
 }

@@ -343,8 +343,10 @@ fn snapshot_live(
 ) -> Result<(), CliError> {
     let id = found.vg.lv(origin).map(|lv| lv.id.to_string()).unwrap_or_default();
     let is_live = live.lv(&id).is_some();
-    let prepare = |set: &mut DiskSet<'_>| prepare_stores(set, found, &planned.vg, std::slice::from_ref(&planned.lv), chunk);
-    change.apply_live(live, found, planned.vg.clone(), prepare, |next, headers| {
+    let prepare = |set: &mut DiskSet<'_>| {
+        prepare_stores(set, found, &planned.vg, std::slice::from_ref(&planned.lv), chunk)
+    };
+    change.apply_live(live, (found, planned.vg.clone()), &[], prepare, |next, headers| {
         if is_live {
             Ok(take_snapshot(&Group::of(found, origin)?, &Group::of(next, origin)?, headers))
         } else {

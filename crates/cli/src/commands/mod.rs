@@ -14,7 +14,9 @@ mod import;
 mod lvchange;
 mod lvconvert;
 mod lvcreate;
+mod lvextend;
 mod lvremove;
+mod lvrename;
 mod lvs;
 mod pvcreate;
 mod pvs;
@@ -52,6 +54,10 @@ pub(crate) enum Command {
     Lvs(lvs::Lvs),
     #[command(name = "lvconvert")]
     LvConvert(lvconvert::LvConvert),
+    #[command(name = "lvextend")]
+    LvExtend(lvextend::LvExtend),
+    #[command(name = "lvrename")]
+    LvRename(lvrename::LvRename),
     #[command(name = "lvchange")]
     LvChange(lvchange::LvChange),
     #[command(name = "vgchange")]
@@ -87,6 +93,8 @@ impl Command {
             Self::LvRemove(_) => "lvremove",
             Self::Lvs(_) => "lvs",
             Self::LvConvert(_) => "lvconvert",
+            Self::LvExtend(_) => "lvextend",
+            Self::LvRename(_) => "lvrename",
             Self::LvChange(_) => "lvchange",
             Self::VgChange(_) => "vgchange",
             Self::Daemon(_) => "daemon",
@@ -109,6 +117,8 @@ impl Command {
             Self::LvRemove(arguments) => arguments.run(context),
             Self::Lvs(arguments) => arguments.run(context),
             Self::LvConvert(arguments) => arguments.run(context),
+            Self::LvExtend(arguments) => arguments.run(context),
+            Self::LvRename(arguments) => arguments.run(context),
             Self::LvChange(arguments) => arguments.run(context),
             Self::VgChange(arguments) => arguments.run(context),
             Self::Daemon(arguments) => arguments.run(context),

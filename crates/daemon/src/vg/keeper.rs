@@ -81,6 +81,7 @@ fn look(vg: &Arc<Vg>) {
         Some(found) => {
             hold(vg, None);
             end_merges(vg, &found);
+            vg.extend_stores();
         }
         None => {
             let why = check(vg).err();

@@ -6,6 +6,7 @@
 //!   person or a lock of LVM2's.
 
 mod activation;
+mod filling;
 mod ground;
 mod keeper;
 mod mapper;
@@ -42,6 +43,7 @@ pub struct Vg {
     state: Mutex<State>,
     changing: Mutex<()>,
     front: Mutex<Front>,
+    refused: Mutex<filling::Refused>,
     /// Chunks that merges have left, and sectors that stores have allocated.
     rates: Mutex<(Rates, Rates)>,
 }
@@ -105,6 +107,7 @@ impl Vg {
         let vg = Arc::new(Self {
             id,
             front: Mutex::new(front),
+            refused: Mutex::default(),
             ground,
             carrier: running.handle,
             state: Mutex::new(state),
