@@ -24,13 +24,20 @@ impl Block {
     ) -> Result<Self, FuseError> {
         let device = LoopDevice::attach(file, LoopOptions { read_only, ..LoopOptions::default() })?;
         let mut block = Self { device, links: Vec::new() };
+        block.relink(names, told);
+        Ok(block)
+    }
+
+    /// Links these names to the device, and no others.
+    pub(crate) fn relink(&mut self, names: &[PathBuf], told: &mut dyn FnMut(String)) {
+        self.unlink();
+        self.links.clear();
         for name in names {
-            match link(&block.device.path(), name) {
-                Ok(()) => block.links.push(name.clone()),
+            match link(&self.device.path(), name) {
+                Ok(()) => self.links.push(name.clone()),
                 Err(error) => told(format!("linking {}: {error}", name.display())),
             }
         }
-        Ok(block)
     }
 
     /// Removes the links and detaches the device.

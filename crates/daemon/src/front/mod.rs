@@ -88,7 +88,7 @@ impl Front {
             return self.end();
         }
         self.mount();
-        self.forget(&before, &after);
+        self.forget(vg, &before, &after);
         // A content that changed under a device must not be read from memory.
         for (_, claim) in &closed.blocks {
             if let Err(error) = claim.flush_buffers() {
@@ -119,12 +119,18 @@ impl Front {
     }
 
     /// Makes the kernel forget names and sizes that are no more.
-    fn forget(&self, before: &[(FileId, ServedLv)], after: &[(FileId, ServedLv)]) {
+    fn forget(&mut self, vg: &VgName, before: &[(FileId, ServedLv)], after: &[(FileId, ServedLv)]) {
         let Some(session) = &self.session else { return };
         for (id, was) in before {
             let now = after.iter().find(|(other, _)| other == id).map(|(_, lv)| lv);
             if now.is_none_or(|now| now.name != was.name) {
                 session.forget_name(&was.name).unwrap_or_else(|error| tell(&error.to_string()));
+            }
+            if let Some(now) = now.filter(|now| now.name != was.name) {
+                let links = links_of(vg, now);
+                for (_, block) in self.blocks.iter_mut().filter(|(other, _)| other == id) {
+                    block.relink(&links, &mut |text| tell(&text));
+                }
             }
             if now.is_some_and(|now| now.shape != was.shape) {
                 session.invalidate(*id).unwrap_or_else(|error| tell(&error.to_string()));
@@ -160,10 +166,7 @@ impl Front {
             if self.blocks.iter().any(|(other, _)| other == id) {
                 continue;
             }
-            let links = [
-                Path::new("/dev").join(vg.as_str()).join(&lv.name),
-                Path::new("/dev/mapper").join(&lv.device.0),
-            ];
+            let links = links_of(vg, lv);
             let file = session.path(&lv.name);
             match Block::attach(&file, lv.shape.read_only, &links, &mut |text| tell(&text)) {
                 Ok(block) => self.blocks.push((*id, block)),
@@ -247,6 +250,11 @@ impl Front {
             std::fs::remove_dir(&self.directory).ok();
         }
     }
+}
+
+/// The names that LVM2 would give its block device.
+fn links_of(vg: &VgName, lv: &ServedLv) -> [PathBuf; 2] {
+    [Path::new("/dev").join(vg.as_str()).join(&lv.name), Path::new("/dev/mapper").join(&lv.device.0)]
 }
 
 /// What a live LV is served as; `None` for what is no LV of this VG by its name.
