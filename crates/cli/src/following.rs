@@ -12,7 +12,7 @@ use foldback_device::{DiskFile, Disks};
 use foldback_dm_table::{DmName, Stage, Transaction};
 use foldback_manager::config::Config;
 use foldback_manager::host::{LockedVg, lock_vg};
-use foldback_manager::job::{Carried, MergeHost, Progress};
+use foldback_manager::job::{Carried, InUse, MergeHost, Progress};
 use foldback_units::{ChunkSize, VgName};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl MergeHost for LiveHost {
         &mut self,
         transaction: &Transaction,
         unless_in_use: &[DmName],
-    ) -> Result<Option<(DmName, String)>, (Stage, RemoteError)> {
+    ) -> Result<Option<InUse>, (Stage, RemoteError)> {
         let RemoteMapper { client, vg } = &mut self.mapper;
         match client.transact_closed(vg, transaction, unless_in_use) {
             Ok(()) => Ok(None),

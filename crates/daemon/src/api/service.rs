@@ -100,6 +100,7 @@ impl From<DaemonError> for Refused {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "errors are handed over by map_err")]
 fn bad(message: impl ToString) -> Refused {
     Refused::BadRequest { message: message.to_string() }
 }
@@ -282,6 +283,9 @@ pub fn serve(daemon: Daemon) -> Result<(), DaemonStopped> {
     let lock = std::fs::File::options().create(true).truncate(false).write(true).open(run.lock())?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| std::io::Error::other(format!("another daemon serves {}", run.path().display())))?;
+    // For people and tests: which process this is. The lock is what counts.
+    lock.set_len(0)?;
+    std::io::Write::write_all(&mut &lock, format!("{}\n", std::process::id()).as_bytes())?;
     let socket = run.socket();
     match std::fs::remove_file(&socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
@@ -310,7 +314,7 @@ async fn answer(daemon: &Arc<Daemon>, socket: &std::path::Path) -> Result<(), Da
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     tokio::select! {
-        served = server.run() => Ok(served?),
+        ended = server.run() => Ok(ended?),
         () = nothing_left(daemon) => Ok(()),
         _ = terminated.recv() => Ok(()),
         _ = interrupted.recv() => Ok(()),

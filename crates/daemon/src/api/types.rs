@@ -264,7 +264,8 @@ impl TryFrom<&HeaderText> for HeaderWrite {
 }
 
 fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte.checked_shr(4).unwrap_or_default(), byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 fn sector(text: &str) -> Result<Box<[u8; 512]>, BadValue> {

@@ -71,22 +71,18 @@ fn keep(vg: &Weak<Vg>, wishes: &Receiver<Wish>) {
 
 fn look(vg: &Arc<Vg>) {
     vg.note_rates();
-    let trouble = (0..LOOKS).find_map(|attempt| {
+    let good = (0..LOOKS).find_map(|attempt| {
         if attempt > 0 {
             std::thread::sleep(LOOK_PAUSE);
         }
         check(vg).ok()
     });
-    match trouble {
-        Some(found) => {
-            hold(vg, None);
-            end_merges(vg, &found);
-            vg.extend_stores();
-        }
-        None => {
-            let why = check(vg).err();
-            hold(vg, why);
-        }
+    if let Some(found) = good {
+        hold(vg, None);
+        end_merges(vg, &found);
+        vg.extend_stores();
+    } else {
+        hold(vg, check(vg).err().as_deref());
     }
 }
 
@@ -102,7 +98,7 @@ fn check(vg: &Vg) -> Result<FoundVg, String> {
     }
     let live = tables(vg)?;
     let prefix = vg.id.compact();
-    for (uuid, _) in &live {
+    for uuid in live.keys() {
         let Some(id) = lv_of(&prefix, uuid) else { continue };
         let Some(lv) = found.vg.lvs.iter().find(|lv| lv.id == id) else {
             return Err(format!("a live logical volume ({id}) is gone from the metadata"));
@@ -143,20 +139,20 @@ fn stands(group: &Group, live: &BTreeMap<String, (DmName, Table)>) -> Result<(),
 }
 
 /// Holds the requests of all volumes and says why, or lets them go on.
-fn hold(vg: &Vg, why: Option<String>) {
+fn hold(vg: &Vg, why: Option<&str>) {
     let was = {
         let mut state = locked(&vg.state);
-        std::mem::replace(&mut state.trouble, why.clone())
+        std::mem::replace(&mut state.trouble, why.map(str::to_owned))
     };
     if was.is_some() == why.is_some() {
         return;
     }
     let name = vg.name();
-    let verb = |name: DmName| match &why {
+    let verb = |name: DmName| match why {
         Some(_) => Verb::Suspend { name, lockfs: false },
         None => Verb::Resume { name },
     };
-    match &why {
+    match why {
         Some(why) => eprintln!(
             "foldback: somebody changed volume group {name}: {why}. Requests of its volumes wait. Put the metadata \
              back (vgcfgrestore), or deactivate: vgchange -an {name}"

@@ -114,8 +114,8 @@ impl Vg {
             changing: Mutex::new(()),
             rates: Mutex::default(),
         });
-        let (wishes, wished) = channel();
-        let thread = keeper::start(&vg, wished)?;
+        let (wishes, inbox) = channel();
+        let thread = keeper::start(&vg, inbox)?;
         keeper::pass_on(running.events, wishes.clone())?;
         locked(&vg.state).keeper = Some((wishes, thread));
         Ok(vg)
@@ -156,7 +156,6 @@ impl Vg {
     pub fn transact_closed(&self, transaction: Transaction, closed: &[DmName]) -> Result<(), ChangeError> {
         let _one = locked(&self.changing);
         let closed = self.close(closed)?;
-        self.quieten(&transaction)?;
         let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
         self.settle_front(closed)?;
         self.look();
@@ -188,11 +187,6 @@ impl Vg {
     /// What the next daemon has to clear away.
     pub(crate) fn fronts(&self) -> Vec<crate::state::Front> {
         locked(&self.front).left()
-    }
-
-    /// Lets running merges close their windows while volumes are served, so that suspending is short.
-    fn quieten(&self, _transaction: &Transaction) -> Result<(), CarrierGone> {
-        Ok(())
     }
 
     /// Asks the keeper to look now.

@@ -50,6 +50,9 @@ pub enum Carried {
     Gone,
 }
 
+/// A device that somebody uses, and who.
+pub type InUse = (DmName, String);
+
 /// Who carries the devices of a job, and holds its locks.
 pub trait MergeHost {
     /// What can go wrong with devices and locks.
@@ -75,7 +78,7 @@ pub trait MergeHost {
         &mut self,
         transaction: &Transaction,
         unless_in_use: &[DmName],
-    ) -> Result<Option<(DmName, String)>, (Stage, Self::Error)> {
+    ) -> Result<Option<InUse>, (Stage, Self::Error)> {
         let _ = unless_in_use;
         self.mapper().transact(transaction).map(|()| None)
     }

@@ -7,11 +7,11 @@
 
 use crate::activation::{self, Group};
 use crate::job::error::MergeError;
-use crate::job::host::{Carried, MergeHost};
+use crate::job::host::{Carried, InUse, MergeHost};
 use crate::job::merge::{Begun, Job, MergeOutcome, Outcome};
 use crate::ops::merge::{self as plan, Mark, Merge};
 use crate::store::{DiskSet, FoundVg, stage};
-use foldback_dm_table::{DeviceMapper, DmName, HeaderWrite, Stage, Target, Transaction};
+use foldback_dm_table::{DeviceMapper, HeaderWrite, Stage, Target, Transaction};
 use foldback_lvm2_format::vg::Vg;
 use foldback_units::LvName;
 
@@ -90,7 +90,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         marked: Vg,
         merge: &Merge,
         live: &Group,
-    ) -> Outcome<Option<(DmName, String)>, H> {
+    ) -> Outcome<Option<InUse>, H> {
         let handover = {
             let mut disks = self.host.disks();
             let mut set = DiskSet::new(&mut *disks, self.request.paths);

@@ -63,7 +63,7 @@ pub enum MergeOutcome {
 
 /// Where a job is after its first part.
 pub(super) enum Begun {
-    NotBegun,
+    Nothing,
     Deferred,
     /// The job brought the devices up.
     Own(Merge, Group),
@@ -84,7 +84,7 @@ pub fn merge<H: MergeHost>(
     let begun = job.begin();
     job.host.unlock();
     let (merge, group) = match begun? {
-        Begun::NotBegun => return Ok(MergeOutcome::NotBegun),
+        Begun::Nothing => return Ok(MergeOutcome::NotBegun),
         Begun::Deferred => return Ok(MergeOutcome::Deferred),
         Begun::Live(merge, group) => return job.follow(&merge, &group),
         Begun::Own(merge, group) => (merge, group),
@@ -168,7 +168,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         self.check_stores(found, &merge, live.is_some())?;
         // Locks and stores may have taken long.
         if self.observer.stops() {
-            return Ok(Begun::NotBegun);
+            return Ok(Begun::Nothing);
         }
         if let Some(live) = live {
             return self.begin_live(found, merge, live);
