@@ -404,7 +404,6 @@ fn device_number(path: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::share;
     use foldback_dm_snapshot_format::StoreStatus;
-    use foldback_dm_table::SnapshotStatus;
     use foldback_units::Sectors;
 
     /// The last column is what LVM2 showed for the kernel's numbers.

@@ -17,6 +17,9 @@ pub const LOCK_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the content of a disk is waited for: a process that was killed lets go of its disks only after its last
 /// I/O has ended.
 pub const DATA_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a disk is waited for that nobody is seen to hold: a killed process's ring keeps its files until its last I/O
+/// has ended, and on a loaded machine that takes a while.
+pub const UNSEEN_PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -39,7 +42,8 @@ pub enum LockVgError {
     Image(#[from] DiskError),
 }
 
-/// Holds a part of a disk, waiting up to `patience` for whoever holds it.
+/// Holds a part of a disk, waiting up to `patience` for a process that holds it, and [`UNSEEN_PATIENCE`] where there is
+/// none any more.
 ///
 /// # Errors
 /// It is still held then, or the system said no.
@@ -52,11 +56,17 @@ pub fn hold(
     let start = Instant::now();
     loop {
         match Hold::take(file, part, mode) {
-            Err(error) if matches!(error.kind, DiskErrorKind::Held { .. }) && start.elapsed() < patience => {
-                sleep(LOCK_PAUSE);
-            }
+            Err(error) if start.elapsed() < patience_with(&error, patience) => sleep(LOCK_PAUSE),
             other => return other,
         }
+    }
+}
+
+fn patience_with(error: &DiskError, patience: Duration) -> Duration {
+    match &error.kind {
+        DiskErrorKind::Held { holder: None } => patience.max(UNSEEN_PATIENCE),
+        DiskErrorKind::Held { .. } => patience,
+        _ => Duration::ZERO,
     }
 }
 

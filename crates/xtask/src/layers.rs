@@ -23,6 +23,7 @@ const ALL_BELOW: &[&str] = &[
     "frontend-fuse",
     "manager",
     "frontend-nbd",
+    "daemon",
     "testkit",
 ];
 
@@ -39,8 +40,32 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("manager", &["units", "device", "lvm2-format", "dm-snapshot-format", "dm-table"]),
     ("frontend-nbd", &["units", "device", "engine", "user-dm"]),
     (
+        "daemon",
+        &[
+            "units",
+            "device",
+            "lvm2-format",
+            "dm-table",
+            "engine",
+            "user-dm",
+            "manager",
+            "frontend-fuse",
+            "frontend-nbd",
+        ],
+    ),
+    (
         "cli",
-        &["units", "device", "lvm2-format", "dm-snapshot-format", "dm-table", "engine", "user-dm", "manager"],
+        &[
+            "units",
+            "device",
+            "lvm2-format",
+            "dm-snapshot-format",
+            "dm-table",
+            "engine",
+            "user-dm",
+            "manager",
+            "daemon",
+        ],
     ),
     (
         "testkit",
