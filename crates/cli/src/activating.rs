@@ -7,6 +7,7 @@ use crate::changing::one_vg;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::exporting::{self, Export};
 use crate::live::{self, LiveVg};
 use crate::session::Session;
 use clap::ValueEnum;
@@ -28,29 +29,40 @@ pub(crate) enum Activation {
     Auto,
 }
 
+/// How LVs are brought up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    pub(crate) how: Activation,
+    /// What is marked to be skipped, too.
+    pub(crate) skipped_too: bool,
+    /// Serve them so, too.
+    pub(crate) export: Option<&'a Export>,
+}
+
 /// Brings LVs up, all that users see where none is named.
 pub(crate) fn activate(
     context: &Context,
     vg: &VgName,
     lvs: Option<&[LvName]>,
-    how: Activation,
-    skipped_too: bool,
+    wish: Wish<'_>,
 ) -> Result<Exit, CliError> {
+    let Wish { how, skipped_too, export } = wish;
     let mut session = Session::open(&context.options, Access::Read)?;
     let discovery = session.discover();
     let found = one_vg(&discovery, vg)?;
     if let Some(finding) = found.refuses_use() {
         return Err(CliError::failed(finding.refusal(vg.as_str())));
     }
-    let wanted: Vec<String> = found
+    let chosen: Vec<(String, String)> = found
         .vg
         .lvs
         .iter()
         .filter(|lv| lvs.map_or_else(|| is_seen(&found.vg, lv), |lvs| lvs.contains(&lv.name)))
         .filter(|lv| skipped_too || !lv.flags.contains(LvFlag::ActivationSkip))
         .filter(|lv| how != Activation::Auto || !lv.flags.contains(LvFlag::NoAutoactivate))
-        .map(|lv| lv.name.to_string())
+        .map(|lv| (lv.name.to_string(), lv.id.to_string()))
         .collect();
+    let wanted: Vec<String> = chosen.iter().map(|(name, _)| name.clone()).collect();
     let setting = live::setting(&context.options, &session.paths)?;
     // The daemon reads the metadata itself.
     drop(session);
@@ -72,6 +84,9 @@ pub(crate) fn activate(
             "Background polling started for {} logical volume(s) in volume group \"{vg}\"",
             done.merging
         ));
+    }
+    if let Some(export) = export {
+        exporting::export(context, vg, &chosen, export)?;
     }
     Ok(if done.failed.is_empty() { Exit::Success } else { Exit::Failed })
 }

@@ -16,6 +16,7 @@ mod console;
 mod demo;
 mod error;
 mod exit;
+mod exporting;
 mod following;
 mod interrupt;
 mod live;

@@ -40,6 +40,9 @@ pub enum DaemonError {
     /// Its live devices.
     #[error(transparent)]
     Change(ChangeError),
+    /// Serving over NBD.
+    #[error(transparent)]
+    Nbd(#[from] front::NbdError),
     /// Somebody uses a volume.
     #[error("Logical volume {device} in use: {by}.")]
     InUse {
@@ -144,6 +147,7 @@ impl Daemon {
         for (lv, why) in done.failed {
             eprintln!("foldback: {}/{lv}: {why}", found.vg.name);
         }
+        self.vg(&found.vg.name)?.export_again(&left.fronts);
         Ok(())
     }
 
@@ -201,6 +205,26 @@ impl Daemon {
         self.tidy(&vg);
         self.remember();
         Ok(outcome?)
+    }
+
+    /// Serves a live volume over NBD, by its name or its device's; where.
+    ///
+    /// # Errors
+    /// It is not active, or nobody can listen there.
+    pub fn export_nbd(&self, name: &VgName, lv: &str, address: Option<&str>) -> Result<String, DaemonError> {
+        let address = self.vg(name)?.export_nbd(lv, address)?;
+        self.remember();
+        Ok(address)
+    }
+
+    /// Ends serving a live volume over NBD.
+    ///
+    /// # Errors
+    /// It is not active.
+    pub fn unexport_nbd(&self, name: &VgName, lv: &str) -> Result<(), DaemonError> {
+        self.vg(name)?.unexport_nbd(lv)?;
+        self.remember();
+        Ok(())
     }
 
     /// The live volumes of a VG.

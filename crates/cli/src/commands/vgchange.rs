@@ -5,10 +5,11 @@
 //! - LVs marked to be skipped come up only with `-K`.
 
 use super::Context;
-use crate::activating::{Activation, activate, deactivate, refresh};
+use crate::activating::{Activation, Wish, activate, deactivate, refresh};
 use crate::changing::one_vg;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::exporting::{self, Export};
 use crate::live;
 use crate::names::Target;
 use crate::session::Session;
@@ -28,6 +29,10 @@ pub(crate) struct VgChange {
     /// Bring up what is marked to be skipped, too
     #[arg(short = 'K', long)]
     ignoreactivationskip: bool,
+    /// Serve what is brought up over NBD, too, at a Unix socket or the address: tcp:PORT (of this machine alone),
+    /// tcp:ADDRESS:PORT, unix:/PATH
+    #[arg(long, value_name = "nbd[=ADDRESS]")]
+    export: Option<Export>,
     /// Look at what is live again: starts merges that wait for it
     #[arg(long)]
     refresh: bool,
@@ -44,6 +49,7 @@ pub(crate) struct VgChange {
 
 impl VgChange {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        exporting::check(self.export.as_ref(), self.activate)?;
         if self.activate.is_none() && !self.refresh {
             return Err(CliError {
                 exit: Exit::BadCommandLine,
@@ -55,7 +61,7 @@ impl VgChange {
         for vg in self.vgs(context)? {
             let one = match self.activate {
                 Some(Activation::No) => deactivate(context, &vg, None),
-                Some(how) => activate(context, &vg, None, how, self.ignoreactivationskip),
+                Some(how) => activate(context, &vg, None, self.wish(how)),
                 None => refresh(context, &vg, None),
             };
             exit = exit.max(one.unwrap_or_else(|error| {
@@ -93,5 +99,9 @@ impl VgChange {
             }
         }
         Ok(vgs)
+    }
+
+    fn wish(&self, how: Activation) -> Wish<'_> {
+        Wish { how, skipped_too: self.ignoreactivationskip, export: self.export.as_ref() }
     }
 }

@@ -4,7 +4,7 @@
 //! - A daemon of another version is not spoken to.
 //! - A call waits for its answer; nothing is under way when it has returned.
 
-use super::service::{DeviceList, Info, Left, Refused, VgList};
+use super::service::{DeviceList, Info, Left, Place, Refused, VgList};
 use super::types::{ActivationInfo, DeviceInfo, TransactionText, VerbText, VgInfo};
 use crate::rundir::RunDir;
 use crate::vg::Setting;
@@ -33,6 +33,13 @@ trait Calls {
         transaction: &TransactionText,
         closed: &[String],
     ) -> zlink::Result<Result<(), Refused>>;
+    async fn export_nbd(
+        &mut self,
+        vg: &str,
+        lv: &str,
+        address: Option<&str>,
+    ) -> zlink::Result<Result<Place, Refused>>;
+    async fn unexport_nbd(&mut self, vg: &str, lv: &str) -> zlink::Result<Result<(), Refused>>;
     async fn apply(&mut self, vg: &str, verb: &VerbText) -> zlink::Result<Result<(), Refused>>;
     async fn devices(&mut self, vg: &str) -> zlink::Result<Result<DeviceList, Refused>>;
     async fn look(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
@@ -210,6 +217,22 @@ impl Client {
         let text = TransactionText::from(transaction);
         let closed: Vec<String> = closed.iter().map(|name| name.0.clone()).collect();
         ask!(self, connection => connection.transact(vg, &text, &closed))
+    }
+
+    /// Serves a live volume over NBD, by its name or its device's; where.
+    ///
+    /// # Errors
+    /// It is not active, or nobody can listen there.
+    pub fn export_nbd(&mut self, vg: &str, lv: &str, address: Option<&str>) -> Result<String, ApiError> {
+        Ok(ask!(self, connection => connection.export_nbd(vg, lv, address))?.address)
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    /// It is not active.
+    pub fn unexport_nbd(&mut self, vg: &str, lv: &str) -> Result<(), ApiError> {
+        ask!(self, connection => connection.unexport_nbd(vg, lv))
     }
 
     /// Carries out one verb.

@@ -69,6 +69,13 @@ pub(super) struct DeviceList {
     pub devices: Vec<DeviceInfo>,
 }
 
+/// Where a volume is served.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub(super) struct Place {
+    /// `unix:PATH` or `tcp:ADDRESS:PORT`.
+    pub address: String,
+}
+
 /// How many LVs are still active.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
 pub(super) struct Left {
@@ -128,6 +135,7 @@ fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
         file: places.file.map(text),
         block: places.block.map(text),
         links: places.links.into_iter().map(text).collect(),
+        nbd: places.nbd,
         id: lv.id.to_string(),
         device: lv.device.0,
         sectors: lv.size.get(),
@@ -237,6 +245,19 @@ impl Service {
         let transaction = Transaction::try_from(&transaction).map_err(bad)?;
         let closed: Vec<DmName> = closed.into_iter().map(DmName).collect();
         Ok(self.0.transact(&vg_name(&vg)?, transaction, &closed)?)
+    }
+
+    /// Serves a live volume over NBD, by its name or its device's. Asking twice for the same is asking once.
+    ///
+    /// `address` is `unix:PATH`, `tcp:PORT` (of this machine alone) or `tcp:ADDRESS:PORT`; without one it is a socket in
+    /// the daemon's directory.
+    async fn export_nbd(&self, vg: String, lv: String, address: Option<String>) -> Result<Place, Refused> {
+        Ok(Place { address: self.0.export_nbd(&vg_name(&vg)?, &lv, address.as_deref())? })
+    }
+
+    /// Ends that. What clients have asked for is answered; then they are disconnected.
+    async fn unexport_nbd(&self, vg: String, lv: String) -> Result<(), Refused> {
+        Ok(self.0.unexport_nbd(&vg_name(&vg)?, &lv)?)
     }
 
     /// Carries out one verb, for `foldback dm`.

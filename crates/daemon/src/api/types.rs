@@ -98,6 +98,8 @@ pub struct LvInfo {
     pub block: Option<String>,
     /// Links to the block device.
     pub links: Vec<String>,
+    /// Addresses of NBD servers: `unix:PATH` or `tcp:ADDRESS:PORT`.
+    pub nbd: Vec<String>,
 }
 
 /// A VG with live volumes.

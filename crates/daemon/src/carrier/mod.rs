@@ -5,17 +5,23 @@
 //! - Every request is answered once, also when the carrier ends.
 //! - What it is asked to do runs between two steps of the volumes, whole.
 
+mod client;
+mod nbd;
 mod poller;
 mod wake;
+
+pub(crate) use client::NbdExport;
 
 use foldback_device::{Disks, Memory, Slice};
 use foldback_dm_table::{DeviceMapper, DmName};
 use foldback_engine::RequestKind;
 use foldback_units::{SectorRange, Sectors};
 use foldback_user_dm::{DmError, IoError, Settings, Ticket, UserDm, VolumeRequest};
+use nbd::{Ground, Nbd};
 use poller::{Poller, Watched};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
@@ -35,6 +41,16 @@ const MESSAGES: usize = 256;
 
 /// What a request's end is told to.
 type Done = Box<dyn FnOnce(Result<Vec<u8>, IoError>) + Send>;
+
+/// Whom the answer of a ticket goes to.
+enum Reply {
+    /// A request of another thread, and where it reads to.
+    Told(Done, Option<Slice>),
+    /// An NBD client, by its number.
+    Nbd(u64),
+}
+
+type Replies = HashMap<Ticket, Reply>;
 
 /// One request from another thread.
 pub struct CarrierRequest {
@@ -62,7 +78,8 @@ enum Message {
 pub struct Carrier {
     /// The devices.
     pub dm: Mapper,
-    replies: HashMap<Ticket, (Done, Option<Slice>)>,
+    replies: Replies,
+    nbd: Nbd,
     poller: Poller,
     wake: Arc<Wake>,
     inbox: Receiver<Message>,
@@ -128,6 +145,38 @@ impl CarrierHandle {
         answered.recv().map_err(|_| CarrierGone)
     }
 
+    /// Serves a device over NBD to whoever connects to `socket`, which listens and does not block.
+    ///
+    /// # Errors
+    /// The carrier is gone, or the socket cannot be watched.
+    pub(crate) fn nbd_listen(&self, export: NbdExport, socket: OwnedFd, tcp: bool) -> io::Result<()> {
+        let listen = move |carrier: &mut Carrier| {
+            let Carrier { nbd, poller, .. } = carrier;
+            nbd.listen(export, socket, tcp, poller).map(drop)
+        };
+        self.call(listen).map_err(io::Error::other)?
+    }
+
+    /// Ends serving a device over NBD: what its clients have asked for is still answered.
+    pub(crate) fn nbd_stop(&self, device: &DmName) -> Result<(), CarrierGone> {
+        let device = device.clone();
+        self.call(move |carrier| carrier.with_nbd(|nbd, ground| nbd.stop(&device, ground)))
+    }
+
+    /// How many NBD clients have a device open.
+    pub(crate) fn nbd_users(&self, device: &DmName) -> Result<usize, CarrierGone> {
+        let device = device.clone();
+        self.call(move |carrier| carrier.nbd.users(&device))
+    }
+
+    /// Keeps NBD clients from opening a device until the claim is dropped; `None` where one has it open.
+    pub(crate) fn nbd_close(&self, device: &DmName) -> Result<Option<NbdClaim>, CarrierGone> {
+        let name = device.clone();
+        let closed =
+            self.call(move |carrier| carrier.with_nbd(|nbd, ground| nbd.close(&name, ground)))?.is_ok();
+        Ok(closed.then(|| NbdClaim { carrier: self.clone(), device: device.clone() }))
+    }
+
     /// Hands a request over; with a carrier that is gone it fails at once.
     pub fn submit(&self, request: CarrierRequest) {
         let (message, inbox) = (Message::Request(request), &self.inbox);
@@ -145,6 +194,21 @@ impl CarrierHandle {
     pub fn end(&self) {
         // Gone already is as good.
         self.send(Message::End).ok();
+    }
+}
+
+/// A device that NBD clients cannot open.
+#[derive(Debug)]
+pub(crate) struct NbdClaim {
+    carrier: CarrierHandle,
+    device: DmName,
+}
+
+impl Drop for NbdClaim {
+    fn drop(&mut self) {
+        let device = self.device.clone();
+        // With a carrier that is gone nobody opens anything.
+        self.carrier.send(Message::Run(Box::new(move |carrier| carrier.nbd.reopen(&device)))).ok();
     }
 }
 
@@ -210,21 +274,25 @@ impl Carrier {
         }
         let dm = UserDm::new(disks, paths, settings).map_err(io::Error::other)?;
         let (replies, told) = (HashMap::new(), BTreeSet::new());
-        Ok(Self { dm, replies, poller, wake, inbox, events, told })
+        Ok(Self { dm, replies, nbd: Nbd::new(), poller, wake, inbox, events, told })
     }
 
     fn run(mut self) {
         let mut busy = false;
         loop {
-            let limit = busy.then_some(Duration::ZERO);
+            let resting = self.nbd.wake_listeners(&self.poller);
+            let limit = if busy { Some(Duration::ZERO) } else { resting };
             // A poller that fails has nothing left to wait for; the volumes fail their requests rather than hang.
             let Ok(ready) = self.poller.wait(limit) else { break };
-            drop(ready);
             self.wake.take();
             match self.take_messages() {
                 Some(more) => busy = more,
                 None => break,
             }
+            self.with_nbd(|nbd, ground| {
+                let sockets = ready.into_iter().filter(|(what, _)| !matches!(*what, INBOX | DISKS));
+                sockets.for_each(|(what, ready)| nbd.ready(what, ready, ground));
+            });
             match self.step() {
                 Ok(moved) => busy |= moved,
                 Err(_) => break,
@@ -263,7 +331,13 @@ impl Carrier {
         };
         let read = buffer.clone().filter(|_| kind == RequestKind::Read);
         let ticket = self.dm.submit(&device, VolumeRequest { kind, range, buffer });
-        drop(self.replies.insert(ticket, (done, read)));
+        drop(self.replies.insert(ticket, Reply::Told(done, read)));
+    }
+
+    /// The NBD clients with all that they stand on.
+    fn with_nbd<R>(&mut self, what: impl FnOnce(&mut Nbd, &mut Ground<'_>) -> R) -> R {
+        let Self { dm, replies, poller, nbd, .. } = self;
+        what(nbd, &mut Ground { dm, replies, poller })
     }
 
     /// Moves the volumes on; whether there is more to move at once.
@@ -272,6 +346,8 @@ impl Carrier {
         for _ in 0..STEPS {
             moved = self.dm.step(false)?;
             self.answer();
+            // Clients that were answered may ask for more at once.
+            moved |= self.with_nbd(Nbd::send_answers);
             if !moved {
                 break;
             }
@@ -281,8 +357,12 @@ impl Carrier {
 
     fn answer(&mut self) {
         while let Some((ticket, outcome)) = self.dm.poll_answer() {
-            if let Some((done, read)) = self.replies.remove(&ticket) {
-                done(outcome.map(|()| read.map(|slice| slice.to_vec()).unwrap_or_default()));
+            match self.replies.remove(&ticket) {
+                Some(Reply::Told(done, read)) => {
+                    done(outcome.map(|()| read.map(|slice| slice.to_vec()).unwrap_or_default()));
+                }
+                Some(Reply::Nbd(client)) => self.nbd.answer(client, ticket, outcome),
+                None => {}
             }
         }
     }
@@ -299,12 +379,17 @@ impl Carrier {
 
     /// Answers what is left. Devices are not taken down: whoever ends a carrier has done so, or wants what a crash leaves.
     fn finish(mut self) {
+        self.nbd.end();
         while self.dm.unanswered() > 0 && matches!(self.dm.step(true), Ok(true)) {
             self.answer();
         }
         self.answer();
-        for (_, (done, _)) in self.replies.drain() {
-            done(Err(IoError::NoDevice));
+        // NBD clients that are left find their sockets closed.
+        self.with_nbd(Nbd::send_answers);
+        for (_, reply) in self.replies.drain() {
+            if let Reply::Told(done, _) = reply {
+                done(Err(IoError::NoDevice));
+            }
         }
     }
 

@@ -20,6 +20,14 @@ const BATCH: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Watched(pub(crate) u64);
 
+/// What a watched descriptor is ready for.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Ready {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) hangup: bool,
+}
+
 pub(crate) struct Poller {
     epoll: OwnedFd,
     events: Vec<Event>,
@@ -51,8 +59,8 @@ impl Poller {
         Ok(epoll::delete(&self.epoll, what)?)
     }
 
-    /// Waits until something is ready, or `limit` has passed, and names what is.
-    pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<Vec<Watched>> {
+    /// Waits until something is ready, or `limit` has passed, and says what is.
+    pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<Vec<(Watched, Ready)>> {
         let limit =
             limit.map(|limit| Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 }));
         self.events.clear();
@@ -60,7 +68,15 @@ impl Poller {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(self.events.iter().map(|event| Watched(event.data.u64())).collect())
+        Ok(self.events.iter().map(|event| (Watched(event.data.u64()), ready(event.flags))).collect())
+    }
+}
+
+fn ready(flags: EventFlags) -> Ready {
+    Ready {
+        read: flags.contains(EventFlags::IN),
+        write: flags.contains(EventFlags::OUT),
+        hangup: flags.intersects(EventFlags::HUP | EventFlags::ERR),
     }
 }
 

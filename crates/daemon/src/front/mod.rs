@@ -5,10 +5,14 @@
 //! - A volume that goes is first kept from being opened; one in use does not go.
 //! - Where FUSE is not to be had it is said once, and NBD serves instead.
 
+mod address;
 mod block;
+mod nbd;
 mod table;
 
-use crate::carrier::CarrierHandle;
+pub(crate) use nbd::NbdError;
+
+use crate::carrier::{CarrierHandle, NbdClaim};
 use crate::rundir::RunDir;
 use crate::state::Front as Left;
 use crate::vg::LvStatus;
@@ -18,6 +22,7 @@ use foldback_frontend_fuse::{
     FileClaim, FileId, FuseError, LoopClaim, MountOptions, Session, Shape, detach_stale, unmount_stale,
 };
 use foldback_units::{LvmUuid, VgName};
+use nbd::Exports;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use table::{ServedLv, Table};
@@ -33,6 +38,7 @@ pub(crate) struct Front {
     blocks: Vec<(FileId, Block)>,
     /// Loop devices that could not be had, once they were tried.
     no_blocks: bool,
+    exports: Exports,
 }
 
 /// Volumes that nobody can open, until this is dropped.
@@ -40,6 +46,7 @@ pub(crate) struct Front {
 pub(crate) struct Closed {
     files: Vec<FileClaim>,
     blocks: Vec<(FileId, LoopClaim)>,
+    nbd: Vec<NbdClaim>,
 }
 
 /// Where a volume is served.
@@ -51,6 +58,13 @@ pub struct Places {
     pub block: Option<PathBuf>,
     /// Links to that.
     pub links: Vec<PathBuf>,
+    /// Addresses of NBD servers.
+    pub nbd: Vec<String>,
+}
+
+/// Where the files of a VG are. The sockets have a name that a VG may have, too; its files go to one that none can have.
+fn files_directory(run: &RunDir, vg: &str) -> PathBuf {
+    run.path().join(if vg == "nbd" { "nbd@" } else { vg })
 }
 
 fn tell(text: &str) {
@@ -67,12 +81,13 @@ impl Front {
     /// Nothing is served yet.
     pub(crate) fn new(run: &RunDir, vg: &VgName, carrier: CarrierHandle) -> Self {
         Self {
-            directory: run.path().join(vg.as_str()),
-            table: Table::new(carrier),
+            directory: files_directory(run, vg.as_str()),
+            table: Table::new(carrier.clone()),
             session: None,
             no_files: None,
             blocks: Vec::new(),
             no_blocks: false,
+            exports: Exports::new(run, carrier),
         }
     }
 
@@ -81,6 +96,7 @@ impl Front {
         let before = self.table.served();
         let wanted: Vec<ServedLv> = lvs.iter().filter_map(|lv| served(vg, lv)).collect();
         self.drop_blocks(&before, &wanted, &mut closed);
+        self.exports.keep(&wanted);
         self.table.set(wanted);
         let after = self.table.served();
         if after.is_empty() {
@@ -97,6 +113,52 @@ impl Front {
         }
         drop(closed);
         self.make_blocks(vg, &after);
+        self.export_instead(&after);
+    }
+
+    /// Where files cannot be had, NBD serves all.
+    fn export_instead(&mut self, after: &[(FileId, ServedLv)]) {
+        if self.no_files.is_none() {
+            return;
+        }
+        for (_, lv) in after {
+            if !self.exports.is_exported(&lv.lv)
+                && let Err(error) = self.exports.export(lv, None)
+            {
+                tell(&error.to_string());
+            }
+        }
+    }
+
+    fn served_lv(&self, lv: &str) -> Result<ServedLv, NbdError> {
+        let mut served = self.table.served().into_iter().map(|(_, served)| served);
+        let found = served.find(|served| served.device.0 == lv || served.name == lv);
+        found.ok_or_else(|| NbdError::NotActive(lv.to_owned()))
+    }
+
+    /// Serves a volume over NBD, by its name or its device's; where.
+    pub(crate) fn export_nbd(&mut self, lv: &str, address: Option<&str>) -> Result<String, NbdError> {
+        let lv = self.served_lv(lv)?;
+        self.exports.export(&lv, address)
+    }
+
+    /// Ends that.
+    pub(crate) fn unexport_nbd(&mut self, lv: &str) -> Result<(), NbdError> {
+        let lv = self.served_lv(lv)?;
+        self.exports.stop(&lv.lv);
+        Ok(())
+    }
+
+    /// Serves again what an earlier daemon served.
+    pub(crate) fn export_again(&mut self, left: &[Left]) {
+        for (_, lv) in self.table.served() {
+            let of = left.iter().filter(|left| left.lv == lv.lv.to_string());
+            for address in of.flat_map(|left| &left.nbd) {
+                if let Err(error) = self.exports.export(&lv, Some(address)) {
+                    tell(&error.to_string());
+                }
+            }
+        }
     }
 
     fn mount(&mut self) {
@@ -112,7 +174,7 @@ impl Front {
         match made {
             Ok(session) => self.session = Some(session),
             Err(error) => {
-                tell(&error);
+                tell(&format!("{error}; volumes are served over NBD instead"));
                 self.no_files = Some(error);
             }
         }
@@ -190,6 +252,7 @@ impl Front {
                 let by = error.in_use().map_or_else(|| error.to_string(), ToString::to_string);
                 (lv.device.clone(), by.trim_start_matches("it is in use: ").to_owned())
             };
+            closed.nbd.extend(self.exports.close(&lv)?);
             if let Some((_, block)) = self.blocks.iter().find(|(other, _)| *other == id) {
                 let claim = block.device.claim().map_err(used)?;
                 // What somebody wrote and closed belongs to the volume as it is before the change.
@@ -214,6 +277,7 @@ impl Front {
             file: self.session.as_ref().map(|session| session.path(&lv.name)),
             block: block.map(|block| block.device.path()),
             links: block.map(|block| block.links.clone()).unwrap_or_default(),
+            nbd: self.exports.addresses(&lv.lv),
         }
     }
 
@@ -232,7 +296,7 @@ impl Front {
                 file: places.file.map(text),
                 block: places.block.map(text),
                 links: places.links.into_iter().map(text).collect(),
-                nbd: Vec::new(),
+                nbd: places.nbd,
             }
         };
         self.table.served().into_iter().map(left).collect()
@@ -267,6 +331,11 @@ fn served(vg: &VgName, lv: &LvStatus) -> Option<ServedLv> {
 /// Clears away what a daemon that died has left: loop devices first, then its mount.
 pub(crate) fn clear(run: &RunDir, vg: &str, left: &[Left]) {
     for front in left {
+        for path in front.nbd.iter().filter_map(|address| address.strip_prefix("unix:")) {
+            if let Err(error) = address::remove_stale(Path::new(path)) {
+                tell(&format!("removing {path}: {error}"));
+            }
+        }
         if let (Some(block), Some(file)) = (&front.block, &front.file) {
             let number = block.trim_start_matches("/dev/loop").parse();
             for name in &front.links {
@@ -279,7 +348,7 @@ pub(crate) fn clear(run: &RunDir, vg: &str, left: &[Left]) {
             }
         }
     }
-    let directory = run.path().join(vg);
+    let directory = files_directory(run, vg);
     if let Err(error) = unmount_stale(&directory) {
         tell(&error.to_string());
     }

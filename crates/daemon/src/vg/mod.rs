@@ -19,7 +19,7 @@ pub(crate) use ground::{Ground, GroundError};
 pub use status::{LvStatus, MergeStatus};
 
 use crate::carrier::{self, CarrierGone, CarrierHandle};
-use crate::front::{Closed, Front, Places};
+use crate::front::{Closed, Front, NbdError, Places};
 use crate::rundir::RunDir;
 use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
@@ -177,6 +177,30 @@ impl Vg {
     /// Where a volume is served.
     pub fn places(&self, lv: &LvmUuid) -> Places {
         locked(&self.front).places(lv)
+    }
+
+    /// Serves a volume over NBD, by its name or its device's; where.
+    ///
+    /// # Errors
+    /// It is not active, or nobody can listen there.
+    pub fn export_nbd(&self, lv: &str, address: Option<&str>) -> Result<String, NbdError> {
+        let _one = locked(&self.changing);
+        locked(&self.front).export_nbd(lv, address)
+    }
+
+    /// Ends serving a volume over NBD.
+    ///
+    /// # Errors
+    /// It is not active.
+    pub fn unexport_nbd(&self, lv: &str) -> Result<(), NbdError> {
+        let _one = locked(&self.changing);
+        locked(&self.front).unexport_nbd(lv)
+    }
+
+    /// Serves over NBD what an earlier daemon served so.
+    pub(crate) fn export_again(&self, left: &[crate::state::Front]) {
+        let _one = locked(&self.changing);
+        locked(&self.front).export_again(left);
     }
 
     /// Why volumes are not served as files, where that is so.
