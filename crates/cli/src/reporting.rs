@@ -161,7 +161,9 @@ pub(crate) fn run(
     }
     let served = live::vgs()?;
     live::warn_of_trouble(context, &served);
-    served.iter().for_each(|vg| look_at_live(vg, &mut facts));
+    for vg in &served {
+        look_at_live(vg, &mut facts);
+    }
     let mut chosen = Chosen { everything: names.is_empty(), hidden: options.all, ..Chosen::default() };
     let mut exit = if found.faults.is_empty() { Exit::Success } else { Exit::Failed };
     for name in names {

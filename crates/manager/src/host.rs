@@ -19,7 +19,7 @@ pub const LOCK_PATIENCE: Duration = Duration::from_secs(20);
 pub const DATA_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a disk is waited for that nobody is seen to hold: a killed process's ring keeps its files until its last I/O
 /// has ended, and on a loaded machine that takes a while.
-pub const UNSEEN_PATIENCE: Duration = Duration::from_secs(60);
+pub const UNSEEN_PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 

@@ -68,10 +68,10 @@ impl Dm {
         let prefix = if alone { String::new() } else { format!("{name}: ") };
         match self.what {
             What::Ls => format!("{name}\n"),
-            What::Table { .. } => device.table.lines().map(|line| format!("{prefix}{line}\n")).collect(),
+            What::Table { .. } => lines(device.table.lines().map(|line| format!("{prefix}{line}"))),
             What::Status { .. } => {
-                let lines = device.table.lines().zip(device.status.iter());
-                lines.map(|(line, status)| format!("{prefix}{} {status}\n", start_of(line))).collect()
+                let both = device.table.lines().zip(device.status.iter());
+                lines(both.map(|(line, status)| format!("{prefix}{} {status}", start_of(line))))
             }
             What::Info { .. } => {
                 let state = if device.suspended { "SUSPENDED" } else { "ACTIVE" };
@@ -85,6 +85,10 @@ impl Dm {
             }
         }
     }
+}
+
+fn lines(all: impl Iterator<Item = String>) -> String {
+    all.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
 /// Start, length and kind of a table's line.

@@ -49,6 +49,7 @@ impl FromStr for Interval {
                   snapshot any more.\n\nExamples:\n  foldback lvconvert \
                   --merge vg/before\n  foldback lvconvert --merge @nightly"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct LvConvert {
     /// Merge these snapshots
     #[arg(short = 'M', long)]
@@ -155,12 +156,11 @@ impl LvConvert {
         };
         drop(listener);
         match ended? {
-            MergeOutcome::Finished | MergeOutcome::Deferred => Ok(Exit::Success),
             MergeOutcome::Left if interrupt.asked() => {
                 context.console.say(&format!("Merging of volume {vg}/{lv} goes on in the background."));
                 Ok(Exit::Success)
             }
-            MergeOutcome::Left => Ok(Exit::Success),
+            MergeOutcome::Finished | MergeOutcome::Deferred | MergeOutcome::Left => Ok(Exit::Success),
             MergeOutcome::NotBegun => Err(CliError::failed("Interrupted before anything was changed.")),
             MergeOutcome::Stopped => {
                 Err(CliError::failed(format!("Merging of volume {vg}/{lv} was stopped."))

@@ -239,15 +239,13 @@ impl LvCreate {
         self.mark(&mut planned);
         tell(context, &planned.notices);
         if !change.is_test() {
-            match live {
-                Some(mut live) => snapshot_live(change, &mut live, found, &planned, origin, chunk)?,
-                None => {
-                    // A volume that somebody imports into or merges has no one state that a snapshot could keep.
-                    let _data = change.session.hold_all_data()?;
-                    change.apply(&found.vg, |set, machine| {
-                        create_snapshot(set, found, &planned, chunk, machine)
-                    })?;
-                }
+            if let Some(mut live) = live {
+                snapshot_live(change, &mut live, found, &planned, origin, chunk)?;
+            } else {
+                // A volume that somebody imports into or merges has no one state that a snapshot could keep.
+                let _data = change.session.hold_all_data()?;
+                change
+                    .apply(&found.vg, |set, machine| create_snapshot(set, found, &planned, chunk, machine))?;
             }
         }
         tell(context, &planned.done);

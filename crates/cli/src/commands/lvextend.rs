@@ -60,27 +60,23 @@ impl LvExtend {
         let planned = planned.map_err(|refusal| refused(context, &refusal))?;
         tell(context, &planned.notices);
         if planned.changed && !change.is_test() {
-            match &mut live {
-                Some(live) => {
-                    let after = (found, planned.vg.clone());
-                    change.apply_live(
-                        live,
-                        after,
-                        &[],
-                        |_| Ok(()),
-                        |next, headers| {
-                            if active {
-                                return Ok(extend(&Group::of(found, &lv)?, &Group::of(next, &lv)?, headers));
-                            }
-                            Ok(foldback_dm_table::Transaction { headers, ..Default::default() })
-                        },
-                    )?;
-                }
-                None => {
-                    let _data = change.session.hold_all_data()?;
-                    change
-                        .apply(&found.vg, |set, machine| commit(set, found, planned.vg.clone(), machine))?;
-                }
+            if let Some(live) = &mut live {
+                let after = (found, planned.vg.clone());
+                change.apply_live(
+                    live,
+                    after,
+                    &[],
+                    |_| Ok(()),
+                    |next, headers| {
+                        if active {
+                            return Ok(extend(&Group::of(found, &lv)?, &Group::of(next, &lv)?, headers));
+                        }
+                        Ok(foldback_dm_table::Transaction { headers, ..Default::default() })
+                    },
+                )?;
+            } else {
+                let _data = change.session.hold_all_data()?;
+                change.apply(&found.vg, |set, machine| commit(set, found, planned.vg.clone(), machine))?;
             }
         }
         tell(context, &planned.done);

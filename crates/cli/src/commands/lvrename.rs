@@ -32,33 +32,25 @@ impl LvRename {
         let found = vg_to_change(&discovery, &vg)?;
         let planned = plan(&found.vg, &old, &new).map_err(|refusal| refused(context, &refusal))?;
         if !change.is_test() {
-            match &mut live {
-                Some(live) => {
-                    let active = live.has(&found.vg, &old);
-                    let new = LvName::new(&new).map_err(|error| CliError::failed(error.to_string()))?;
-                    let after = (found, planned.vg.clone());
-                    change.apply_live(
-                        live,
-                        after,
-                        &[],
-                        |_| Ok(()),
-                        |next, headers| {
-                            if active {
-                                return Ok(rename(
-                                    &Group::of(found, &old)?,
-                                    &Group::of(next, &new)?,
-                                    headers,
-                                ));
-                            }
-                            Ok(Transaction { headers, ..Transaction::default() })
-                        },
-                    )?;
-                }
-                None => {
-                    let _data = change.session.hold_all_data()?;
-                    change
-                        .apply(&found.vg, |set, machine| commit(set, found, planned.vg.clone(), machine))?;
-                }
+            if let Some(live) = &mut live {
+                let active = live.has(&found.vg, &old);
+                let new = LvName::new(&new).map_err(|error| CliError::failed(error.to_string()))?;
+                let after = (found, planned.vg.clone());
+                change.apply_live(
+                    live,
+                    after,
+                    &[],
+                    |_| Ok(()),
+                    |next, headers| {
+                        if active {
+                            return Ok(rename(&Group::of(found, &old)?, &Group::of(next, &new)?, headers));
+                        }
+                        Ok(Transaction { headers, ..Transaction::default() })
+                    },
+                )?;
+            } else {
+                let _data = change.session.hold_all_data()?;
+                change.apply(&found.vg, |set, machine| commit(set, found, planned.vg.clone(), machine))?;
             }
         }
         tell(context, &planned.done);
