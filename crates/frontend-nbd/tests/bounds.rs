@@ -190,6 +190,28 @@ fn errors_that_nobody_reads_are_bounded_too() {
     assert_eq!(played.connection.interest(), Interest { read: false, write: true });
 }
 
+/// What had come before the bound was met waits here, where no event tells of it: sending makes room, and takes it.
+#[test]
+fn requests_that_wait_for_room_are_taken_when_there_is_some() {
+    let mut played = Played::entered(64, "vg/lv", true);
+    let request = Request { flags: 0, command: 99, cookie: Cookie(1), offset: 0, length: 0 }.encode();
+    let many = 2000;
+    played.send(&request.repeat(many));
+    let mut answered = 0;
+    while answered < many {
+        played.receive();
+        while let Some((_, rest)) = reply(&played.got) {
+            answered += 1;
+            played.got = rest.to_vec();
+        }
+        if answered < many {
+            assert_eq!(played.connection.interest(), Interest { read: false, write: true });
+            played.drive();
+        }
+    }
+    assert_eq!(played.connection.interest(), Interest { read: true, write: false });
+}
+
 #[test]
 fn a_stopped_connection_answers_what_is_under_way_and_ends() {
     let mut played = Played::entered(64, "vg/lv", true);

@@ -7,6 +7,7 @@ use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_units::{LvName, VgName};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -305,12 +306,12 @@ impl Listener for OwnUser {
 pub fn serve(daemon: Daemon) -> Result<(), DaemonStopped> {
     let run = daemon.run_dir().clone();
     run.make()?;
-    let lock = std::fs::File::options().create(true).truncate(false).write(true).open(run.lock())?;
+    let mut lock = std::fs::File::options().create(true).truncate(false).write(true).open(run.lock())?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| std::io::Error::other(format!("another daemon serves {}", run.path().display())))?;
-    // For people and tests: which process this is. The lock is what counts.
+    // For people and scripts that look for the process.
     lock.set_len(0)?;
-    std::io::Write::write_all(&mut &lock, format!("{}\n", std::process::id()).as_bytes())?;
+    writeln!(lock, "{}", std::process::id())?;
     let socket = run.socket();
     match std::fs::remove_file(&socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),

@@ -6,7 +6,7 @@
 //! - The handshake comes to the same however its bytes were cut on their way.
 //! - What a client may hold is bounded, and given back in the end.
 //! - Only ranges inside the volume reach it; every ticket is answered once; a volume that was opened is closed.
-//! - Every request before a disconnect has one answer, with its own number.
+//! - A disconnect is reached wherever the bytes before it are requests, and each of them has one answer, with its own number.
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
@@ -26,6 +26,8 @@ use crate::wire::{Handshake, Heard, Request, Violation};
 
 /// Turns until everything has ended: far more than any input needs.
 const MAX_TURNS: usize = 100_000;
+/// `NBD_CMD_DISC`.
+const DISCONNECT: u16 = 2;
 
 /// Any bytes as the client's side of a handshake.
 pub fn handshake(bytes: &[u8]) {
@@ -94,27 +96,36 @@ pub fn session(bytes: &[u8]) {
     }
     assert_eq!((volumes.unanswered(), volumes.users()), (0, 0));
     assert_eq!((connection.under_way(), connection.bytes_under_way()), (0, 0));
-    let clean = matches!(connection.end(), Some(End::Disconnected));
-    if entered & 3 == 3 && clean {
+    if entered & 1 == 0 {
+        return;
+    }
+    let asked = asked(&input[before..]);
+    assert_eq!(
+        asked.is_some(),
+        matches!(connection.end(), Some(End::Disconnected)),
+        "{:?}",
+        connection.end()
+    );
+    if let Some(mut asked) = asked.filter(|_| entered & 2 == 2) {
         let sent = sent.borrow();
         let mut answered: Vec<u64> =
             replies(&sent).expect("whole replies").iter().map(Reply::cookie).collect();
-        let mut asked = cookies(&input[before..]);
         answered.sort_unstable();
         asked.sort_unstable();
         assert_eq!(answered, asked);
     }
 }
 
-/// The numbers of all requests before the first disconnect.
-fn cookies(mut bytes: &[u8]) -> Vec<u64> {
+/// The numbers of all requests before a disconnect; `None` where it does not come to one.
+fn asked(mut bytes: &[u8]) -> Option<Vec<u64>> {
     let mut cookies = Vec::new();
-    while let Ok(Some(request)) = Request::decode(bytes)
-        && request.command != 2
-    {
+    loop {
+        let request = Request::decode(bytes).ok()??;
+        if request.command == DISCONNECT {
+            return Some(cookies);
+        }
         cookies.push(request.cookie.0);
         let len = crate::wire::REQUEST_BYTES + usize::try_from(request.payload()).expect("32 bits");
-        bytes = bytes.get(len..).unwrap_or_default();
+        bytes = bytes.get(len..)?;
     }
-    cookies
 }

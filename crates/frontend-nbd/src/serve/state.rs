@@ -49,7 +49,7 @@ pub enum End {
     /// The stream ended without a word.
     #[error("the client is gone")]
     Gone,
-    /// [`Connection::stop`].
+    /// [`super::Connection::stop`].
     #[error("the volume is not served any more")]
     Stopped,
     /// The client broke the protocol where it cannot be answered.
