@@ -3,6 +3,7 @@
 //! Goal: a client reads and writes the volume, keeps it from being taken down while it is connected, and what it wrote is
 //! there afterwards; a client that misbehaves or a daemon that dies costs nobody else anything. Method: a real image, the
 //! real program and its daemon in a directory of their own, and a small client.
+#![allow(clippy::big_endian_bytes, reason = "the protocol is big-endian")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
