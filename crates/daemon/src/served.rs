@@ -193,7 +193,7 @@ impl Daemon {
     /// Carries out a transaction.
     ///
     /// # Errors
-    /// As [`Vg::transact`].
+    /// The stage says what an error leaves.
     pub fn transact(
         &self,
         name: &VgName,

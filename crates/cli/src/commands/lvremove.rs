@@ -71,6 +71,10 @@ fn remove_from(
             }
             continue;
         }
+        // With its last live volume the VG is not served any more.
+        if live.is_some() {
+            live = change.live(vg)?;
+        }
         let is_live = |lv: &LvName| live.as_ref().is_some_and(|live| live.has(&found.vg, lv));
         let removal = match plan_several(&found.vg, std::slice::from_ref(lv), &is_live) {
             Ok(removal) => removal,
