@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_crate_that_the_table_does_not_know_is_refused() {
         let found = wrong(&workspace("kernel-dm", "units", &Value::Null)).unwrap();
-        assert!(found[0].contains("daemon is not in the table"));
+        assert!(found[0].contains("kernel-dm is not in the table"));
     }
 
     #[test]
