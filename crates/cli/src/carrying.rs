@@ -5,11 +5,12 @@
 //! - Devices are taken down again, so that stores are left as a clean stop leaves them.
 
 use crate::error::CliError;
-use crate::session::{LockedMetadata, Session, lock_vg};
+use crate::session::Session;
 use foldback_device::{DiskFile, Disks, Hold};
 use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, Verb};
 use foldback_manager::activation::{Group, activate, deactivate, device_of};
 use foldback_manager::config::Config;
+use foldback_manager::host::{LockVgError, LockedVg, lock_vg};
 use foldback_manager::job::{Carried, MergeHost, Progress};
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
@@ -27,8 +28,8 @@ pub(crate) enum HostError {
     #[error(transparent)]
     Device(#[from] DmError),
     /// A lock.
-    #[error("{0}")]
-    Lock(String),
+    #[error(transparent)]
+    Lock(#[from] LockVgError),
 }
 
 /// Takes over a session's disks.
@@ -88,7 +89,7 @@ pub(crate) struct Host {
     files: Vec<Arc<DiskFile>>,
     pub(crate) paths: Vec<String>,
     pub(crate) config: Config,
-    locked: Option<LockedMetadata>,
+    locked: Option<LockedVg>,
     _data: Vec<Hold>,
 }
 
@@ -143,9 +144,7 @@ impl MergeHost for Host {
 
     fn lock(&mut self, vg: &VgName) -> Result<(), HostError> {
         if self.locked.is_none() {
-            let locked =
-                lock_vg(vg, &self.files, &self.config).map_err(|error| HostError::Lock(error.message))?;
-            self.locked = Some(locked);
+            self.locked = Some(lock_vg(vg, &self.files, &self.config)?);
         }
         Ok(())
     }

@@ -8,16 +8,21 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::live::LiveVg;
 use crate::reporting::{no_vg, tell_findings};
-use crate::session::{Session, locks};
+use crate::session::Session;
+use foldback_daemon::api::ApiError;
 use foldback_device::Access;
+use foldback_dm_table::{DmName, HeaderWrite, Stage, Transaction};
 use foldback_lvm2_format::vg::Vg;
+use foldback_manager::activation::ActivationError;
 use foldback_manager::apply::ApplyError;
 use foldback_manager::backup::BackupPlaces;
 use foldback_manager::environment::Machine;
+use foldback_manager::host::locks;
 use foldback_manager::lock::{LockMode, VgLock};
 use foldback_manager::ops::{Level, Notice, Refusal};
-use foldback_manager::store::{Committed, Discovery, DiskSet, FoundVg};
+use foldback_manager::store::{Committed, Discovery, DiskSet, FoundVg, stage};
 use foldback_units::VgName;
 
 /// A change under way: everything that must be held until it is committed.
@@ -90,6 +95,55 @@ impl<'c> Change<'c> {
         }
         backup(context, &places, &committed.found.vg, machine);
         Ok(committed.found)
+    }
+}
+
+impl Change<'_> {
+    /// Takes the daemon's names of the disks, where it serves the VG.
+    pub(crate) fn live(&mut self, vg: &VgName) -> Result<Option<LiveVg>, CliError> {
+        let live = LiveVg::find(vg)?;
+        if let Some(live) = &live {
+            self.session.speak_as(live);
+        }
+        Ok(live)
+    }
+
+    /// Carries a plan out for a VG with live volumes: `prepare` writes what must lie on new LVs, `switch` makes the
+    /// transaction of what is before and after, and the daemon commits it, unless one of the devices `closed` is in use.
+    pub(crate) fn apply_live(
+        &mut self,
+        live: &mut LiveVg,
+        (before, after): (&FoundVg, Vg),
+        closed: &[DmName],
+        prepare: impl FnOnce(&mut DiskSet<'_>) -> Result<(), ApplyError>,
+        switch: impl FnOnce(&FoundVg, Vec<HeaderWrite>) -> Result<Transaction, ActivationError>,
+    ) -> Result<FoundVg, CliError> {
+        let Self { context, session, machine, .. } = self;
+        let places = session.backup_places();
+        archive(context, &places, &before.vg, machine);
+        let mut set = DiskSet::new(&mut *session.disks, &session.paths);
+        prepare(&mut set)?;
+        let handover = stage(&mut set, before, after, machine).map_err(ApplyError::from)?.hand_over();
+        let transaction = switch(&handover.next, handover.headers)
+            .map_err(|error| CliError::failed(format!("{error}.")))?;
+        match live.client.transact_closed(&live.info.name, &transaction, closed) {
+            Ok(()) => {}
+            Err(ApiError::Failed { stage: Some(Stage::Resume | Stage::Clean), message }) => {
+                context
+                    .console
+                    .warn(&format!("The change is committed, but a device was not switched: {message}."));
+            }
+            Err(ApiError::InUse { device, by }) => {
+                return Err(CliError::failed(format!(
+                    "Logical volume {device} in use: {by}; nothing was changed."
+                )));
+            }
+            Err(error) => {
+                return Err(CliError::failed(format!("{error}; nothing was changed.")));
+            }
+        }
+        backup(context, &places, &handover.next.vg, machine);
+        Ok(handover.next)
     }
 }
 

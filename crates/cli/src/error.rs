@@ -7,6 +7,7 @@
 use crate::carrying::HostError;
 use crate::console::Console;
 use crate::exit::Exit;
+use crate::live::RemoteError;
 use foldback_device::{DiskError, DiskErrorKind};
 use foldback_manager::apply::ApplyError;
 use foldback_manager::job::MergeError;
@@ -99,8 +100,27 @@ impl From<ApplyError> for CliError {
     }
 }
 
-impl From<MergeError<HostError>> for CliError {
-    fn from(error: MergeError<HostError>) -> Self {
+/// What is behind an error of a merge's host, where that is known.
+pub(crate) trait Cause: std::error::Error + Send + Sync + 'static {
+    /// What to wait for, as the beginning of a sentence.
+    fn wait_for(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Cause for HostError {
+    fn wait_for(&self) -> Option<String> {
+        match self {
+            Self::Device(error) => error.kind.disk_failure().and_then(want_of_room),
+            Self::Lock(_) => None,
+        }
+    }
+}
+
+impl Cause for RemoteError {}
+
+impl<E: Cause> From<MergeError<E>> for CliError {
+    fn from(error: MergeError<E>) -> Self {
         let failed = Self::failed(error.to_string());
         match error {
             MergeError::Refused(Refusal::LvNotFound { .. }) => {
@@ -116,11 +136,7 @@ impl From<MergeError<HostError>> for CliError {
                 "what the snapshot holds can be had with: export {vg}/{lv} FILE; then import FILE {vg}/{origin}"
             )),
             MergeError::Host { source, .. } | MergeError::Finish { source, .. } => {
-                let full = match &source {
-                    HostError::Device(error) => error.kind.disk_failure().and_then(want_of_room),
-                    HostError::Lock(_) => None,
-                };
-                let cause = full.unwrap_or_else(|| "when the cause is gone".to_owned());
+                let cause = source.wait_for().unwrap_or_else(|| "when the cause is gone".to_owned());
                 failed.hint(format!("{cause}, the same command goes on with the merge"))
             }
             _ => failed,

@@ -1,11 +1,11 @@
-//! Ctrl-C and SIGTERM: asked to stop, a long command stops where it can be taken up again.
+//! Ctrl-C, SIGTERM and a terminal that goes (SIGHUP): asked to stop, a long command stops where it can be taken up again.
 //!
 //! What must hold:
 //! - A limit on the size of files is an error like any other, and nothing is left half done because of it.
 //! - The first signal asks; a second one ends the process at once, as it would have without us.
 
 use crate::error::CliError;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ impl Interrupt {
     /// Watches from now on.
     pub(crate) fn watch() -> Result<Self, CliError> {
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
             // In this order: the flag that the first signal sets is what makes the second one deadly.
             flag::register_conditional_default(signal, Arc::clone(&asked))
                 .and_then(|_| flag::register(signal, Arc::clone(&asked)))

@@ -7,6 +7,7 @@
 //! - A command that failed says what it attempted, on what, why, and what can be done.
 #![forbid(unsafe_code)]
 
+mod activating;
 mod carrying;
 mod changing;
 mod command_line;
@@ -15,7 +16,10 @@ mod console;
 mod demo;
 mod error;
 mod exit;
+mod exporting;
+mod following;
 mod interrupt;
+mod live;
 mod merging;
 mod names;
 mod options;

@@ -9,15 +9,18 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::live;
 use crate::names::Target;
 use crate::session::Session;
 use clap::{Args, ValueEnum};
+use foldback_daemon::api::types::{MergeInfo, VgInfo};
 use foldback_device::Access;
 use foldback_dm_snapshot_format::StoreStatus;
+use foldback_dm_table::SnapshotStatus;
 use foldback_manager::check::{Usage, check, usage};
 use foldback_manager::report::{
-    Asked, BadLayout, Choice, Facts, Format, LvFacts, Machine, PvFacts, Report, StoreFacts, Style, Units,
-    VgFacts, asks_for_stores, field_help, report,
+    Asked, BadLayout, Choice, Facts, Format, Live, LvFacts, LvKind, Machine, PvFacts, Report, StoreFacts,
+    Style, Units, VgFacts, asks_for_stores, field_help, report,
 };
 use foldback_manager::store::{Discovery, DiskSet, FoundVg};
 use foldback_units::Sectors;
@@ -156,6 +159,11 @@ pub(crate) fn run(
     if !context.as_lvm2 && asks_for_stores(&asked)? {
         look_into_stores(&mut session, &found, &mut facts);
     }
+    let served = live::vgs()?;
+    live::warn_of_trouble(context, &served);
+    for vg in &served {
+        look_at_live(vg, &mut facts);
+    }
     let mut chosen = Chosen { everything: names.is_empty(), hidden: options.all, ..Chosen::default() };
     let mut exit = if found.faults.is_empty() { Exit::Success } else { Exit::Failed };
     for name in names {
@@ -196,6 +204,62 @@ fn look_into_stores(session: &mut Session, found: &Discovery, facts: &mut Facts)
                 }
             }
         }
+    }
+}
+
+/// Fills in what is known of volumes that the daemon serves, by their UUIDs.
+fn look_at_live(served: &VgInfo, facts: &mut Facts) {
+    let Some(vg) = facts.vgs.iter_mut().find(|vg| vg.uuid == served.id) else { return };
+    for info in &served.lvs {
+        let Some(index) = vg.lvs.iter().position(|lv| lv.uuid == info.id) else { continue };
+        let status = info.status.iter().find_map(|line| SnapshotStatus::parse(line));
+        let live = Live {
+            used: status.and_then(used),
+            invalid: status == Some(SnapshotStatus::Invalid),
+            open: info.open_count > 0,
+            suspended: info.suspended,
+            merge_failed: status == Some(SnapshotStatus::MergeFailed),
+            merge_left: info.merge.as_ref().map(|merge| in_sectors(merge, merge.chunks_left)),
+            merge_rate: info.merge.as_ref().and_then(|merge| Some(in_sectors(merge, merge.rate?))),
+            merge_seconds: info.merge.as_ref().and_then(|merge| merge.chunks_left.checked_div(merge.rate?)),
+            store_seconds: status.and_then(|status| seconds_to_full(status, info.fill_rate?)),
+        };
+        let mut known = vec![index];
+        if info.merge.is_some() {
+            // The snapshot that merges has no device that users could open; its state is the origin's.
+            let merging =
+                |lv: &LvFacts| lv.origin == Some(index) && lv.kind == LvKind::Snapshot { merging: true };
+            known.extend(vg.lvs.iter().position(merging));
+        }
+        for index in known {
+            if let Some(lv) = vg.lvs.get_mut(index) {
+                lv.live = Some(live);
+            }
+        }
+    }
+}
+
+fn in_sectors(merge: &MergeInfo, chunks: u64) -> Sectors {
+    Sectors(chunks.saturating_mul(merge.chunk_sectors))
+}
+
+fn seconds_to_full(status: SnapshotStatus, rate: u64) -> Option<u64> {
+    match status {
+        SnapshotStatus::Usage { allocated, total, .. } => {
+            total.saturating_sub(allocated).get().checked_div(rate)
+        }
+        _ => None,
+    }
+}
+
+/// LVM2's percentage of a live store.
+fn used(status: SnapshotStatus) -> Option<u64> {
+    match status {
+        SnapshotStatus::Usage { allocated, total, metadata } => {
+            share(StoreStatus { allocated, metadata }, total)
+        }
+        SnapshotStatus::Invalid | SnapshotStatus::Overflow => Some(10_000),
+        SnapshotStatus::MergeFailed | SnapshotStatus::Unknown => None,
     }
 }
 

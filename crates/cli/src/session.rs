@@ -8,30 +8,19 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::live::{LiveVg, disks_or_live};
 use crate::options::{Options, YesNo};
 use foldback_device::{
-    Access, Backend, DiskErrorKind, DiskFile, DiskKind, Disks, HeldPart, Hold, HoldMode, Identity,
-    open_disks, open_files,
+    Access, Backend, DiskFile, DiskKind, Disks, HeldPart, Hold, HoldMode, Identity, open_disks, open_files,
 };
 use foldback_manager::backup::BackupPlaces;
 use foldback_manager::config::{Config, DEFAULT_SYSTEM_DIR};
-use foldback_manager::lock::{LockMode, Locks, VgLock};
+use foldback_manager::host;
 use foldback_manager::store::{Discovery, DiskSet, discover};
-use foldback_units::VgName;
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-/// How long a lock is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(20);
-/// How long the content of a disk is waited for: a process that was killed lets go of its disks only after its last
-/// I/O has ended.
-const DATA_PATIENCE: Duration = Duration::from_secs(3);
-/// How often it is tried.
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Opened disks.
 pub(crate) struct Session {
@@ -41,13 +30,6 @@ pub(crate) struct Session {
     pub(crate) config: Config,
     /// The metadata's lock on image files.
     metadata: Vec<Hold>,
-}
-
-/// The locks under which a VG is changed.
-#[derive(Debug)]
-pub(crate) struct LockedMetadata {
-    _vg: VgLock,
-    _images: Vec<Hold>,
 }
 
 impl std::fmt::Debug for Session {
@@ -70,7 +52,7 @@ impl Session {
             Access::Write => HoldMode::Exclusive,
         };
         if !(options.nolocking && access == Access::Read) {
-            session.metadata = hold_metadata(&session.files, sharing)?;
+            session.metadata = host::hold_metadata(&session.files, sharing)?;
         }
         Ok(session)
     }
@@ -81,10 +63,12 @@ impl Session {
         also: &[String],
         access: Access,
     ) -> Result<Self, CliError> {
-        let mut paths = options.disks();
+        let mut paths = disks_or_live(options)?;
         for path in also {
-            if !paths.contains(path) {
-                paths.push(path.clone());
+            // One disk under two names is opened once, by the name that the command uses.
+            match paths.iter_mut().find(|known| is_same(known, path)) {
+                Some(known) => known.clone_from(path),
+                None => paths.push(path.clone()),
             }
         }
         if paths.is_empty() {
@@ -100,6 +84,15 @@ impl Session {
         Ok(Self { files, disks, paths, config, metadata: Vec::new() })
     }
 
+    /// Calls the disks as the daemon calls them, so that its devices and this session's tables mean the same.
+    pub(crate) fn speak_as(&mut self, live: &LiveVg) {
+        for path in &mut self.paths {
+            if let Some(known) = live.info.devices.iter().find(|known| is_same(known, path)) {
+                path.clone_from(known);
+            }
+        }
+    }
+
     /// Where backups of VGs on these disks go.
     pub(crate) fn backup_places(&self) -> BackupPlaces {
         let image = self.files.iter().find(|file| file.kind() == DiskKind::Image);
@@ -108,13 +101,13 @@ impl Session {
 
     /// Locks the images' metadata to change it.
     pub(crate) fn lock_metadata(&mut self) -> Result<(), CliError> {
-        self.metadata = hold_metadata(&self.files, HoldMode::Exclusive)?;
+        self.metadata = host::hold_metadata(&self.files, HoldMode::Exclusive)?;
         Ok(())
     }
 
     /// Locks the images' metadata to read it.
     pub(crate) fn share_metadata(&mut self) -> Result<(), CliError> {
-        self.metadata = hold_metadata(&self.files, HoldMode::Shared)?;
+        self.metadata = host::hold_metadata(&self.files, HoldMode::Shared)?;
         Ok(())
     }
 
@@ -125,14 +118,12 @@ impl Session {
 
     /// Holds the content of all disks, or says who does.
     pub(crate) fn hold_all_data(&self) -> Result<Vec<Hold>, CliError> {
-        let take = |file| hold(file, HeldPart::Data, HoldMode::Exclusive, DATA_PATIENCE);
-        self.files.iter().map(take).collect()
+        Ok(host::hold_data(&self.files, HoldMode::Exclusive)?)
     }
 
     /// Holds the content of all disks against whoever would change it.
     pub(crate) fn share_all_data(&self) -> Result<Vec<Hold>, CliError> {
-        let take = |file| hold(file, HeldPart::Data, HoldMode::Shared, DATA_PATIENCE);
-        self.files.iter().map(take).collect()
+        Ok(host::hold_data(&self.files, HoldMode::Shared)?)
     }
 
     /// Refuses a file that is one of the disks themselves: it would be replaced, or read while it is written.
@@ -154,7 +145,7 @@ impl Session {
         let absent = || CliError::failed(format!("No device found for {path}."));
         let index = self.paths.iter().position(|known| known == path).ok_or_else(absent)?;
         let file = self.files.get(index).ok_or_else(absent)?;
-        hold(file, HeldPart::Data, HoldMode::Exclusive, DATA_PATIENCE)
+        Ok(host::hold(file, HeldPart::Data, HoldMode::Exclusive, host::DATA_PATIENCE)?)
     }
 
     /// Reads every label and metadata area.
@@ -162,6 +153,11 @@ impl Session {
         let id = self.config.system_id.as_deref();
         discover(&mut DiskSet::new(&mut *self.disks, &self.paths), id)
     }
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    let real = |path: &str| std::fs::canonicalize(path).ok();
+    one == other || real(one).is_some_and(|path| Some(path) == real(other))
 }
 
 /// Those of `paths` that exist; for the others it is said that they do not.
@@ -204,10 +200,6 @@ fn no_disks() -> CliError {
     }
 }
 
-fn hold_metadata(files: &[Arc<DiskFile>], sharing: HoldMode) -> Result<Vec<Hold>, CliError> {
-    files.iter().map(|file| hold(file, HeldPart::Metadata, sharing, LOCK_PATIENCE)).collect()
-}
-
 /// LVM2's settings, as far as they matter here: the host's own only where no image file is among the disks.
 fn config(options: &Options, files: &[Arc<DiskFile>]) -> Result<Config, CliError> {
     let named = std::env::var_os("LVM_SYSTEM_DIR").map(PathBuf::from);
@@ -215,37 +207,4 @@ fn config(options: &Options, files: &[Arc<DiskFile>]) -> Result<Config, CliError
     let directory = named.or_else(|| host().then(|| PathBuf::from(DEFAULT_SYSTEM_DIR)));
     let read = Config::read(directory.as_deref(), options.config.as_deref());
     read.map_err(|error| CliError { exit: Exit::BadCommandLine, message: error.to_string(), hint: None })
-}
-
-/// LVM2's locks.
-pub(crate) fn locks(config: &Config) -> Locks {
-    Locks::new(&config.locking_dir, config.wait_for_locks)
-}
-
-/// Locks a VG to change it: LVM2's lock, then the images' own.
-pub(crate) fn lock_vg(
-    vg: &VgName,
-    files: &[Arc<DiskFile>],
-    config: &Config,
-) -> Result<LockedMetadata, CliError> {
-    let vg = locks(config).vg(vg, LockMode::Exclusive)?;
-    Ok(LockedMetadata { _vg: vg, _images: hold_metadata(files, HoldMode::Exclusive)? })
-}
-
-/// Holds a part of a disk, waiting up to `patience` for whoever holds it.
-pub(crate) fn hold(
-    file: &Arc<DiskFile>,
-    part: HeldPart,
-    mode: HoldMode,
-    patience: Duration,
-) -> Result<Hold, CliError> {
-    let start = Instant::now();
-    loop {
-        match Hold::take(file, part, mode) {
-            Err(error) if matches!(error.kind, DiskErrorKind::Held { .. }) && start.elapsed() < patience => {
-                sleep(LOCK_PAUSE);
-            }
-            other => return other.map_err(CliError::from),
-        }
-    }
 }

@@ -5,6 +5,7 @@
 use crate::Slice;
 use foldback_units::Bytes;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 /// One disk of a set: an image file or a block device, in the order in which they were opened.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -88,6 +89,16 @@ pub trait Disks {
     /// # Errors
     /// Only where the queue itself is broken; operations under way are then lost.
     fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>>;
+
+    /// For owners that wait for other things as well: a descriptor that becomes readable anew (as an edge) whenever
+    /// something may have completed. Asked for once. `None` where nothing is ever under way behind a `reap` that
+    /// returned `None`.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    fn ready_fd(&mut self) -> io::Result<Option<BorrowedFd<'_>>> {
+        Ok(None)
+    }
 }
 
 impl<T: Disks + ?Sized> Disks for Box<T> {
@@ -106,6 +117,10 @@ impl<T: Disks + ?Sized> Disks for Box<T> {
     fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>> {
         (**self).reap(wait)
     }
+
+    fn ready_fd(&mut self) -> io::Result<Option<BorrowedFd<'_>>> {
+        (**self).ready_fd()
+    }
 }
 
 impl<T: Disks + ?Sized> Disks for &mut T {
@@ -123,5 +138,9 @@ impl<T: Disks + ?Sized> Disks for &mut T {
 
     fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>> {
         (**self).reap(wait)
+    }
+
+    fn ready_fd(&mut self) -> io::Result<Option<BorrowedFd<'_>>> {
+        (**self).ready_fd()
     }
 }

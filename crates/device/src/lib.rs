@@ -28,6 +28,7 @@ mod guard;
 mod hold;
 mod memory;
 mod set;
+pub mod socket;
 mod synchronous;
 mod transfer;
 mod uring;

@@ -17,9 +17,10 @@ use crate::guard::{Failure, Guard};
 use crate::transfer::Transfer;
 use crate::{Memory, Slice};
 use io_uring::{IoUring, opcode, squeue, types};
+use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Entries with the kernel at once.
@@ -89,6 +90,8 @@ pub struct UringDisks {
     waiting: VecDeque<usize>,
     with_kernel: usize,
     over: VecDeque<Completion>,
+    /// Signalled by the kernel when something completes, once somebody asked for it.
+    ready: Option<OwnedFd>,
 }
 
 impl UringDisks {
@@ -112,6 +115,7 @@ impl UringDisks {
             waiting: VecDeque::new(),
             with_kernel: 0,
             over: VecDeque::new(),
+            ready: None,
         })
     }
 
@@ -328,6 +332,16 @@ impl Disks for UringDisks {
                 return Ok(None);
             }
         }
+    }
+
+    fn ready_fd(&mut self) -> io::Result<Option<BorrowedFd<'_>>> {
+        if self.ready.is_none() {
+            // The ring's own descriptor does not wake who polls it when task work is deferred; this does.
+            let ready = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            self.ring.submitter().register_eventfd(ready.as_raw_fd())?;
+            self.ready = Some(ready);
+        }
+        Ok(self.ready.as_ref().map(OwnedFd::as_fd))
     }
 }
 

@@ -109,4 +109,17 @@ impl Table {
     pub fn is_empty(&self) -> bool {
         self.len().is_zero()
     }
+
+    /// Every device that the table names; none in targets that are kept as text.
+    pub fn devices_mut(&mut self) -> impl Iterator<Item = &mut DeviceRef> {
+        self.lines.iter_mut().flat_map(|line| match &mut line.target {
+            Target::Linear(area) => vec![&mut area.device],
+            Target::Striped { areas, .. } => areas.iter_mut().map(|area| &mut area.device).collect(),
+            Target::SnapshotOrigin { origin } => vec![origin],
+            Target::Snapshot(params) | Target::SnapshotMerge(params) => {
+                vec![&mut params.origin, &mut params.cow]
+            }
+            Target::Error | Target::Zero | Target::Other { .. } => Vec::new(),
+        })
+    }
 }

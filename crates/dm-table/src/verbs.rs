@@ -61,6 +61,14 @@ pub enum Verb {
         /// Which device.
         name: DmName,
     },
+    /// Give the device another name. It may be open and in use: its UUID stays, and so does what tables of other devices
+    /// refer to.
+    Rename {
+        /// Which device.
+        name: DmName,
+        /// Its name from now on.
+        new: DmName,
+    },
 }
 
 /// 512 bytes of a metadata area's header, and what takes them back.

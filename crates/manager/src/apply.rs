@@ -10,7 +10,7 @@ use crate::ops::lv_create::Planned;
 use crate::store::{CommitError, Committed, DiskSet, FoundVg, MapError, stage, write_lv};
 use foldback_dm_snapshot_format::{Header, Layout};
 use foldback_lvm2_format::vg::{Lv, Vg};
-use foldback_units::{Bytes, ChunkSize, Sectors};
+use foldback_units::{Bytes, ChunkSize, LvName, Sectors};
 
 /// What LVM2 zeroes of a new LV.
 const ZEROED: Sectors = Sectors(8);
@@ -60,8 +60,21 @@ pub fn create_snapshot(
     chunk: ChunkSize,
     environment: &mut dyn Environment,
 ) -> Result<Committed, ApplyError> {
+    prepare_stores(set, found, &planned.vg, std::slice::from_ref(&planned.lv), chunk)?;
+    commit(set, found, planned.vg.clone(), environment)
+}
+
+/// Makes the stores of planned snapshots empty, with chunks of that size: what has to be on disk before the commit that
+/// names them, whoever carries that out.
+pub fn prepare_stores(
+    set: &mut DiskSet<'_>,
+    found: &FoundVg,
+    planned: &Vg,
+    lvs: &[LvName],
+    chunk: ChunkSize,
+) -> Result<(), ApplyError> {
     refuse_early(found)?;
-    if let Some(store) = planned.vg.lv(&planned.lv) {
+    for store in lvs.iter().filter_map(|lv| planned.lv(lv)) {
         // Area 0 before the header: a valid header over stale records would be a store full of wrong data (K3).
         let layout = Layout::new(chunk);
         if let Some(area) = layout.area_range(0) {
@@ -71,7 +84,7 @@ pub fn create_snapshot(
         header.resize(chunk.bytes().to_usize().unwrap_or(header.len()), 0);
         write_lv(set, found, store, Sectors::ZERO, &header)?;
     }
-    commit(set, found, planned.vg.clone(), environment)
+    Ok(())
 }
 
 /// A VG that will not be committed must not have its free extents written either.

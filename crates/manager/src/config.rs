@@ -7,6 +7,7 @@
 //! - Keys that are not used here are not looked at, whatever they say.
 
 use crate::lock::{DEFAULT_LOCKING_DIR, LockWait};
+use crate::ops::autoextend::Policy;
 use foldback_lvm2_format::text::{self, Node, ParseError, Scalar, Section, Value};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,10 @@ pub struct Config {
     pub retain_min: u64,
     /// `backup/retain_days`: archives younger than this are kept, however many.
     pub retain_days: u64,
+    /// `activation/snapshot_autoextend_threshold` and `_percent`: when and by how much a store that fills is extended.
+    pub snapshot_autoextend: Policy,
+    /// `activation/polling_interval`, in seconds: how often the progress of a merge is told.
+    pub polling_interval: u64,
     /// `local/system_id`, with `global/system_id_source = "lvmlocal"`.
     pub system_id: Option<String>,
 }
@@ -89,8 +94,23 @@ impl Config {
             archive_dir: directory("archive_dir", "archive"),
             retain_min: settings.number("backup", "retain_min").unwrap_or(10),
             retain_days: settings.number("backup", "retain_days").unwrap_or(30),
+            snapshot_autoextend: snapshot_autoextend(&settings),
+            polling_interval: settings.number("activation", "polling_interval").unwrap_or(15),
             system_id: settings.text("local", "system_id").filter(|id| lvmlocal && !id.is_empty()),
         })
+    }
+}
+
+/// LVM2 takes no threshold below 50, and none above 100 for more than off.
+fn snapshot_autoextend(settings: &Settings<'_>) -> Policy {
+    let number = |key, default| {
+        let set = settings.number("activation", key).map(|set| u32::try_from(set).unwrap_or(u32::MAX));
+        set.unwrap_or(default)
+    };
+    Policy {
+        threshold: number("snapshot_autoextend_threshold", Policy::OFF)
+            .clamp(Policy::THRESHOLD_MIN, Policy::OFF),
+        percent: number("snapshot_autoextend_percent", 20),
     }
 }
 
@@ -219,6 +239,7 @@ impl Settings<'_> {
 mod tests {
     use super::Config;
     use crate::lock::LockWait;
+    use crate::ops::autoextend::Policy;
     use std::path::Path;
 
     #[test]
@@ -228,6 +249,20 @@ mod tests {
         assert_eq!(config.wait_for_locks, LockWait::Wait);
         assert!(config.backup && config.archive);
         assert_eq!((config.backup_dir, config.system_id), (None, None));
+        assert_eq!(config.snapshot_autoextend, Policy { threshold: 100, percent: 20 });
+        assert!(!config.snapshot_autoextend.is_on());
+        assert_eq!(config.polling_interval, 15);
+    }
+
+    #[test]
+    fn stores_are_extended_as_lvm_conf_says() {
+        let policy = |text: &str| Config::read(None, Some(text)).unwrap().snapshot_autoextend;
+        let option = "activation { snapshot_autoextend_threshold = 70 snapshot_autoextend_percent = 50 }";
+        assert_eq!(policy(option), Policy { threshold: 70, percent: 50 });
+        assert_eq!(policy("activation/snapshot_autoextend_threshold=10").threshold, 50);
+        assert_eq!(policy("activation/snapshot_autoextend_threshold=1000").threshold, 100);
+        let config = Config::read(None, Some("activation/polling_interval=0")).unwrap();
+        assert_eq!(config.polling_interval, 0);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod backup;
 pub mod check;
 pub mod config;
 pub mod environment;
+pub mod host;
 pub mod job;
 pub mod lock;
 pub mod ops;

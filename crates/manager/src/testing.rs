@@ -3,6 +3,7 @@
 use crate::apply::{ApplyError, create_lv, create_snapshot};
 use crate::environment::Environment;
 use crate::ops::lv_create::{self, NewLv};
+use crate::ops::merge::{self, Mark};
 use crate::ops::pv_create::{self, NewPv};
 use crate::ops::snapshot_create::{self, NewSnapshot};
 use crate::ops::vg_create::{self, NewVg};
@@ -215,4 +216,23 @@ pub(crate) fn new_snapshot(origin: &str, name: &str, extents: u32) -> NewSnapsho
         read_only: false,
         tags: Vec::new(),
     }
+}
+
+/// `root` of one extent with such snapshots.
+pub(crate) fn with_snapshots(names: &[&str]) -> Vg {
+    let mut vg = vg_of(&["root"]);
+    for name in names {
+        let new = new_snapshot("root", name, 1);
+        vg = snapshot_create::plan(&vg, &new, &mut TestEnvironment::new()).unwrap().vg;
+        vg.lvs.iter_mut().enumerate().for_each(|(index, lv)| lv.id = uuid(index as u8));
+    }
+    vg
+}
+
+/// The same, the first of them marked.
+pub(crate) fn merging(names: &[&str]) -> Vg {
+    let vg = with_snapshots(names);
+    let checked = merge::check(&vg, &lv_name(names[0])).unwrap();
+    let Mark::Marked(vg) = merge::mark(&vg, &checked) else { panic!("not marked") };
+    *vg
 }

@@ -14,17 +14,19 @@
 )]
 
 use foldback_device::{Access, Backend, Disks, open_disks, open_files};
-use foldback_lvm2_format::vg::{AreaOn, ExtentSize, SegmentKind};
+use foldback_lvm2_format::vg::{AreaOn, ExtentSize, SegmentKind, Vg};
 use foldback_manager::apply::{self, create_lv, create_snapshot};
 use foldback_manager::backup::BackupPlaces;
 use foldback_manager::config::Config;
 use foldback_manager::environment::Machine;
 use foldback_manager::lock::{LockMode, LockWait, Locks};
+use foldback_manager::ops::extend::{self, Amount, Extension, Situation};
+use foldback_manager::ops::keep::{self, Keep};
 use foldback_manager::ops::lv_create::{self, NewLv};
 use foldback_manager::ops::pv_create::{self, NewPv};
-use foldback_manager::ops::snapshot_create::{self, NewSnapshot};
+use foldback_manager::ops::snapshot_create::{self, NewSnapshot, WhileMerging};
 use foldback_manager::ops::vg_create::{self, NewVg};
-use foldback_manager::ops::{Layout, SizeRequest, lv_remove};
+use foldback_manager::ops::{Layout, PercentOf, SizeRequest, lv_remove};
 use foldback_manager::store::{DiskSet, FoundVg, discover, make_pv};
 use foldback_units::{LvName, VgName};
 use std::io::Write;
@@ -86,9 +88,11 @@ impl Loops {
     fn lvm(&self, arguments: &[&str]) -> (Output, String) {
         let accept: Vec<String> = self.devices.iter().map(|device| format!("\"a|^{device}$|\"")).collect();
         let config = format!(
-            "devices {{ filter=[{}, \"r|.*|\"] use_devicesfile=0 scan=[\"/dev\"] hints=\"none\" }} \
+            "devices {{ dir=\"{}/dev\" filter=[{}, \"r|.*|\"] use_devicesfile=0 scan=[\"/dev\"] hints=\"none\" }} \
              global {{ use_lvmpolld=0 event_activation=0 wait_for_locks=0 locking_dir=\"{}\" }} activation {{ udev_sync=0 udev_rules=0 }} \
              backup {{ backup=0 archive=0 }}",
+            // Whatever this machine has in /dev under the name of the VG is nothing to these tests.
+            self.directory.path().display(),
             accept.join(", "),
             self.locking_dir().display()
         );
@@ -216,11 +220,24 @@ impl Ours {
     }
 
     fn remove(&mut self, name: &str) {
+        let removal = lv_remove::plan(&self.vg().vg, &lv_name(name)).unwrap();
+        self.commit(removal.vg);
+    }
+
+    fn commit(&mut self, vg: Vg) {
         let found = self.vg();
-        let removal = lv_remove::plan(&found.vg, &lv_name(name)).unwrap();
         let Self { disks, paths, machine } = self;
         let mut set = DiskSet::new(&mut **disks, paths);
-        drop(apply::commit(&mut set, &found, removal.vg, machine).unwrap());
+        drop(apply::commit(&mut set, &found, vg, machine).unwrap());
+    }
+
+    /// What is said; the refusal where it is refused.
+    fn extend(&mut self, name: &str, amount: Amount) -> Result<Vec<String>, String> {
+        let extension = Extension { lv: lv_name(name), amount, pvs: Vec::new() };
+        let planned = extend::plan(&self.vg().vg, &extension, Situation::default())
+            .map_err(|refusal| refusal.to_string())?;
+        self.commit(planned.vg);
+        Ok(planned.notices.into_iter().chain(planned.done).map(|notice| notice.text).collect())
     }
 
     /// Every LV with its pieces: PV number, first extent and count of each stripe.
@@ -323,6 +340,117 @@ fn the_same_commands_give_the_same_layout_as_lvm2s() {
         assert_eq!(ours.layout(), theirs.ours().layout(), "step {step}");
     }
     assert!(names.len() > 2, "{names:?}");
+}
+
+/// Among LVs that come, grow and go; the words, too.
+#[test]
+fn lvs_are_extended_as_lvm2_extends_them() {
+    let test = "lvs_are_extended_as_lvm2_extends_them";
+    let Some(theirs) = Loops::new(test, &[40, 24, 32]) else { return };
+    let Some(loops) = Loops::new(test, &[40, 24, 32]) else { return };
+    let mut ours = loops.ours();
+    ours.make_vg(2048);
+    let devices: Vec<&str> = theirs.devices.iter().map(String::as_str).collect();
+    theirs.lvm_ok(&[&["pvcreate"], devices.as_slice()].concat());
+    theirs.lvm_ok(&[&["vgcreate", "-s", "1M", "vg"], devices.as_slice()].concat());
+    let mut state = 11_u64;
+    let mut next = |bound: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % bound
+    };
+    let mut names: Vec<String> = Vec::new();
+    let mut grown = 0;
+    for step in 0..60 {
+        let pick = next(10);
+        if names.len() > 2 && pick < 2 {
+            let name = names.swap_remove(next(names.len() as u64) as usize);
+            theirs.lvm_ok(&["lvremove", "-y", &format!("vg/{name}")]);
+            ours.remove(&name);
+        } else if names.len() < 2 || pick < 4 {
+            let (extents, name) = ([1, 2, 3, 5][next(4) as usize], format!("lv{step}"));
+            let count = extents.to_string();
+            theirs.lvm_ok(&["lvcreate", "-an", "-Zn", "-l", &count, "-n", &name, "vg"]);
+            assert!(ours.make_lv(&name, extents, 1));
+            names.push(name);
+        } else {
+            let name = names[next(names.len() as u64) as usize].clone();
+            let count = 1 + next(20) as u32;
+            let (size, amount) = match next(4) {
+                0 => (format!("+{count}%VG"), Amount::By(SizeRequest::Percent(count, PercentOf::Vg))),
+                1 => (format!("+{count}%FREE"), Amount::By(SizeRequest::Percent(count, PercentOf::Free))),
+                2 => (format!("+{count}"), Amount::By(SizeRequest::Extents(count))),
+                _ => (count.to_string(), Amount::To(SizeRequest::Extents(count))),
+            };
+            let (output, said) = theirs.lvm(&["lvextend", "-l", &size, &format!("vg/{name}")]);
+            let said = format!("{said}{}", String::from_utf8_lossy(&output.stdout));
+            let answered = ours.extend(&name, amount);
+            assert_eq!(
+                answered.is_ok(),
+                output.status.success(),
+                "step {step}: {size}: {answered:?}, {said}"
+            );
+            grown += u32::from(answered.is_ok());
+            for line in answered.unwrap_or_else(|refusal| vec![refusal]) {
+                assert!(said.contains(&line), "step {step}: {line:?} is not in {said}");
+            }
+        }
+        assert_eq!(ours.layout(), theirs.ours().layout(), "step {step}");
+    }
+    assert!(grown > 10, "{grown}");
+}
+
+/// architecture.md, "Merging": from the swap on LVM2 sees a merge that it knows; and what only we can carry it shows, and
+/// leaves alone.
+#[test]
+fn lvm2_knows_a_kept_merge_and_leaves_a_merged_view_alone() {
+    let test = "lvm2_knows_a_kept_merge_and_leaves_a_merged_view_alone";
+    let Some(loops) = Loops::new(test, &[48]) else { return };
+    let mut ours = loops.ours();
+    ours.make_vg(2048);
+    assert!(ours.make_lv("root", 8, 1));
+    ours.make_snapshot("root", "trial", 6, 8);
+    let vg = ours.vg().vg;
+    let Keep::Fresh(merge) = keep::check(&vg, &lv_name("trial")).unwrap() else { panic!() };
+    let kept = keep::swap_and_mark(&vg, &merge);
+    ours.commit((*kept.vg).clone());
+    let show = || {
+        let fields = ["lvs", "-a", "--noheadings", "-o", "lv_name,lv_attr,origin"];
+        let (output, _) = loops.lvm(&fields);
+        assert!(output.status.success());
+        let answer = String::from_utf8(output.stdout).unwrap();
+        answer.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    loops.lvm_ok(&["vgck", "vg"]);
+    let shown = show();
+    assert!(shown[0].starts_with("trial Owi") || shown[1].starts_with("trial Owi"), "{shown:?}");
+    assert!(shown.iter().any(|line| line.starts_with("[root] Swi") && line.ends_with(" trial")), "{shown:?}");
+    let environment = &mut ours.machine.clone();
+    let new = NewSnapshot {
+        origin: lv_name("trial"),
+        name: Some(lv_name("view")),
+        size: SizeRequest::Extents(4),
+        chunk_sectors: 8,
+        layout: Layout::LINEAR,
+        pvs: Vec::new(),
+        read_only: false,
+        tags: Vec::new(),
+    };
+    let vg = ours.vg().vg;
+    let planned = snapshot_create::plan_several(&vg, &[new], WhileMerging::Running, environment).unwrap();
+    ours.commit(planned.vg);
+    let seqno = ours.vg().vg.seqno;
+    assert!(show().iter().any(|line| line.contains("trial")), "{:?}", show());
+    for command in [
+        &["vgchange", "--addtag", "x", "vg"][..],
+        &["lvremove", "-f", "vg/view"],
+        &["lvremove", "-f", "vg/trial"],
+    ] {
+        let (output, said) = loops.lvm(command);
+        assert!(!output.status.success(), "{command:?}: {said}");
+    }
+    assert_eq!(ours.vg().vg.seqno, seqno, "LVM2 has written nothing");
+    ours.remove("view");
+    loops.lvm_ok(&["vgchange", "--addtag", "x", "vg"]);
 }
 
 #[test]

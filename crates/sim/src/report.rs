@@ -116,6 +116,8 @@ scenes! {
     VgMergeDone = "whole merges carried to the end",
     VgTransaction = "transactions on live devices",
     VgTakenBack = "transactions taken back",
+    VgKept = "merges begun under the snapshot's name",
+    VgRemoved = "snapshots removed from live origins",
     VgLiveCut = "power cuts with live devices",
 }
 

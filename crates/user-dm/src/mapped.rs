@@ -90,6 +90,12 @@ impl Mapped {
         live.into_iter().chain(self.inactive.as_ref().map(|inactive| &inactive.live.table))
     }
 
+    /// The same, to change them.
+    pub(crate) fn tables_mut(&mut self) -> impl Iterator<Item = &mut Table> {
+        let live = self.live.as_mut().map(|live| &mut live.table);
+        live.into_iter().chain(self.inactive.as_mut().map(|inactive| &mut inactive.live.table))
+    }
+
     /// The snapshot target of its live table.
     pub(crate) fn live_snapshot(&self) -> Option<&SnapshotParams> {
         match whole_target(&self.live.as_ref()?.table)? {

@@ -77,6 +77,11 @@ impl<D: Disks> UserDm<D> {
     fn take_back_verbs(&mut self, done: &[&Verb], error: DmError) -> DmError {
         let mut undo = Vec::new();
         for verb in done.iter().rev() {
+            if let Verb::Rename { name, new } = verb {
+                undo.push(Verb::Rename { name: new.clone(), new: name.clone() });
+            }
+        }
+        for verb in done.iter().rev() {
             if let Verb::Load { name, .. } = verb {
                 undo.push(Verb::Clear { name: name.clone() });
             }

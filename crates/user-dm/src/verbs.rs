@@ -6,13 +6,14 @@
 //! - `resume` swaps; one that fails returns to the old table, running (K8). It also starts a failed merge again.
 //! - `suspend` returns when nothing of the device is under way.
 //! - `remove` is refused while a table, live or not, names the device, or while it is open.
+//! - `rename` changes a name and nothing else; tables of others go on naming the same device, as in the kernel.
 
 use crate::error::{DmError, DmErrorKind};
 use crate::mapped::{DeviceId, Inactive, Live, Lower, Mapped, Route, whole_target};
 use crate::run::UserDm;
 use crate::settle::Opened;
 use foldback_device::Disks;
-use foldback_dm_table::{DmName, SnapshotParams, Table, Target, Verb};
+use foldback_dm_table::{DeviceRef, DmName, SnapshotParams, Table, Target, Verb};
 use foldback_engine::{OpenedStore, StoreId, Volume};
 
 impl<D: Disks> UserDm<D> {
@@ -27,6 +28,7 @@ impl<D: Disks> UserDm<D> {
             Verb::Resume { name } => ("resuming", name, self.resume(name)),
             Verb::Clear { name } => ("clearing the inactive table of", name, self.clear(name)),
             Verb::Remove { name } => ("removing", name, self.remove(name)),
+            Verb::Rename { name, new } => ("renaming", name, self.rename(name, new)),
         };
         outcome.map_err(|kind| Self::failed(what, &name.0, kind))
     }
@@ -221,6 +223,26 @@ impl<D: Disks> UserDm<D> {
             self.dispatch(ticket);
         }
         outcome
+    }
+
+    /// Nothing that runs changes: groups and maps know devices by number. Only the tables name them.
+    fn rename(&mut self, name: &DmName, new: &DmName) -> Result<(), DmErrorKind> {
+        let id = self.find(name)?;
+        if self.devices.values().any(|device| device.name == *new) {
+            return Err(DmErrorKind::Exists);
+        }
+        for device in self.devices.values_mut() {
+            for reference in device.tables_mut().flat_map(Table::devices_mut) {
+                let plain = reference.0.strip_prefix("/dev/mapper/").unwrap_or(&reference.0);
+                if plain == name.0 {
+                    *reference = DeviceRef(new.0.clone());
+                }
+            }
+        }
+        if let Some(device) = self.devices.get_mut(&id) {
+            device.name = new.clone();
+        }
+        Ok(())
     }
 
     /// Counts a user of the device: while there is one, `remove` is refused.

@@ -139,6 +139,19 @@ impl<D: Disks> UserDm<D> {
         })
     }
 
+    /// Whether writes to a device are refused by its live table.
+    pub fn is_read_only(&self, device: &DmName) -> bool {
+        let live = self.known("looking at", device).ok().and_then(|device| device.live.as_ref());
+        live.is_some_and(|live| live.read_only)
+    }
+
+    /// The devices whose merge is finished: their tables can be exchanged.
+    pub fn finished_merges(&self) -> Vec<DmName> {
+        let names = self.devices.values().filter(|device| device.live_merge().is_some());
+        let finished = |name: &&DmName| self.merge_progress(name).is_some_and(|progress| progress.finished);
+        names.map(|device| &device.name).filter(finished).cloned().collect()
+    }
+
     /// What the engine under `device` has counted, and the bytes of memory its exception tables take.
     pub fn counters(&self, device: &DmName) -> Option<(Counters, usize)> {
         let id = self.find(device).ok()?;

@@ -220,3 +220,28 @@ fn waiting_for_a_suspended_device_is_an_error_and_no_hang() {
     let error = dm.flush(&name("lv")).unwrap_err();
     assert!(matches!(error.kind, DmErrorKind::Suspended), "{error}");
 }
+
+#[test]
+fn an_open_device_is_renamed_and_tables_follow_it() {
+    let disks = blank(20);
+    let mut dm = over(&disks);
+    activate(&mut dm, "low", "0 64 linear /pv0.img 2048");
+    activate(&mut dm, "lv", "0 32 linear low 0\n32 32 linear /dev/mapper/low 32");
+    apply(&mut dm, &[load("lv", "0 64 linear low 0")]);
+    dm.open(&name("low")).unwrap();
+    write(&mut dm, "lv", 0, 8, 3);
+    let rename = |from: &str, to: &str| Verb::Rename { name: name(from), new: name(to) };
+    apply(&mut dm, &[rename("low", "lower")]);
+    let table = dm.table(&name("lv")).unwrap().unwrap().to_string();
+    assert_eq!(table, "0 32 linear lower 0\n32 32 linear lower 32\n");
+    assert_eq!(dm.list().unwrap()[0].uuid, "LVM-low", "the UUID stays");
+    assert_eq!(read(&mut dm, "lv", 0, 9), [3, 3, 3, 3, 3, 3, 3, 3, 0]);
+    // The table that waits follows as well.
+    apply(&mut dm, &[resume("lv")]);
+    write(&mut dm, "lv", 40, 8, 4);
+    assert_eq!(read(&mut dm, "lower", 40, 8), [4; 8]);
+    assert!(matches!(refusal(&mut dm, &rename("low", "x")).kind, DmErrorKind::Missing));
+    assert!(matches!(refusal(&mut dm, &rename("lv", "lower")).kind, DmErrorKind::Exists));
+    dm.close(&name("lower"));
+    apply(&mut dm, &[remove("lv"), remove("lower")]);
+}

@@ -9,7 +9,9 @@ use crate::carrying::Host;
 use crate::changing::{one_vg, refused, warn_of_locks};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::following::LiveHost;
 use crate::interrupt::Interrupt;
+use crate::live::LiveVg;
 use crate::merging::{DEFAULT_INTERVAL, Listener, Pace};
 use crate::names::Target;
 use crate::session::Session;
@@ -47,6 +49,7 @@ impl FromStr for Interval {
                   snapshot any more.\n\nExamples:\n  foldback lvconvert \
                   --merge vg/before\n  foldback lvconvert --merge @nightly"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct LvConvert {
     /// Merge these snapshots
     #[arg(short = 'M', long)]
@@ -54,10 +57,16 @@ pub(crate) struct LvConvert {
     /// The same
     #[arg(long)]
     mergesnapshot: bool,
+    /// The result keeps the origin's name (the default)
+    #[arg(long)]
+    nameorigin: bool,
+    /// Mark the snapshot; the merge begins when the origin is brought up the next time
+    #[arg(long, conflicts_with = "nameorigin")]
+    onactivate: bool,
     /// Seconds between two lines of progress; 0: one for every step; +N: the first after N
     #[arg(short, long, value_name = "[+]SECONDS")]
     interval: Option<Interval>,
-    /// Accepted as LVM2 does: merges in the foreground, and tells progress only after an interval
+    /// Return at once where the volumes are active; otherwise tell progress only after an interval
     #[arg(short, long)]
     background: bool,
     /// Snapshots; of a VG: all of them
@@ -140,27 +149,72 @@ impl LvConvert {
         }
         warn_of_locks(context);
         let places = session.backup_places();
-        let mut machine = Machine::new(&context.line);
-        let mut host = Host::new(session)?;
-        let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
-        // LVM2 merges without asking whether the other snapshots have room.
-        let request = MergeRequest {
-            paths: &paths,
-            system_id: system_id.as_deref(),
-            vg: vg.clone(),
-            lv: lv.clone(),
-            force: context.options.force > 0 || context.as_lvm2,
-        };
         let mut listener = Listener::new(context, interrupt, origin, Pace { every, later }, places);
-        let merged = merge(&mut host, &request, &mut machine, &mut listener);
+        let ended = match LiveVg::find(vg)? {
+            Some(live) => self.live(context, session, live, (vg, lv), &mut listener),
+            None => self.own(context, session, (vg, lv), &mut listener),
+        };
         drop(listener);
-        match merged.map_err(CliError::from)? {
-            MergeOutcome::Finished => Ok(Exit::Success),
+        match ended? {
+            MergeOutcome::Left if interrupt.asked() => {
+                context.console.say(&format!("Merging of volume {vg}/{lv} goes on in the background."));
+                Ok(Exit::Success)
+            }
+            MergeOutcome::Finished | MergeOutcome::Deferred | MergeOutcome::Left => Ok(Exit::Success),
             MergeOutcome::NotBegun => Err(CliError::failed("Interrupted before anything was changed.")),
             MergeOutcome::Stopped => {
                 Err(CliError::failed(format!("Merging of volume {vg}/{lv} was stopped."))
                     .hint("the same command goes on with it; nothing is lost meanwhile"))
             }
+        }
+    }
+
+    /// Merges volumes that nobody serves, in this process.
+    fn own(
+        &self,
+        context: &Context,
+        session: Session,
+        (vg, lv): (&VgName, &LvName),
+        listener: &mut Listener<'_>,
+    ) -> Result<MergeOutcome, CliError> {
+        let mut host = Host::new(session)?;
+        let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv));
+        Ok(merge(&mut host, &request, &mut Machine::new(&context.line), listener)?)
+    }
+
+    /// Merges in the daemon that serves the VG.
+    fn live(
+        &self,
+        context: &Context,
+        mut session: Session,
+        live: LiveVg,
+        (vg, lv): (&VgName, &LvName),
+        listener: &mut Listener<'_>,
+    ) -> Result<MergeOutcome, CliError> {
+        session.speak_as(&live);
+        let mut host = LiveHost::new(session, live);
+        let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv));
+        Ok(merge(&mut host, &request, &mut Machine::new(&context.line), listener)?)
+    }
+
+    fn request<'r>(
+        &self,
+        context: &Context,
+        paths: &'r [String],
+        system_id: Option<&'r str>,
+        (vg, lv): (&VgName, &LvName),
+    ) -> MergeRequest<'r> {
+        MergeRequest {
+            paths,
+            system_id,
+            vg: vg.clone(),
+            lv: lv.clone(),
+            // LVM2 merges without asking whether the other snapshots have room.
+            force: context.options.force > 0 || context.as_lvm2,
+            on_activate: self.onactivate,
+            leave: self.background,
         }
     }
 }

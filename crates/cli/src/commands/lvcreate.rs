@@ -10,20 +10,23 @@ use super::vgcreate::tags;
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::live::LiveVg;
 use crate::names::{Target, vg_name};
 use crate::options::YesNo;
 use crate::sizes::{Extents, KibSize, Of, Size};
 use clap::{Args, ValueEnum};
+use foldback_dm_table::Transaction;
 use foldback_lvm2_format::vg::{LvFlag, PvKey, Vg};
-use foldback_manager::apply::{create_lv, create_snapshot};
+use foldback_manager::activation::{Group, take_snapshot};
+use foldback_manager::apply::{create_lv, create_snapshot, prepare_stores};
 use foldback_manager::ops::allocation::Policy;
 use foldback_manager::ops::lv_create::{self, NewLv, Planned};
 use foldback_manager::ops::names::user_lv_name;
 use foldback_manager::ops::snapshot_create::{self, CHUNK_MIN, NewSnapshot, chunk_size};
 use foldback_manager::ops::{Layout, PercentOf, Refusal, SizeRequest};
 use foldback_manager::report::Units;
-use foldback_manager::store::FoundVg;
-use foldback_units::{LvName, Sectors, VgName};
+use foldback_manager::store::{DiskSet, FoundVg};
+use foldback_units::{ChunkSize, LvName, Sectors, VgName};
 
 /// What may be done with a volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -163,10 +166,11 @@ impl LvCreate {
             return Err(usage(&format!("Inconsistent volume group names given: \"{other}\" and \"{vg}\"")));
         }
         let mut change = Change::of_vg(context, &vg, &[])?;
+        let live = change.live(&vg)?;
         let discovery = change.discover();
         let found = vg_to_change(&discovery, &vg)?;
         match origin {
-            Some(origin) => self.snapshot(&mut change, found, &origin, name, size),
+            Some(origin) => self.snapshot(&mut change, live, found, &origin, (name, size)),
             None => self.linear(&mut change, found, name, size),
         }
     }
@@ -205,10 +209,10 @@ impl LvCreate {
     fn snapshot(
         &self,
         change: &mut Change<'_>,
+        live: Option<LiveVg>,
         found: &FoundVg,
         origin: &LvName,
-        name: Option<LvName>,
-        size: SizeRequest,
+        (name, size): (Option<LvName>, SizeRequest),
     ) -> Result<Exit, CliError> {
         let context = change.context;
         if found.vg.lv(origin).is_none() {
@@ -235,9 +239,14 @@ impl LvCreate {
         self.mark(&mut planned);
         tell(context, &planned.notices);
         if !change.is_test() {
-            // A volume that somebody imports into or merges has no one state that a snapshot could keep.
-            let _data = change.session.hold_all_data()?;
-            change.apply(&found.vg, |set, machine| create_snapshot(set, found, &planned, chunk, machine))?;
+            if let Some(mut live) = live {
+                snapshot_live(change, &mut live, found, &planned, origin, chunk)?;
+            } else {
+                // A volume that somebody imports into or merges has no one state that a snapshot could keep.
+                let _data = change.session.hold_all_data()?;
+                change
+                    .apply(&found.vg, |set, machine| create_snapshot(set, found, &planned, chunk, machine))?;
+            }
         }
         tell(context, &planned.done);
         Ok(Exit::Success)
@@ -319,4 +328,28 @@ impl LvCreate {
         };
         self.pvs.iter().map(key).collect()
     }
+}
+
+/// Takes a snapshot in a VG that is served; of an origin that is not live it is a change of metadata alone.
+fn snapshot_live(
+    change: &mut Change<'_>,
+    live: &mut LiveVg,
+    found: &FoundVg,
+    planned: &Planned,
+    origin: &LvName,
+    chunk: ChunkSize,
+) -> Result<(), CliError> {
+    let id = found.vg.lv(origin).map(|lv| lv.id.to_string()).unwrap_or_default();
+    let is_live = live.lv(&id).is_some();
+    let prepare = |set: &mut DiskSet<'_>| {
+        prepare_stores(set, found, &planned.vg, std::slice::from_ref(&planned.lv), chunk)
+    };
+    change.apply_live(live, (found, planned.vg.clone()), &[], prepare, |next, headers| {
+        if is_live {
+            Ok(take_snapshot(&Group::of(found, origin)?, &Group::of(next, origin)?, headers))
+        } else {
+            Ok(Transaction { headers, ..Transaction::default() })
+        }
+    })?;
+    Ok(())
 }

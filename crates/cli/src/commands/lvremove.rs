@@ -8,11 +8,14 @@ use super::Context;
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::live::LiveVg;
 use crate::names::Target;
 use crate::reporting::no_lv;
 use clap::Args;
+use foldback_manager::activation::{Change as Switch, Group, device_of, remove_lvs};
 use foldback_manager::apply::commit;
-use foldback_manager::ops::lv_remove::plan;
+use foldback_manager::ops::lv_remove::{Removal, plan_several};
+use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
 
 /// Remove logical volumes and snapshots
@@ -55,9 +58,12 @@ fn remove_from(
     fail: &mut dyn FnMut(CliError),
 ) -> Result<(), CliError> {
     let mut change = Change::of_vg(context, vg, &[])?;
+    let mut live = change.live(vg)?;
     let discovery = change.discover();
     let mut found = vg_to_change(&discovery, vg)?.clone();
-    let _data = if change.is_test() { Vec::new() } else { change.session.hold_all_data()? };
+    // The daemon holds the disks of what it serves.
+    let held = live.is_some() || change.is_test();
+    let _data = if held { Vec::new() } else { change.session.hold_all_data()? };
     for lv in lvs {
         if found.vg.lv(lv).is_none() {
             if named {
@@ -65,7 +71,12 @@ fn remove_from(
             }
             continue;
         }
-        let removal = match plan(&found.vg, lv) {
+        // With its last live volume the VG is not served any more.
+        if live.is_some() {
+            live = change.live(vg)?;
+        }
+        let is_live = |lv: &LvName| live.as_ref().is_some_and(|live| live.has(&found.vg, lv));
+        let removal = match plan_several(&found.vg, std::slice::from_ref(lv), &is_live) {
             Ok(removal) => removal,
             Err(refusal) => {
                 fail(refused(context, &refusal));
@@ -79,10 +90,41 @@ fn remove_from(
         }
         if change.is_test() {
             found.vg = removal.vg;
+        } else if let Some(live) = &mut live {
+            match remove_live(&mut change, live, &found, &removal) {
+                Ok(after) => found = after,
+                Err(error) => {
+                    fail(error);
+                    continue;
+                }
+            }
         } else {
             found = change.apply(&found.vg, |set, machine| commit(set, &found, removal.vg, machine))?;
         }
         tell(context, &removal.done);
     }
     Ok(())
+}
+
+/// Removes LVs together with their devices, unless one of them is in use.
+fn remove_live(
+    change: &mut Change<'_>,
+    live: &mut LiveVg,
+    found: &FoundVg,
+    removal: &Removal,
+) -> Result<FoundVg, CliError> {
+    let gone: Vec<LvName> = removal.removed.iter().filter(|lv| live.has(&found.vg, lv)).cloned().collect();
+    let device = |lv: &LvName| {
+        let group = Group::of(found, lv).ok()?;
+        device_of(&group, lv).map(|device| device.name.clone())
+    };
+    let closed: Vec<_> = gone.iter().filter_map(device).collect();
+    let after = (found, removal.vg.clone());
+    change.apply_live(
+        live,
+        after,
+        &closed,
+        |_| Ok(()),
+        |next, headers| Ok(remove_lvs(&Switch::all(found, next, &gone)?, headers)),
+    )
 }

@@ -5,16 +5,22 @@
 //! - With `--test` nothing is written.
 
 mod check;
+mod daemon;
 mod demo;
+mod dm;
 mod export;
 mod generate;
 mod import;
+mod lvchange;
 mod lvconvert;
 mod lvcreate;
+mod lvextend;
 mod lvremove;
+mod lvrename;
 mod lvs;
 mod pvcreate;
 mod pvs;
+mod vgchange;
 mod vgcreate;
 mod vgs;
 
@@ -48,6 +54,16 @@ pub(crate) enum Command {
     Lvs(lvs::Lvs),
     #[command(name = "lvconvert")]
     LvConvert(lvconvert::LvConvert),
+    #[command(name = "lvextend")]
+    LvExtend(lvextend::LvExtend),
+    #[command(name = "lvrename")]
+    LvRename(lvrename::LvRename),
+    #[command(name = "lvchange")]
+    LvChange(lvchange::LvChange),
+    #[command(name = "vgchange")]
+    VgChange(vgchange::VgChange),
+    Daemon(daemon::Daemon),
+    Dm(dm::Dm),
     Check(check::Check),
     Export(export::Export),
     Import(import::Import),
@@ -77,6 +93,12 @@ impl Command {
             Self::LvRemove(_) => "lvremove",
             Self::Lvs(_) => "lvs",
             Self::LvConvert(_) => "lvconvert",
+            Self::LvExtend(_) => "lvextend",
+            Self::LvRename(_) => "lvrename",
+            Self::LvChange(_) => "lvchange",
+            Self::VgChange(_) => "vgchange",
+            Self::Daemon(_) => "daemon",
+            Self::Dm(_) => "dm",
             Self::Check(_) => "check",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
@@ -95,6 +117,12 @@ impl Command {
             Self::LvRemove(arguments) => arguments.run(context),
             Self::Lvs(arguments) => arguments.run(context),
             Self::LvConvert(arguments) => arguments.run(context),
+            Self::LvExtend(arguments) => arguments.run(context),
+            Self::LvRename(arguments) => arguments.run(context),
+            Self::LvChange(arguments) => arguments.run(context),
+            Self::VgChange(arguments) => arguments.run(context),
+            Self::Daemon(arguments) => arguments.run(context),
+            Self::Dm(arguments) => arguments.run(context),
             Self::Check(arguments) => arguments.run(context),
             Self::Export(arguments) => arguments.run(context),
             Self::Import(arguments) => arguments.run(context),

@@ -67,6 +67,7 @@ impl Lab {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("FOLDBACK_DEVICES", "disk.img")
+            .env("FOLDBACK_RUN_DIR", self.path("run"))
             .env("TZ", "UTC")
             .env_remove("LVM_SYSTEM_DIR")
             .stdin(Stdio::null());

@@ -70,6 +70,8 @@ impl Recorded {
             ])
             .current_dir(self.folder.path())
             .env("TZ", "UTC")
+            // No daemon can be started there: what was recorded is about metadata alone.
+            .env("FOLDBACK_RUN_DIR", "/proc/none")
             .stdin(Stdio::null())
             .output()
             .unwrap();

@@ -132,6 +132,15 @@ pub enum Finding {
         /// The origin's length.
         origin: u32,
     },
+    /// The flag `MERGEVIEW` is there without a merge, or stands on some segments of an LV and not on others, or on a
+    /// snapshot and not on its origin, or the other way round.
+    #[error("the segments of the LV \"{lv}\" must {should} the flag MERGEVIEW", should = if *should { "all have" } else { "not have" })]
+    MergeView {
+        /// The LV.
+        lv: LvName,
+        /// Whether they should have it.
+        should: bool,
+    },
     /// The word stands on the wrong LV of the three (lvm2.md 1.9).
     #[error("the LV \"{lv}\" must {should} the status VISIBLE", should = if *should { "have" } else { "not have" })]
     Visible {

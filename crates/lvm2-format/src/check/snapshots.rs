@@ -1,4 +1,5 @@
-//! Snapshots: three LVs that fit together, one merge at a time, and VISIBLE on the right one (lvm2.md 1.9).
+//! Snapshots: three LVs that fit together, one merge at a time, and VISIBLE on the right one (lvm2.md 1.9); and the flag of
+//! snapshots that were taken during a merge, on all of the segments that must have it and on no others.
 
 use super::Finding;
 use crate::vg::{Lv, LvStatus, Snapshot, SnapshotLinks, Vg};
@@ -29,6 +30,7 @@ pub(super) fn check(vg: &Vg, findings: &mut Vec<Finding>) {
             check_visible(store, false, findings);
         }
     }
+    check_merge_view(vg, &links, findings);
 }
 
 fn check_parts(
@@ -62,6 +64,25 @@ fn check_parts(
             }
         }
         _ => wrong(&segment.origin, "origin"),
+    }
+}
+
+/// On a snapshot beside one that merges, perhaps; then on the whole origin; and nowhere else.
+fn check_merge_view(vg: &Vg, links: &SnapshotLinks<'_>, findings: &mut Vec<Finding>) {
+    let merging = links.all().iter().filter(|snapshot| snapshot.segment.merging);
+    let merged: HashSet<&LvName> = merging.map(|snapshot| &snapshot.segment.origin).collect();
+    let flagged = links.all().iter().filter(|snapshot| snapshot.merge_view);
+    let origins: HashSet<&LvName> = flagged.clone().map(|snapshot| &snapshot.segment.origin).collect();
+    for snapshot in flagged {
+        if snapshot.segment.merging || !merged.contains(&snapshot.segment.origin) {
+            findings.push(Finding::MergeView { lv: snapshot.fictional.name.clone(), should: false });
+        }
+    }
+    for lv in vg.lvs.iter().filter(|lv| !links.is_fictional(&lv.name)) {
+        let should = origins.contains(&lv.name);
+        if lv.segments.iter().any(|segment| segment.merge_view != should) {
+            findings.push(Finding::MergeView { lv: lv.name.clone(), should });
+        }
     }
 }
 

@@ -53,6 +53,7 @@ fn snapshot_of(origin: &str, cow: &str, extents: u32) -> Segment {
             cow: name(cow),
             merging: false,
         }),
+        merge_view: false,
         other: Vec::new(),
     }
 }
@@ -314,4 +315,47 @@ fn visible_is_on_the_fictional_lv_and_while_merging_on_neither() {
         },
         &[Finding::MergingTwice(name("root"))],
     );
+}
+
+/// architecture.md, "Merging": the fictional LV of each snapshot taken during the merge, every segment of the origin, and
+/// nothing else, while the merge lasts.
+#[test]
+fn merge_view_is_on_the_snapshot_and_its_whole_origin_while_another_merges() {
+    let wrong = |lv: &str, should| Finding::MergeView { lv: name(lv), should };
+    let merge = |vg: &mut Vg| {
+        tie(vg, 3).merging = true;
+        vg.lvs[3].set_status(LvStatus::Visible, false);
+        segment(vg, 0).merge_view = true;
+        segment(vg, 4).merge_view = true;
+    };
+    finds(merge, &[]);
+    finds(
+        |vg| {
+            merge(vg);
+            segment(vg, 4).merge_view = false;
+        },
+        &[wrong("root", false)],
+    );
+    finds(
+        |vg| {
+            merge(vg);
+            vg.lvs[0].segments.push(Segment::linear(40, 5, key(1), 50));
+        },
+        &[wrong("root", true)],
+    );
+    finds(
+        |vg| {
+            segment(vg, 0).merge_view = true;
+            segment(vg, 4).merge_view = true;
+        },
+        &[wrong("snapshot1", false)],
+    );
+    finds(
+        |vg| {
+            merge(vg);
+            segment(vg, 3).merge_view = true;
+        },
+        &[wrong("snapshot0", false)],
+    );
+    finds(|vg| segment(vg, 1).merge_view = true, &[wrong("a", false)]);
 }

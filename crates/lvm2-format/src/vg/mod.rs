@@ -18,7 +18,7 @@ pub use error::{ReadError, Refusal};
 pub(crate) use fields::Fields;
 pub use snapshots::{Snapshot, SnapshotLinks};
 pub use types::{
-    AllocationPolicy, Area, AreaOn, BadExtentSize, Creation, ExtentSize, Lv, Pv, PvKey, Segment, SegmentKind,
-    SnapshotSegment, Striped, Vg,
+    AllocationPolicy, Area, AreaOn, BadExtentSize, Creation, ExtentSize, Lv, MERGE_VIEW, Pv, PvKey, Segment,
+    SegmentKind, SnapshotSegment, Striped, Vg,
 };
 pub use words::{Flags, LvFlag, LvStatus, PvFlag, PvStatus, VgFlag, VgStatus, Word};

@@ -90,6 +90,12 @@ impl Vg {
         }
     }
 
+    /// Whether snapshots of a merged view are in it: neither LVM2 nor the kernel may carry its merge
+    /// ([`super::MERGE_VIEW`]).
+    pub fn has_merge_view(&self) -> bool {
+        self.lvs.iter().any(Lv::has_merge_view)
+    }
+
     /// LVs that use `name` as storage, or name it in a segment we do not understand.
     pub fn users_of<'a>(&'a self, name: &'a LvName) -> impl Iterator<Item = &'a Lv> {
         self.lvs.iter().filter(move |lv| lv.segments.iter().any(|segment| segment.names_lv(name)))

@@ -3,11 +3,13 @@
 //! What must hold:
 //! - All names are known before the first segment is read: segments refer to LVs anywhere in the text.
 //! - Every section inside an LV is a segment, whatever its name, and their number is `segment_count`.
-//! - A type that is not exactly one of ours, flags included, is kept unread.
+//! - A type that is not exactly one of ours, perhaps with our own flag [`MERGE_VIEW`], is kept unread.
 
 use super::error::{ReadError, Refusal};
 use super::fields::Fields;
-use super::types::{Area, AreaOn, Creation, Lv, Pv, PvKey, Segment, SegmentKind, SnapshotSegment, Striped};
+use super::types::{
+    Area, AreaOn, Creation, Lv, MERGE_VIEW, Pv, PvKey, Segment, SegmentKind, SnapshotSegment, Striped,
+};
 use super::words::LvStatus;
 use crate::text::{Scalar, Section};
 use foldback_units::{ChunkSize, LvName, Sectors};
@@ -85,14 +87,16 @@ fn read_segment(mut fields: Fields, names: &Names<'_>) -> Result<Segment, ReadEr
     let type_text = fields.string("type")?;
     let type_text = fields.need("type", type_text)?;
     let tags = fields.tags()?;
-    let kind = match type_text.as_str() {
+    let plain = type_text.strip_suffix(MERGE_VIEW).and_then(|text| text.strip_suffix('+'));
+    let kind = match plain.unwrap_or(&type_text) {
         "striped" => SegmentKind::Striped(read_striped(&mut fields, extent_count, names)?),
         "snapshot" => SegmentKind::Snapshot(read_snapshot(&mut fields, names)?),
         "error" => SegmentKind::Error,
         "zero" => SegmentKind::Zero,
-        _ => SegmentKind::Unknown { type_text },
+        _ => SegmentKind::Unknown { type_text: type_text.clone() },
     };
-    Ok(Segment { start_extent, extent_count, tags, kind, other: fields.rest() })
+    let merge_view = plain.is_some() && !matches!(kind, SegmentKind::Unknown { .. });
+    Ok(Segment { start_extent, extent_count, tags, kind, merge_view, other: fields.rest() })
 }
 
 fn read_striped(fields: &mut Fields, extents: u32, names: &Names<'_>) -> Result<Striped, ReadError> {

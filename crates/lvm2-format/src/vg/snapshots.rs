@@ -6,7 +6,7 @@
 //! - A store is seen, except while it merges into an origin that is seen; a fictional LV never is.
 //! - The fictional LV's length is the origin's when the snapshot was taken, and is not "corrected" (trap 8).
 
-use super::types::{Lv, SegmentKind, SnapshotSegment, Vg};
+use super::types::{Lv, Segment, SegmentKind, SnapshotSegment, Vg};
 use super::words::LvStatus;
 use foldback_units::LvName;
 use std::collections::{HashMap, HashSet};
@@ -20,6 +20,8 @@ pub struct Snapshot<'a> {
     pub segment: &'a SnapshotSegment,
     /// The origin's length when the snapshot was taken, in extents.
     pub extent_count: u32,
+    /// It was taken while another one merged, and is a snapshot of the merged view ([`super::MERGE_VIEW`]).
+    pub merge_view: bool,
 }
 
 /// A VG's snapshots, looked up by origin and by store.
@@ -47,8 +49,8 @@ impl<'a> SnapshotLinks<'a> {
                 if let SegmentKind::Snapshot(snapshot) = &segment.kind {
                     let index = links.all.len();
                     links.fictional.insert(&fictional.name);
-                    let extent_count = segment.extent_count;
-                    links.all.push(Snapshot { fictional, segment: snapshot, extent_count });
+                    let Segment { extent_count, merge_view, .. } = *segment;
+                    links.all.push(Snapshot { fictional, segment: snapshot, extent_count, merge_view });
                     links.by_cow.entry(&snapshot.cow).or_insert(index);
                     links.by_origin.entry(&snapshot.origin).or_default().push(index);
                 }

@@ -215,14 +215,40 @@ fn a_snapshot_has_exactly_one_store() {
 
 #[test]
 fn a_type_with_a_flag_is_unknown_and_kept_word_by_word() {
-    let body = "type = \"striped+MERGEVIEW\" later { a = 1 } b = 'x'";
+    let body = "type = \"striped+NEWFLAG\" later { a = 1 } b = 'x'";
     let vg = with("type = \"striped\"", body).unwrap();
     let root = vg.lv(&name("root")).unwrap();
     assert!(!root.is_understood());
-    assert_eq!(root.segments[0].kind.type_text(), "striped+MERGEVIEW");
+    assert_eq!(root.segments[0].kind.type_text(), "striped+NEWFLAG");
     let keys: Vec<&str> = root.segments[0].other.iter().map(|item| item.key.as_str()).collect();
     assert_eq!(keys, ["later", "b", "stripe_count", "stripes"]);
     assert_eq!(Vg::from_section("vg", vg.to_section()), Ok(vg));
+}
+
+/// Our own flag is read, and written where it was; with another flag beside it, or on a kind that is not understood, the
+/// type is not ours.
+#[test]
+fn the_flag_of_a_merged_view_goes_both_ways() {
+    let flagged = TEXT
+        .replace("\"striped\"", "\"striped+MERGEVIEW\"")
+        .replace("\"snapshot\"", "\"snapshot+MERGEVIEW\"");
+    let read = read(&flagged).unwrap();
+    assert!(read.has_merge_view() && !vg().has_merge_view());
+    assert!(read.lvs.iter().all(|lv| lv.has_merge_view() && lv.is_understood()));
+    assert!(read.snapshots().all()[0].merge_view);
+    let again = Vg::from_section("vg", read.to_section()).unwrap();
+    assert_eq!(again, read);
+    assert_eq!(read.lvs[0].segments[0].type_text(), "striped+MERGEVIEW");
+    let mut plain = read;
+    plain.lvs.iter_mut().flat_map(|lv| &mut lv.segments).for_each(|segment| segment.merge_view = false);
+    assert_eq!(plain, vg());
+    for other in
+        ["striped+MERGEVIEW+X", "striped+X+MERGEVIEW", "raid1+MERGEVIEW", "stripedMERGEVIEW", "+MERGEVIEW"]
+    {
+        let vg = with("\"striped\"", &format!("\"{other}\"")).unwrap();
+        assert!(!vg.lvs[0].is_understood() && !vg.has_merge_view(), "{other}");
+        assert_eq!(vg.lvs[0].segments[0].type_text(), other);
+    }
 }
 
 /// Unknown keys at every level survive a change of something else.

@@ -210,9 +210,16 @@ pub struct Segment {
     pub tags: Vec<TagName>,
     /// What it is made of.
     pub kind: SegmentKind,
+    /// The type's flag `MERGEVIEW`, which is Foldback's own: see [`MERGE_VIEW`]. Only on kinds that are understood.
+    pub merge_view: bool,
     /// Items we have no field for: for [`SegmentKind::Unknown`] the whole body, in its order.
     pub other: Vec<Item>,
 }
+
+/// Glued to a segment's type while there are snapshots that were taken during a merge (architecture.md, "Merging"): on the
+/// fictional LV of each of them, and on every segment of their origin. LVM2 and the kernel would let writes spoil such
+/// snapshots; LVM2 does not know the flag, and so neither activates those LVs nor changes the VG.
+pub const MERGE_VIEW: &str = "MERGEVIEW";
 
 /// What a segment is made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -225,7 +232,7 @@ pub enum SegmentKind {
     Error,
     /// `zero`: reads zeros.
     Zero,
-    /// Anything else, also a known type with flags (`striped+FLAG`): shown, never activated or changed.
+    /// Anything else, also a known type with flags other than [`MERGE_VIEW`]: shown, never activated or changed.
     Unknown {
         /// The type with its flags, as it stands in the text.
         type_text: String,
@@ -273,7 +280,7 @@ pub struct SnapshotSegment {
 }
 
 impl SegmentKind {
-    /// The type as it stands in the text.
+    /// The type as it stands in the text, without the flag [`MERGE_VIEW`].
     pub fn type_text(&self) -> &str {
         match self {
             Self::Striped(_) => "striped",
@@ -294,8 +301,15 @@ impl Segment {
             extent_count,
             tags: Vec::new(),
             kind: SegmentKind::Striped(Striped { stripe_size: None, areas: vec![area] }),
+            merge_view: false,
             other: Vec::new(),
         }
+    }
+
+    /// The type with its flags, as it stands in the text.
+    pub fn type_text(&self) -> String {
+        let flag = if self.merge_view { "+".to_owned() + MERGE_VIEW } else { String::new() };
+        format!("{}{flag}", self.kind.type_text())
     }
 
     /// The first extent of the LV behind this piece, `None` on overflow.
@@ -346,6 +360,11 @@ impl Lv {
     /// Whether every segment is of a kind this program understands.
     pub fn is_understood(&self) -> bool {
         !self.segments.iter().any(|segment| matches!(segment.kind, SegmentKind::Unknown { .. }))
+    }
+
+    /// Whether a segment of it carries [`MERGE_VIEW`].
+    pub fn has_merge_view(&self) -> bool {
+        self.segments.iter().any(|segment| segment.merge_view)
     }
 
     /// Whether it may be written to.

@@ -192,7 +192,7 @@ fn segment_section(segment: &Segment) -> Section {
     let mut items = vec![
         number("start_extent", segment.start_extent),
         number("extent_count", segment.extent_count),
-        Item::scalar("type", segment.kind.type_text()),
+        Item::scalar("type", segment.type_text().as_str()),
     ];
     put_tags(&mut items, &segment.tags);
     match &segment.kind {

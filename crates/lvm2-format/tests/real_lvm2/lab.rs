@@ -123,11 +123,13 @@ impl Lab {
         let filter = filter.join(", ");
         let source = if system_id.is_some() { "lvmlocal" } else { "none" };
         let text = format!(
-            "devices {{ filter=[{filter}, \"r|.*|\"] use_devicesfile=0 scan=[\"/dev\"] hints=\"none\" }}
+            "devices {{ dir=\"{}/dev\" filter=[{filter}, \"r|.*|\"] use_devicesfile=0 scan=[\"/dev\"] hints=\"none\" }}
              activation {{ udev_sync=0 udev_rules=0 verify_udev_operations=0 }}
              global {{ use_lvmpolld=0 event_activation=0 locking_dir=\"{}/lock\" system_id_source=\"{source}\" }}
              local {{ system_id=\"{}\" }}
              backup {{ backup=0 archive=0 }}",
+            // Volumes of the same name that this machine has in /dev are nothing to the lab.
+            self.folder.display(),
             self.folder.display(),
             system_id.unwrap_or_default(),
         );

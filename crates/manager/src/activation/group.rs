@@ -5,6 +5,9 @@
 //!   its place while it merges, as long as its fictional LV.
 //! - Every store is live before the origin takes writes: `-real`, then the stores, then snapshots, the origin, and last
 //!   the error device of the merging snapshot.
+//! - A snapshot of the merged view (one that was taken during the merge) has the origin's own device as its origin, not
+//!   `-real`: a merge does not change that view, so only writes of users are copied out to it. It comes up after the
+//!   origin, before anybody has opened that.
 //! - Down goes the other way round, so that nothing is removed while another table names it.
 
 use crate::activation::tables::{ActivationError, Device, Layer, lv_table};
@@ -32,6 +35,8 @@ pub struct GroupSnapshot {
     pub read_only: bool,
     /// It merges into the origin.
     pub merging: bool,
+    /// It was taken while another one merged, and is a snapshot of the merged view.
+    pub merged_view: bool,
 }
 
 /// The origin of a group, or an LV that stands alone.
@@ -79,6 +84,7 @@ impl Group {
                 len: found.vg.extent_size.of(snapshot.extent_count),
                 read_only: !store.is_writable(),
                 merging: snapshot.segment.merging,
+                merged_view: snapshot.merge_view,
             });
         }
         let origin = Origin {
@@ -127,13 +133,14 @@ impl Group {
         Table::of(snapshot.len, target)
     }
 
+    /// The table that a snapshot of the merged view has when the merge is over.
+    pub(crate) fn table_on_real(&self, view: &GroupSnapshot) -> Table {
+        Table::of(view.len, Target::Snapshot(params_on(&self.origin.real, view)))
+    }
+
     fn params(&self, snapshot: &GroupSnapshot) -> SnapshotParams {
-        SnapshotParams {
-            origin: self.origin.real.device_ref(),
-            cow: snapshot.cow.device_ref(),
-            persistence: Persistence::Persistent,
-            chunk_size: snapshot.chunk_size,
-        }
+        let on_view = self.is_view(snapshot);
+        params_on(if on_view { &self.origin.top } else { &self.origin.real }, snapshot)
     }
 
     /// A merge writes the origin also where users may not.
@@ -141,9 +148,39 @@ impl Group {
         self.origin.read_only && self.merging().is_none()
     }
 
-    /// Snapshots in the order in which they are resumed: the merging one's error device last, behind the origin.
+    /// Snapshots that are served.
     pub(crate) fn live_snapshots(&self) -> impl Iterator<Item = &GroupSnapshot> {
         self.snapshots.iter().filter(|snapshot| !snapshot.merging)
+    }
+
+    /// Those of them whose origin is `-real`.
+    fn plain_snapshots(&self) -> impl Iterator<Item = &GroupSnapshot> {
+        self.live_snapshots().filter(|snapshot| !self.is_view(snapshot))
+    }
+
+    /// Those whose origin is the merged view.
+    pub(crate) fn views(&self) -> impl Iterator<Item = &GroupSnapshot> {
+        self.live_snapshots().filter(|snapshot| self.is_view(snapshot))
+    }
+
+    pub(crate) fn is_view(&self, snapshot: &GroupSnapshot) -> bool {
+        snapshot.merged_view && !snapshot.merging && self.merging().is_some()
+    }
+
+    /// Refuses a group that the kernel must not be given: it would leave snapshots of the merged view out, and let writes
+    /// spoil them (architecture.md, "Merging").
+    pub fn check_kernel(&self) -> Result<(), ActivationError> {
+        let refuse = |_| Err(ActivationError::MergedView { lv: self.origin.lv.clone() });
+        self.snapshots.iter().find(|snapshot| snapshot.merged_view).map_or(Ok(()), refuse)
+    }
+}
+
+fn params_on(origin: &Device, snapshot: &GroupSnapshot) -> SnapshotParams {
+    SnapshotParams {
+        origin: origin.device_ref(),
+        cow: snapshot.cow.device_ref(),
+        persistence: Persistence::Persistent,
+        chunk_size: snapshot.chunk_size,
     }
 }
 
@@ -184,10 +221,13 @@ pub fn activate(group: &Group) -> Vec<Verb> {
         // A store takes copies also where users may not write the snapshot.
         up(&mut verbs, &snapshot.cow, snapshot.cow_table.clone(), false);
     }
-    for snapshot in group.live_snapshots() {
+    for snapshot in group.plain_snapshots() {
         up(&mut verbs, &snapshot.top, group.snapshot_table(snapshot), snapshot.read_only);
     }
     up(&mut verbs, &group.origin.top, group.origin_table(), group.origin.read_only);
+    for snapshot in group.views() {
+        up(&mut verbs, &snapshot.top, group.snapshot_table(snapshot), snapshot.read_only);
+    }
     if let Some(snapshot) = group.merging() {
         up(&mut verbs, &snapshot.top, group.snapshot_table(snapshot), snapshot.read_only);
     }
@@ -195,10 +235,13 @@ pub fn activate(group: &Group) -> Vec<Verb> {
 }
 
 /// The verbs that take a group down: the origin first, since what writes it (a running merge above all) needs every
-/// snapshot there to copy out to (R3).
+/// snapshot there to copy out to (R3). Snapshots of the merged view stand on the origin, and a merge copies nothing out to
+/// them: they go before it.
 pub fn deactivate(group: &Group) -> Vec<Verb> {
-    let mut verbs = vec![remove(&group.origin.top)];
-    verbs.extend(group.snapshots.iter().map(|snapshot| remove(&snapshot.top)));
+    let mut verbs: Vec<Verb> = group.views().map(|snapshot| remove(&snapshot.top)).collect();
+    verbs.push(remove(&group.origin.top));
+    let others = group.snapshots.iter().filter(|snapshot| !group.is_view(snapshot));
+    verbs.extend(others.map(|snapshot| remove(&snapshot.top)));
     verbs.extend(group.snapshots.iter().map(|snapshot| remove(&snapshot.cow)));
     if !group.snapshots.is_empty() {
         verbs.push(remove(&group.origin.real));

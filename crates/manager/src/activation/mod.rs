@@ -4,13 +4,26 @@
 //! - Names, UUIDs and tables are LVM2's, so that LVM2 and the kernel know the devices for what they are.
 //! - Plans are pure, and say nothing about who carries them out.
 
+mod change;
 mod group;
+mod keep;
+mod placed;
+mod recovery;
+mod sets;
 mod tables;
 mod transactions;
 
 #[cfg(test)]
+mod live_tests;
+#[cfg(test)]
 mod tests;
 
+pub use change::Change;
 pub use group::{Group, GroupSnapshot, Origin, activate, deactivate, device_of};
+pub use keep::keep_snapshot;
+pub use recovery::{Tables, go_on, tables, take_back};
+pub use sets::{ActivationSet, Wish, to_activate, to_deactivate};
 pub use tables::{ActivationError, Device, Layer, lv_table};
-pub use transactions::{finish_merge, start_merge, take_snapshot};
+pub use transactions::{
+    extend, finish_merge, remove_lvs, rename, start_merge, take_snapshot, take_snapshots,
+};

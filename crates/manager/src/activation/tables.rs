@@ -42,6 +42,14 @@ pub enum ActivationError {
         /// The LV.
         lv: LvName,
     },
+    /// Snapshots that were taken during a merge, for the kernel.
+    #[error(
+        "activating {lv}: snapshots of it were taken while it merges, which the kernel cannot carry; finish it with `foldback lvconvert --merge`"
+    )]
+    MergedView {
+        /// The origin.
+        lv: LvName,
+    },
     /// A snapshot of a snapshot, which neither LVM2 nor the kernel carries.
     #[error("activating {lv}: it is both an origin and a snapshot")]
     Stacked {

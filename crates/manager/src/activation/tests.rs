@@ -6,7 +6,7 @@ use crate::store::FoundVg;
 use crate::testing::{Bench, lv_name};
 use foldback_dm_table::{Table, Verb};
 
-fn show(verbs: &[Verb]) -> Vec<String> {
+pub(super) fn show(verbs: &[Verb]) -> Vec<String> {
     verbs
         .iter()
         .map(|verb| match verb {
@@ -20,6 +20,7 @@ fn show(verbs: &[Verb]) -> Vec<String> {
             Verb::Resume { name } => format!("resume {name}"),
             Verb::Clear { name } => format!("clear {name}"),
             Verb::Remove { name } => format!("remove {name}"),
+            Verb::Rename { name, new } => format!("rename {name} {new}"),
         })
         .collect()
 }
@@ -28,7 +29,7 @@ fn text(table: &Table) -> String {
     table.to_string().trim_end().replace('\n', " | ")
 }
 
-fn found(snapshots: &[&str]) -> FoundVg {
+pub(super) fn found(snapshots: &[&str]) -> FoundVg {
     let mut bench = Bench::with_vg(&[32], 2048);
     bench.lv("root", 4);
     for name in snapshots {
@@ -37,19 +38,19 @@ fn found(snapshots: &[&str]) -> FoundVg {
     bench.vg()
 }
 
-fn changed(found: &FoundVg, change: impl FnOnce(&mut FoundVg)) -> FoundVg {
+pub(super) fn changed(found: &FoundVg, change: impl FnOnce(&mut FoundVg)) -> FoundVg {
     let mut after = found.clone();
     change(&mut after);
     after
 }
 
-fn marked(found: &FoundVg, name: &str) -> FoundVg {
+pub(super) fn marked(found: &FoundVg, name: &str) -> FoundVg {
     let checked = merge::check(&found.vg, &lv_name(name)).unwrap();
     let Mark::Marked(vg) = merge::mark(&found.vg, &checked) else { panic!() };
     changed(found, |after| after.vg = *vg)
 }
 
-fn group(found: &FoundVg) -> Group {
+pub(super) fn group(found: &FoundVg) -> Group {
     Group::of(found, &lv_name("root")).unwrap()
 }
 

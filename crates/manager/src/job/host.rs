@@ -6,7 +6,7 @@
 
 use crate::ops::Notice;
 use foldback_device::Disks;
-use foldback_dm_table::{DeviceMapper, DmName};
+use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction};
 use foldback_units::{Bytes, ChunkSize, VgName};
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -46,7 +46,12 @@ pub enum Carried {
     Finished,
     /// The observer has had enough; the merge can be taken up again at any time.
     Stopped,
+    /// Of live devices: nothing merges into the device any more; somebody else has ended it.
+    Gone,
 }
+
+/// A device that somebody uses, and who.
+pub type InUse = (DmName, String);
 
 /// Who carries the devices of a job, and holds its locks.
 pub trait MergeHost {
@@ -66,6 +71,17 @@ pub trait MergeHost {
 
     /// Gives the lock back.
     fn unlock(&mut self);
+
+    /// Carries out a transaction that starts a merge in live devices, unless one of these is in use; nothing is changed
+    /// then, and the first that is, with who uses it, is returned.
+    fn start_live(
+        &mut self,
+        transaction: &Transaction,
+        unless_in_use: &[DmName],
+    ) -> Result<Option<InUse>, (Stage, Self::Error)> {
+        let _ = unless_in_use;
+        self.mapper().transact(transaction).map(|()| None)
+    }
 
     /// Works on the merge into `device` until it is finished, or until `look` breaks off.
     fn carry_merge(

@@ -15,8 +15,8 @@ use crate::environment::Environment;
 use crate::job::error::MergeError;
 use crate::job::host::{Carried, MergeHost, Observer, Progress};
 use crate::job::room::{Room, Sized};
-use crate::ops::Notice;
 use crate::ops::merge::{self as plan, Finish, Mark, Merge};
+use crate::ops::{Level, Notice};
 use crate::store::{Discovery, DiskSet, FoundVg, discover, select, stage};
 use foldback_dm_snapshot_format::{CheckedStore, FindingKind, Report, Severity};
 use foldback_dm_table::{DeviceMapper, SnapshotStatus, Stage, Verb};
@@ -37,6 +37,10 @@ pub struct MergeRequest<'a> {
     pub lv: LvName,
     /// Go on where another snapshot of the origin will overflow and be lost.
     pub force: bool,
+    /// Mark it only; it begins when the origin is brought up the next time (`--onactivate`).
+    pub on_activate: bool,
+    /// Of live volumes: leave it to them once it is under way.
+    pub leave: bool,
 }
 
 /// How often the VG is read before it counts as changed.
@@ -51,9 +55,23 @@ pub enum MergeOutcome {
     Stopped,
     /// The observer broke it off before anything was written.
     NotBegun,
+    /// It is marked, and begins when origin and snapshot are brought up again: one of them is in use.
+    Deferred,
+    /// It is under way in devices that go on without the job.
+    Left,
 }
 
-type Outcome<T, H> = Result<T, MergeError<<H as MergeHost>::Error>>;
+/// Where a job is after its first part.
+pub(super) enum Begun {
+    Nothing,
+    Deferred,
+    /// The job brought the devices up.
+    Own(Merge, Group),
+    /// The devices were up, and stay up.
+    Live(Merge, Group),
+}
+
+pub(super) type Outcome<T, H> = Result<T, MergeError<<H as MergeHost>::Error>>;
 
 /// Merges a snapshot that nobody serves, or goes on with its merge.
 pub fn merge<H: MergeHost>(
@@ -65,14 +83,22 @@ pub fn merge<H: MergeHost>(
     let mut job = Job { host, request, environment, observer };
     let begun = job.begin();
     job.host.unlock();
-    let Some((merge, group)) = begun? else { return Ok(MergeOutcome::NotBegun) };
+    let (merge, group) = match begun? {
+        Begun::Nothing => return Ok(MergeOutcome::NotBegun),
+        Begun::Deferred => return Ok(MergeOutcome::Deferred),
+        Begun::Live(merge, group) => return job.follow(&merge, &group),
+        Begun::Own(merge, group) => (merge, group),
+    };
     let carried = job.carry(&merge, &group);
     if carried.is_ok() {
         job.tell_lost_snapshots(&group);
     }
     let ended = match carried {
         Ok(Carried::Stopped) => Ok(MergeOutcome::Stopped),
-        Ok(Carried::Finished) => job.end(&merge, &group),
+        Ok(Carried::Finished | Carried::Gone) => job.end(&merge, &group).map(|()| {
+            job.tell_finished(&merge);
+            MergeOutcome::Finished
+        }),
         Err(error) => Err(error),
     };
     if matches!(ended, Err(MergeError::Changed { .. })) {
@@ -86,11 +112,25 @@ pub fn merge<H: MergeHost>(
     ended.and_then(|outcome| down.map(|()| outcome))
 }
 
-struct Job<'j, 'r, H> {
-    host: &'j mut H,
-    request: &'j MergeRequest<'r>,
-    environment: &'j mut dyn Environment,
-    observer: &'j mut dyn Observer,
+/// Ends a merge whose store is empty, and which the host's devices carry: the last commit, and their plain tables. Harmless
+/// where somebody else has ended it.
+pub fn finish<H: MergeHost>(
+    host: &mut H,
+    request: &MergeRequest<'_>,
+    environment: &mut dyn Environment,
+    observer: &mut dyn Observer,
+) -> Outcome<(), H> {
+    let mut job = Job { host, request, environment, observer };
+    let ended = job.end_live();
+    job.host.unlock();
+    ended
+}
+
+pub(super) struct Job<'j, 'r, H> {
+    pub(super) host: &'j mut H,
+    pub(super) request: &'j MergeRequest<'r>,
+    pub(super) environment: &'j mut dyn Environment,
+    pub(super) observer: &'j mut dyn Observer,
 }
 
 fn locking<E: std::error::Error + Send + Sync + 'static>(source: E) -> MergeError<E> {
@@ -103,25 +143,41 @@ impl<H: MergeHost> Job<'_, '_, H> {
         discover(&mut DiskSet::new(&mut *disks, self.request.paths), self.request.system_id)
     }
 
-    fn tell(&mut self, text: String) {
+    pub(super) fn tell(&mut self, text: String) {
         self.observer.notice(Notice::print(text));
     }
 
-    /// Looks at everything, marks the snapshot, and brings the devices up; `None` where it is to stop before that.
-    fn begin(&mut self) -> Outcome<Option<(Merge, Group)>, H> {
+    pub(super) fn detail(&mut self, text: String) {
+        self.observer.notice(Notice { level: Level::Verbose, text });
+    }
+
+    pub(super) fn tell_finished(&mut self, merge: &Merge) {
+        let (vg, origin, lv) = (&self.request.vg, &merge.origin, &merge.snapshot);
+        self.tell(format!("Merge of snapshot into logical volume {vg}/{origin} has finished."));
+        self.tell(format!("Logical volume \"{lv}\" successfully removed."));
+    }
+
+    /// Looks at everything, marks the snapshot, and brings the devices up, or switches those that are.
+    fn begin(&mut self) -> Outcome<Begun, H> {
         let (vg, lv) = (&self.request.vg, &self.request.lv);
         self.host.lock(vg).map_err(locking)?;
         let found = self.read();
         let found = select::to_change(&found, vg)?;
         let merge = plan::check(&found.vg, lv)?;
-        self.check_stores(found, &merge)?;
+        let live = self.live_group(found, lv)?;
+        self.check_stores(found, &merge, live.is_some())?;
         // Locks and stores may have taken long.
         if self.observer.stops() {
-            return Ok(None);
+            return Ok(Begun::Nothing);
+        }
+        if let Some(live) = live {
+            return self.begin_live(found, merge, live);
         }
         let found = match plan::mark(&found.vg, &merge) {
             Mark::Already => {
-                self.tell(format!("Merging of volume {vg}/{lv} goes on."));
+                if !self.request.on_activate {
+                    self.tell(format!("Merging of volume {vg}/{lv} goes on."));
+                }
                 found.clone()
             }
             Mark::Marked(marked) => {
@@ -131,17 +187,25 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 Group::of(&after, lv)?;
                 self.observer.changing(&found.vg);
                 let committed = self.commit(found, *marked)?;
-                self.tell(format!("Merging of volume {vg}/{lv} started."));
+                if !self.request.on_activate {
+                    self.tell(format!("Merging of volume {vg}/{lv} started."));
+                }
                 committed
             }
         };
+        if self.request.on_activate {
+            return Ok(self.deferred(&merge));
+        }
         let group = Group::of(&found, lv)?;
         self.bring_up(&group)?;
-        Ok(Some((merge, group)))
+        Ok(Begun::Own(merge, group))
     }
 
     /// Checks the stores of all snapshots of the origin: the others take copies during the merge.
-    fn check_stores(&mut self, found: &FoundVg, merge: &Merge) -> Outcome<(), H> {
+    ///
+    /// A live store is written while it is read here: what looks damaged is left to whoever carries it, who has checked
+    /// it when it was brought up.
+    fn check_stores(&mut self, found: &FoundVg, merge: &Merge, live: bool) -> Outcome<(), H> {
         let links = found.vg.snapshots();
         let mut disks = self.host.disks();
         let mut set = DiskSet::new(&mut *disks, self.request.paths);
@@ -158,7 +222,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 continue;
             }
             let refuses = report.findings.iter().find(|finding| finding.severity() == Severity::Refuse);
-            if let Some(finding) = refuses {
+            if let Some(finding) = refuses.filter(|_| !live) {
                 let (origin, finding) = (merge.origin.clone(), Box::new(finding.clone()));
                 return Err(MergeError::Damaged { vg: vg(), origin, lv: lv.clone(), finding });
             }
@@ -179,7 +243,9 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let Some((snapshot, store)) = stores.iter().find(is_merging) else { return Ok(()) };
         let merging = (store, chunk_size(snapshot, store));
         self.check_end(found, merge, snapshot, merging)?;
-        for (snapshot, store) in stores.iter().filter(|one| !is_merging(one)) {
+        // The merge does not change what a snapshot of the merged view shows: nothing is copied out to it.
+        let others = stores.iter().filter(|one| !is_merging(one) && !one.0.merge_view);
+        for (snapshot, store) in others {
             let other = &snapshot.segment.cow;
             let size = |extents| found.vg.extent_size.of(extents);
             let store_size = found.vg.lv(other).map_or(Sectors::ZERO, |lv| size(lv.extent_count()));
@@ -216,7 +282,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         Ok(())
     }
 
-    fn commit(&mut self, found: &FoundVg, vg: Vg) -> Outcome<FoundVg, H> {
+    pub(super) fn commit(&mut self, found: &FoundVg, vg: Vg) -> Outcome<FoundVg, H> {
         let committed = {
             let mut disks = self.host.disks();
             let mut set = DiskSet::new(&mut *disks, self.request.paths);
@@ -300,7 +366,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
     }
 
     /// Locks and reads the VG again, and ends the merge in one commit.
-    fn end(&mut self, merge: &Merge, group: &Group) -> Outcome<MergeOutcome, H> {
+    fn end(&mut self, merge: &Merge, group: &Group) -> Outcome<(), H> {
         let (vg, lv) = (&self.request.vg, &self.request.lv);
         self.host.lock(vg).map_err(locking)?;
         let found = self.read();
@@ -313,10 +379,21 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 self.commit_end(found, *after, merge, group)?;
             }
         }
-        let (origin, lv) = (&merge.origin, &merge.snapshot);
-        self.tell(format!("Merge of snapshot into logical volume {vg}/{origin} has finished."));
-        self.tell(format!("Logical volume \"{lv}\" successfully removed."));
-        Ok(MergeOutcome::Finished)
+        Ok(())
+    }
+
+    pub(super) fn end_live(&mut self) -> Outcome<(), H> {
+        let (vg, lv) = (&self.request.vg, &self.request.lv);
+        self.host.lock(vg).map_err(locking)?;
+        let found = self.read();
+        let found = select::to_change(&found, vg)?;
+        let links = found.vg.snapshots();
+        if links.of_cow(lv).is_none_or(|snapshot| !snapshot.segment.merging) {
+            return Ok(());
+        }
+        let merge = plan::check(&found.vg, lv)?;
+        let group = Group::of(found, lv)?;
+        self.end(&merge, &group)
     }
 
     fn commit_end(&mut self, found: &FoundVg, after: Vg, merge: &Merge, live: &Group) -> Outcome<(), H> {

@@ -2,6 +2,7 @@
 
 mod error;
 mod host;
+mod live;
 mod merge;
 mod room;
 
@@ -9,5 +10,5 @@ mod room;
 mod tests;
 
 pub use error::MergeError;
-pub use host::{Carried, MergeHost, Observer, Progress};
-pub use merge::{MergeOutcome, MergeRequest, merge};
+pub use host::{Carried, InUse, MergeHost, Observer, Progress};
+pub use merge::{MergeOutcome, MergeRequest, finish, merge};

@@ -161,6 +161,8 @@ fn meddled(
         vg: VgName::new("vg").unwrap(),
         lv: lv_name("snap"),
         force: false,
+        on_activate: false,
+        leave: false,
     };
     let mut meddler = Meddler(&disks, &paths, change, None);
     let outcome = merge(&mut host, &request, environment, &mut meddler);

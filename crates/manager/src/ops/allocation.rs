@@ -26,6 +26,8 @@ pub struct FreePv {
     pub pv: usize,
     /// Its free runs, ascending.
     pub runs: Vec<FreeRun>,
+    /// Extents of it were given to this LV already: others of it go before those of other PVs.
+    pub clings: bool,
 }
 
 /// A run that was chosen.
@@ -72,7 +74,7 @@ struct PvAreas {
 
 impl PvAreas {
     fn new(pv: &FreePv) -> Self {
-        let mut areas = Self { pv: pv.pv, areas: Vec::new(), used: false };
+        let mut areas = Self { pv: pv.pv, areas: Vec::new(), used: pv.clings };
         for run in pv.runs.iter().filter(|run| run.count > 0) {
             areas.insert(Area { start: run.start, count: run.count, unreserved: run.count });
         }
@@ -191,7 +193,8 @@ mod tests {
     use super::{Chosen, FreePv, FreeRun, NewSegment, Policy, allocate};
 
     fn pv(pv: usize, runs: &[(u32, u32)]) -> FreePv {
-        FreePv { pv, runs: runs.iter().map(|&(start, count)| FreeRun { start, count }).collect() }
+        let runs = runs.iter().map(|&(start, count)| FreeRun { start, count }).collect();
+        FreePv { pv, runs, clings: false }
     }
 
     fn linear(pvs: &[FreePv], wanted: u32) -> Vec<(usize, u32, u32)> {

@@ -3,12 +3,15 @@
 //! What must hold (lvm2.md 3.3):
 //! - A snapshot takes its fictional LV along, an origin all of its snapshots.
 //! - Nothing that another LV is made of is removed, also where only a segment we do not understand says so.
+//! - A snapshot that merges into an active origin is not removed; nor one that others depend on, which were taken while
+//!   it merges.
 //! - What LVM2 would ask is told as a question; who answers is decided by the caller.
 
+use crate::ops::merge_view;
 use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
 use crate::ops::snapshot_create::not_understood;
-use foldback_lvm2_format::vg::{LvStatus, Vg};
+use foldback_lvm2_format::vg::{LvStatus, SnapshotLinks, Vg};
 use foldback_units::LvName;
 
 /// A planned removal.
@@ -59,28 +62,32 @@ impl std::fmt::Display for Question {
 }
 
 /// Plans the removal of an LV of which no device is active.
+///
+/// # Errors
+/// [`Refusal`], in LVM2's words where LVM2 refuses it, too.
 pub fn plan(vg: &Vg, name: &LvName) -> Result<Removal, Refusal> {
+    plan_several(vg, std::slice::from_ref(name), &|_| false)
+}
+
+/// Plans the removal of LVs in one commit; `is_active` tells of each LV that users see whether it is active.
+///
+/// # Errors
+/// The first [`Refusal`]; then none of them is removed.
+pub fn plan_several(
+    vg: &Vg,
+    names: &[LvName],
+    is_active: &dyn Fn(&LvName) -> bool,
+) -> Result<Removal, Refusal> {
     let links = vg.snapshots();
-    let full = |lv: &LvName| format!("{}/{lv}", vg.name);
-    let lv = vg
-        .lv(name)
-        .filter(|lv| lv.snapshot().is_none())
-        .ok_or_else(|| Refusal::LvNotFound { vg: vg.name.clone(), lv: name.clone() })?;
-    if lv.status.contains(&LvStatus::Locked) || lv.status.contains(&LvStatus::Pvmove) {
-        return Err(Refusal::Locked { vg: vg.name.clone(), lv: name.clone() });
-    }
     let mut questions = Vec::new();
-    let mut removed = Vec::new();
-    let snapshots: Vec<_> = links.of_origin(name).collect();
-    if !snapshots.is_empty() {
-        questions.push(Question::OriginWithSnapshots { lv: full(name), snapshots: snapshots.len() });
+    let mut removed: Vec<LvName> = Vec::new();
+    for name in names {
+        for gone in with_snapshots(vg, &links, name, &mut questions)? {
+            if !removed.contains(&gone) {
+                removed.push(gone);
+            }
+        }
     }
-    if let Some(snapshot) = links.of_cow(name).filter(|snapshot| snapshot.segment.merging) {
-        let origin = full(&snapshot.segment.origin);
-        questions.push(Question::HalfMerged { lv: full(name), origin });
-    }
-    removed.extend(snapshots.iter().map(|snapshot| snapshot.segment.cow.clone()));
-    removed.push(name.clone());
     let fictional: Vec<LvName> = links
         .all()
         .iter()
@@ -89,6 +96,11 @@ pub fn plan(vg: &Vg, name: &LvName) -> Result<Removal, Refusal> {
         .collect();
     let goes = |lv: &LvName| removed.contains(lv) || fictional.contains(lv);
     for gone in &removed {
+        if let Some(snapshot) = links.of_cow(gone).filter(|snapshot| snapshot.segment.merging)
+            && !goes(&snapshot.segment.origin)
+        {
+            check_merging(vg, gone, &snapshot.segment.origin, is_active, &goes)?;
+        }
         if let Some(type_text) = vg.lv(gone).and_then(not_understood) {
             return Err(Refusal::NotUnderstood { vg: vg.name.clone(), lv: gone.clone(), type_text });
         }
@@ -98,9 +110,55 @@ pub fn plan(vg: &Vg, name: &LvName) -> Result<Removal, Refusal> {
     }
     let mut after = vg.clone();
     after.lvs.retain(|lv| !goes(&lv.name));
+    merge_view::settle(&mut after);
     let done = removed
         .iter()
         .map(|name| Notice::print(format!("Logical volume \"{name}\" successfully removed.")))
         .collect();
     Ok(Removal { vg: after, removed, questions, done })
+}
+
+/// The LV, and before it the snapshots that it takes along; what LVM2 would ask about them.
+fn with_snapshots(
+    vg: &Vg,
+    links: &SnapshotLinks<'_>,
+    name: &LvName,
+    questions: &mut Vec<Question>,
+) -> Result<Vec<LvName>, Refusal> {
+    let full = |lv: &LvName| format!("{}/{lv}", vg.name);
+    let lv = vg
+        .lv(name)
+        .filter(|lv| lv.snapshot().is_none())
+        .ok_or_else(|| Refusal::LvNotFound { vg: vg.name.clone(), lv: name.clone() })?;
+    if lv.status.contains(&LvStatus::Locked) || lv.status.contains(&LvStatus::Pvmove) {
+        return Err(Refusal::Locked { vg: vg.name.clone(), lv: name.clone() });
+    }
+    let snapshots: Vec<_> = links.of_origin(name).collect();
+    if !snapshots.is_empty() {
+        questions.push(Question::OriginWithSnapshots { lv: full(name), snapshots: snapshots.len() });
+    }
+    if let Some(snapshot) = links.of_cow(name).filter(|snapshot| snapshot.segment.merging) {
+        let origin = full(&snapshot.segment.origin);
+        questions.push(Question::HalfMerged { lv: full(name), origin });
+    }
+    let mut all: Vec<LvName> = snapshots.iter().map(|snapshot| snapshot.segment.cow.clone()).collect();
+    all.push(name.clone());
+    Ok(all)
+}
+
+/// A snapshot that merges goes only with its origin, or where nobody uses that and nothing was built on the merge.
+fn check_merging(
+    vg: &Vg,
+    name: &LvName,
+    origin: &LvName,
+    is_active: &dyn Fn(&LvName) -> bool,
+    goes: &dyn Fn(&LvName) -> bool,
+) -> Result<(), Refusal> {
+    if is_active(origin) {
+        return Err(Refusal::RemoveMerging { vg: vg.name.clone(), lv: name.clone() });
+    }
+    match merge_view::views_of(vg, origin).into_iter().find(|view| !goes(view)) {
+        Some(view) => Err(Refusal::NeededByView { vg: vg.name.clone(), lv: name.clone(), view }),
+        None => Ok(()),
+    }
 }

@@ -1,14 +1,17 @@
-//! Marking a snapshot for merging, and ending the merge. Pure.
+//! Marking a snapshot for merging, taking the mark back, and ending the merge. Pure.
 //!
 //! What must hold (lvm2.md 1.9, 2.6, 2.8, 3.3):
 //! - The mark is `merging_store` instead of `cow_store`, and the fictional LV loses VISIBLE: nothing else.
 //! - Marking a snapshot that is marked changes nothing: the same command goes on with the merge.
 //! - The end is one change: the fictional LV and the store go together, so that no stray LV can be left.
 //! - At most one snapshot of an origin merges.
+//! - The mark is taken back only where it is certain that nothing was merged: on disk, "deferred" and "running" look the
+//!   same.
 
+use crate::ops::merge_view;
 use crate::ops::refusal::Refusal;
 use crate::ops::snapshot_create::not_understood;
-use foldback_lvm2_format::vg::{Lv, LvStatus, SegmentKind, Vg};
+use foldback_lvm2_format::vg::{Lv, LvStatus, Vg};
 use foldback_units::{LvName, LvmUuid};
 
 /// What marking comes to.
@@ -90,24 +93,41 @@ fn check_usable(vg: &Vg, lv: &Lv) -> Result<(), Refusal> {
 /// Marks the snapshot.
 pub fn mark(vg: &Vg, merge: &Merge) -> Mark {
     let mut after = vg.clone();
-    let mut changed = false;
-    for lv in &mut after.lvs {
-        let mut here = false;
-        for segment in &mut lv.segments {
-            if let SegmentKind::Snapshot(snapshot) = &mut segment.kind
-                && snapshot.cow == merge.snapshot
-                && !snapshot.merging
-            {
-                snapshot.merging = true;
-                here = true;
-            }
-        }
-        if here {
-            lv.set_status(LvStatus::Visible, false);
-            changed = true;
-        }
+    if merge_view::set_merging(&mut after, &merge.snapshot, true) {
+        Mark::Marked(Box::new(after))
+    } else {
+        Mark::Already
     }
-    if changed { Mark::Marked(Box::new(after)) } else { Mark::Already }
+}
+
+/// What is known of a merge that metadata calls pending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begun {
+    /// The origin is active and its live table is `snapshot-origin`, or this very command has set the mark.
+    No,
+    /// Anything else: some chunks may have been written to the origin.
+    Maybe,
+}
+
+/// Takes the mark of the snapshot `name` back (`lvconvert --merge --cancel`): the VG as it was before the mark.
+///
+/// # Errors
+/// [`Refusal::NotMerging`], and [`Refusal::MayHaveBegun`] with the two ways out.
+pub fn cancel(vg: &Vg, name: &LvName, begun: Begun) -> Result<Vg, Refusal> {
+    let links = vg.snapshots();
+    let (vg_name, lv) = (vg.name.clone(), name.clone());
+    let snapshot = links
+        .of_cow(name)
+        .filter(|snapshot| snapshot.segment.merging)
+        .ok_or_else(|| Refusal::NotMerging { vg: vg_name.clone(), lv: lv.clone() })?;
+    let origin = &snapshot.segment.origin;
+    // A snapshot of the merged view is proof of a merged view.
+    if begun == Begun::Maybe || !merge_view::views_of(vg, origin).is_empty() {
+        return Err(Refusal::MayHaveBegun { vg: vg_name, lv, origin: origin.clone() });
+    }
+    let mut after = vg.clone();
+    merge_view::set_merging(&mut after, name, false);
+    Ok(after)
 }
 
 /// What is left of a merge when the VG is read again.
@@ -131,5 +151,7 @@ pub fn finish(vg: &Vg, snapshot_id: &LvmUuid) -> Finish {
     let (store, fictional) = (store.name.clone(), snapshot.fictional.name.clone());
     let mut after = vg.clone();
     after.lvs.retain(|lv| lv.name != store && lv.name != fictional);
+    // The merged view is the origin now.
+    merge_view::settle(&mut after);
     Finish::Finished(Box::new(after))
 }

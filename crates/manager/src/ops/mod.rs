@@ -1,9 +1,15 @@
 //! Operations on VGs: a VG and a request in, a new VG and words out. No I/O.
 
 pub mod allocation;
+pub mod autoextend;
+pub mod extend;
+pub mod keep;
 pub mod lv_create;
 pub mod lv_remove;
+pub mod lv_rename;
 pub mod merge;
+pub mod merge_start;
+mod merge_view;
 pub mod names;
 mod notice;
 pub mod pv_create;
@@ -11,6 +17,7 @@ mod refusal;
 mod size;
 pub mod snapshot_create;
 mod space;
+pub mod undo;
 pub mod vg_create;
 
 #[cfg(test)]

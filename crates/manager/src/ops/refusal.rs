@@ -259,6 +259,200 @@ pub enum Refusal {
         /// The LV.
         lv: LvName,
     },
+    /// `lvextend` of an LV that is not there.
+    #[error("Logical volume {lv} not found in volume group {vg}.")]
+    ResizeNotFound {
+        /// The VG.
+        vg: VgName,
+        /// The name.
+        lv: LvName,
+    },
+    /// A hidden LV, also a snapshot that merges.
+    #[error("Can't resize internal logical volume {vg}/{lv}.")]
+    ResizeInternal {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// A pvmove works on it.
+    #[error("Can't resize locked logical volume {vg}/{lv}.")]
+    ResizeLocked {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// LVM2 extends origins only while they are inactive.
+    #[error("Snapshot origin volumes can be resized only while inactive: try lvchange -an.")]
+    ResizeActiveOrigin,
+    /// The end of the origin lies inside a chunk of the store that merges into it.
+    #[error(
+        "Can't resize {vg}/{lv} while a snapshot merges into it: it ends in the middle of a chunk, and the merge would overwrite what is behind that end."
+    )]
+    ResizeMerging {
+        /// The VG.
+        vg: VgName,
+        /// The origin.
+        lv: LvName,
+    },
+    /// As large as it is.
+    #[error("New size ({new} extents) matches existing size ({old} extents).")]
+    SizeMatches {
+        /// Asked for.
+        new: u32,
+        /// There are.
+        old: u32,
+    },
+    /// Smaller than it is.
+    #[error("New size given ({new} extents) not larger than existing size ({old} extents)")]
+    NotLarger {
+        /// Asked for.
+        new: u32,
+        /// There are.
+        old: u32,
+    },
+    /// `%ORIGIN` of an LV that is no snapshot.
+    #[error("Specified LV does not have an origin LV.")]
+    NoOrigin,
+    /// Not enough free extents.
+    #[error("Insufficient free space: {needed} extents needed, but only {free} available")]
+    NoSpaceToExtend {
+        /// What is wanted beyond what the LV has.
+        needed: u32,
+        /// What is free.
+        free: u32,
+    },
+    /// `lvrename` to the name it has.
+    #[error("Old and new logical volume names must differ")]
+    SameName,
+    /// `lvrename` of an LV that is not there.
+    #[error("Existing logical volume \"{lv}\" not found in volume group \"{vg}\"")]
+    RenameNotFound {
+        /// The VG.
+        vg: VgName,
+        /// The name.
+        lv: LvName,
+    },
+    /// A hidden LV, also a snapshot that merges.
+    #[error("Cannot rename internal LV \"{0}\".")]
+    RenameInternal(LvName),
+    /// A pvmove works on it.
+    #[error("Cannot rename locked LV {0}")]
+    RenameLocked(LvName),
+    /// Snapshots of the merged view would be left without what they are of.
+    #[error(
+        "Snapshot {vg}/{view} was taken while {vg}/{lv} merges, and depends on it: finish the merge, or remove {vg}/{view} first."
+    )]
+    NeededByView {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot that merges.
+        lv: LvName,
+        /// One that was taken meanwhile.
+        view: LvName,
+    },
+    /// `--namesnapshot` of one snapshot among several.
+    #[error(
+        "Cannot merge {vg}/{lv} under its own name: {vg}/{origin} has other snapshots, of which {vg}/{other} is one. Remove them first, or merge without --namesnapshot."
+    )]
+    OtherSnapshots {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// Its origin.
+        origin: LvName,
+        /// Another snapshot of it.
+        other: LvName,
+    },
+    /// `--namesnapshot` where the origin has grown.
+    #[error(
+        "Cannot merge {vg}/{lv} under its own name: {vg}/{origin} was extended after the snapshot was taken. Merge without --namesnapshot."
+    )]
+    OtherSize {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// Its origin.
+        origin: LvName,
+    },
+    /// `--namesnapshot` where somebody uses the origin.
+    #[error(
+        "Cannot merge {vg}/{lv} under its own name while {vg}/{origin} is open: close it first; the snapshot may stay in use."
+    )]
+    OriginOpen {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// Its origin.
+        origin: LvName,
+    },
+    /// `--namesnapshot` of a snapshot that users may not write: the result would be read-only, and the merge could not be
+    /// repeated.
+    #[error("Cannot merge read-only snapshot {vg}/{lv} under its own name (Use lvchange -p rw).")]
+    ReadOnlySnapshot {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+    },
+    /// Another LV is made of one of the two whose names are to be swapped.
+    #[error("Cannot merge {vg}/{lv} under its own name: {vg}/{user} is made of it, or of its origin.")]
+    KeptIsUsed {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// The LV above.
+        user: LvName,
+    },
+    /// `--namesnapshot` of a snapshot that merges already, or is to.
+    #[error(
+        "Merging of {vg}/{lv} under the name of its origin is started or pending; it cannot take another name now."
+    )]
+    MergesOtherwise {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+    },
+    /// `--cancel` where nothing merges.
+    #[error("{vg}/{lv} is not merging.")]
+    NotMerging {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+    },
+    /// `--cancel` of a merge that may have written to the origin.
+    #[error(
+        "Merging of {vg}/{lv} may have begun: it cannot be cancelled. Finish it (the same command without --cancel); a snapshot of {vg}/{origin} that was taken before (--undo) brings back what was there."
+    )]
+    MayHaveBegun {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// Its origin.
+        origin: LvName,
+    },
+    /// No room for the snapshot that undoes a merge.
+    #[error(
+        "Cannot take snapshot of {vg}/{origin} for --undo: the merge copies {needed} extents out to it, and {free} are free. Nothing was changed."
+    )]
+    NoRoomToUndo {
+        /// The VG.
+        vg: VgName,
+        /// The origin.
+        origin: LvName,
+        /// Extents of its store, at least.
+        needed: u32,
+        /// Free extents.
+        free: u32,
+    },
     /// A number of extents or sectors beyond what a VG counts.
     #[error("The size is beyond what a volume group can count.")]
     TooLarge,
@@ -273,6 +467,7 @@ impl Refusal {
                 | Self::NameStartReserved(_)
                 | Self::NamePartReserved(_)
                 | Self::Zero(_)
+                | Self::SameName
                 | Self::ChunkSize
                 | Self::StripeSize(_)
                 | Self::NoPvs

@@ -14,8 +14,10 @@ pub enum PercentOf {
     Free,
     /// The PVs that were named, or all.
     Pvs,
-    /// The origin, and what a store for all of it needs.
+    /// The origin: for a new snapshot what a store for all of it needs, for one to be extended the origin's length.
     Origin,
+    /// The LV itself, which is to be extended.
+    Lv,
 }
 
 /// A size as asked for.

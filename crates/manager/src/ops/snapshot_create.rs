@@ -4,12 +4,14 @@
 //! - Three LVs: the origin as it was; the store under the name users see, without VISIBLE; and the fictional
 //!   `snapshotN` with VISIBLE, as long as the origin is now.
 //! - A store is never larger than it can use, and never smaller than three chunks.
-//! - No snapshot of a snapshot, of a hidden LV, or of an origin with a merging snapshot.
+//! - No snapshot of a snapshot, of a hidden LV, or, for the kernel, of an origin with a merging snapshot.
+//! - Several snapshots are one change: all of them, or none.
 
 use crate::environment::{Environment, fresh_uuid};
 use crate::ops::lv_create::{
     Planned, check_layout, check_room_for, choose_name, creation, round_to_stripes, say_rounding,
 };
+use crate::ops::merge_view;
 use crate::ops::names;
 use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
@@ -48,37 +50,75 @@ pub struct NewSnapshot {
     pub tags: Vec<TagName>,
 }
 
-/// Plans the snapshot.
+/// What a new snapshot is of while another one merges into the same origin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WhileMerging {
+    /// It is refused, in LVM2's words: the kernel cannot serve it, and of an inactive origin nobody knows how far it is.
+    Refused,
+    /// The merge is pending, and certainly has not begun: the origin's live table is `snapshot-origin`. The new snapshot is
+    /// one like others, and what the merge overwrites is copied out to it.
+    Pending,
+    /// The origin's live table is `snapshot-merge` in user space: the new snapshot is one of the merged view
+    /// (architecture.md, "Merging").
+    Running,
+}
+
+/// Planned snapshots, all of one change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlannedSnapshots {
+    /// The VG as it will be.
+    pub vg: Vg,
+    /// The snapshots in the order of the wishes.
+    pub lvs: Vec<LvName>,
+    /// What to say before it is done.
+    pub notices: Vec<Notice>,
+    /// What to say when it is done.
+    pub done: Vec<Notice>,
+}
+
+/// Plans the snapshot of an origin into which nothing merges.
+///
+/// # Errors
+/// [`Refusal`], in LVM2's words where LVM2 refuses it, too.
 pub fn plan(vg: &Vg, new: &NewSnapshot, environment: &mut dyn Environment) -> Result<Planned, Refusal> {
+    plan_one(vg, new, WhileMerging::Refused, environment)
+}
+
+/// Plans snapshots of several LVs, or several of one, for one commit: they show one instant.
+///
+/// # Errors
+/// The first [`Refusal`]; then none of them is made.
+pub fn plan_several(
+    vg: &Vg,
+    new: &[NewSnapshot],
+    merging: WhileMerging,
+    environment: &mut dyn Environment,
+) -> Result<PlannedSnapshots, Refusal> {
+    let mut all = PlannedSnapshots { vg: vg.clone(), lvs: Vec::new(), notices: Vec::new(), done: Vec::new() };
+    for new in new {
+        let one = plan_one(&all.vg, new, merging, environment)?;
+        all.vg = one.vg;
+        all.lvs.push(one.lv);
+        all.notices.extend(one.notices);
+        all.done.extend(one.done);
+    }
+    Ok(all)
+}
+
+fn plan_one(
+    vg: &Vg,
+    new: &NewSnapshot,
+    merging: WhileMerging,
+    environment: &mut dyn Environment,
+) -> Result<Planned, Refusal> {
     let chunk = chunk_size(new.chunk_sectors)?;
     check_room_for(vg, 1)?;
-    let origin = check_origin(vg, &new.origin)?;
+    let (origin, merge_view) = check_origin(vg, &new.origin, merging)?;
     let name = choose_name(vg, new.name.as_ref())?;
     check_layout(vg, new.layout)?;
-    let space = Space::of(vg, &new.pvs)?;
-    let length = vg.extent_size.of(origin.extent_count());
-    let largest = vg
-        .extent_size
-        .to_hold(largest_store(length, chunk).ok_or(Refusal::TooLarge)?)
-        .ok_or(Refusal::TooLarge)?;
-    let (asked, _) = space.extents(vg, new.size, Some(largest))?;
     let mut notices = Vec::new();
-    say_rounding(vg, new.size, asked, &mut notices);
-    let mut extents = round_to_stripes(vg, new.size, new.layout.stripes, asked, &mut notices)?;
-    let largest = largest.checked_next_multiple_of(new.layout.stripes.max(1)).ok_or(Refusal::TooLarge)?;
-    if extents > largest {
-        let size = |extents| Units::in_words(vg.extent_size.of(extents));
-        notices.push(Notice::print(format!(
-            "Reducing COW size {} down to maximum usable size {}.",
-            size(extents),
-            size(largest)
-        )));
-        extents = largest;
-    }
-    let smallest = chunk.len().checked_mul(3).ok_or(Refusal::TooLarge)?;
-    if vg.extent_size.of(extents) < smallest {
-        return Err(Refusal::FewerThanThreeChunks(smallest.get()));
-    }
+    let space = Space::of(vg, &new.pvs)?;
+    let extents = store_extents(vg, new, (origin, chunk), &space, &mut notices)?;
     let mut store = Lv::new(name.clone(), fresh_uuid(environment), creation(environment));
     store.segments = space.allocate(vg, &name, extents, new.layout)?;
     store.tags.clone_from(&new.tags);
@@ -96,13 +136,48 @@ pub fn plan(vg: &Vg, new: &NewSnapshot, environment: &mut dyn Environment) -> Re
             cow: name.clone(),
             merging: false,
         }),
+        merge_view,
         other: Vec::new(),
     }];
     let mut vg = vg.clone();
     vg.lvs.push(store);
     vg.lvs.push(fictional);
+    merge_view::settle(&mut vg);
     let done = vec![Notice::print(format!("Logical volume \"{name}\" created."))];
     Ok(Planned { vg, lv: name, notices, done })
+}
+
+/// How large the store is to be.
+fn store_extents(
+    vg: &Vg,
+    new: &NewSnapshot,
+    (origin, chunk): (&Lv, ChunkSize),
+    space: &Space,
+    notices: &mut Vec<Notice>,
+) -> Result<u32, Refusal> {
+    let length = vg.extent_size.of(origin.extent_count());
+    let largest = vg
+        .extent_size
+        .to_hold(largest_store(length, chunk).ok_or(Refusal::TooLarge)?)
+        .ok_or(Refusal::TooLarge)?;
+    let (asked, _) = space.extents(vg, new.size, Some(largest))?;
+    say_rounding(vg, new.size, asked, notices);
+    let mut extents = round_to_stripes(vg, new.size, new.layout.stripes, asked, notices)?;
+    let largest = largest.checked_next_multiple_of(new.layout.stripes.max(1)).ok_or(Refusal::TooLarge)?;
+    if extents > largest {
+        let size = |extents| Units::in_words(vg.extent_size.of(extents));
+        notices.push(Notice::print(format!(
+            "Reducing COW size {} down to maximum usable size {}.",
+            size(extents),
+            size(largest)
+        )));
+        extents = largest;
+    }
+    let smallest = chunk.len().checked_mul(3).ok_or(Refusal::TooLarge)?;
+    if vg.extent_size.of(extents) < smallest {
+        return Err(Refusal::FewerThanThreeChunks(smallest.get()));
+    }
+    Ok(extents)
 }
 
 /// A chunk size within LVM2's bounds.
@@ -122,8 +197,8 @@ pub fn largest_store(origin: Sectors, chunk: ChunkSize) -> Option<Sectors> {
     chunk.len().checked_mul(chunks)
 }
 
-/// The LV, where a snapshot of it may be taken.
-fn check_origin<'v>(vg: &'v Vg, name: &LvName) -> Result<&'v Lv, Refusal> {
+/// The LV, where a snapshot of it may be taken; and whether that is one of the merged view.
+fn check_origin<'v>(vg: &'v Vg, name: &LvName, merging: WhileMerging) -> Result<(&'v Lv, bool), Refusal> {
     let links: SnapshotLinks<'v> = vg.snapshots();
     let not_found = || Refusal::LvNotFound { vg: vg.name.clone(), lv: name.clone() };
     let lv = vg.lv(name).ok_or_else(not_found)?;
@@ -133,7 +208,8 @@ fn check_origin<'v>(vg: &'v Vg, name: &LvName) -> Result<&'v Lv, Refusal> {
     if lv.snapshot().is_some() {
         return Err(Refusal::SnapshotOf("hidden volumes"));
     }
-    if links.merging_into(name).is_some() {
+    let merges = links.merging_into(name).is_some();
+    if merges && merging == WhileMerging::Refused {
         return Err(Refusal::SnapshotOf("an origin that has a merging snapshot"));
     }
     if lv.status.contains(&LvStatus::Locked) {
@@ -151,7 +227,9 @@ fn check_origin<'v>(vg: &'v Vg, name: &LvName) -> Result<&'v Lv, Refusal> {
     if vg.is_partial(lv) {
         return Err(Refusal::Partial { vg: vg.name.clone(), lv: name.clone() });
     }
-    Ok(lv)
+    // Beside a snapshot of the merged view the merge runs, whatever was said.
+    let runs = merging == WhileMerging::Running || lv.has_merge_view();
+    Ok((lv, merges && runs))
 }
 
 /// The type of the first segment that this program does not carry.

@@ -4,11 +4,13 @@
 //! - Extents are taken only of PVs that are there and ALLOCATABLE, and of those that were named, where some were.
 //! - An LV made here lies on extents that nothing used, one after the other from its extent 0.
 
-use crate::ops::allocation::{self, FreePv, FreeRun, NewSegment, Policy};
+use crate::ops::allocation::{self, Chosen, FreePv, FreeRun, NewSegment, Policy};
 use crate::ops::refusal::Refusal;
 use crate::ops::size::{PercentOf, SizeRequest, percent_of};
 use foldback_lvm2_format::extents::ExtentMap;
-use foldback_lvm2_format::vg::{AllocationPolicy, Area, AreaOn, PvKey, Segment, SegmentKind, Striped, Vg};
+use foldback_lvm2_format::vg::{
+    AllocationPolicy, Area, AreaOn, Lv, PvKey, Segment, SegmentKind, Striped, Vg,
+};
 use foldback_units::{LvName, Sectors};
 
 /// What may be allocated from.
@@ -42,6 +44,15 @@ impl Layout {
         Self { stripes: 1, stripe_size: Self::DEFAULT_STRIPE_SIZE, policy: Policy::Normal };
 }
 
+/// The PVs that a segment lies on.
+fn pvs_of(segment: &Segment) -> Vec<&PvKey> {
+    segment.areas().filter_map(pv_of).collect()
+}
+
+fn pv_of(area: &Area) -> Option<&PvKey> {
+    if let AreaOn::Pv(key) = &area.on { Some(key) } else { None }
+}
+
 impl Space {
     /// The free space of `named` PVs; of all where none is named.
     pub(crate) fn of(vg: &Vg, named: &[PvKey]) -> Result<Self, Refusal> {
@@ -61,7 +72,7 @@ impl Space {
                 .collect();
             space.free = runs.iter().fold(space.free, |sum, run| sum.saturating_add(run.count));
             space.total = space.total.saturating_add(pv.pe_count);
-            space.pvs.push(FreePv { pv: index, runs });
+            space.pvs.push(FreePv { pv: index, runs, clings: false });
         }
         if space.named && space.free == 0 {
             return Err(Refusal::NoSpaceOnPvs);
@@ -91,11 +102,15 @@ impl Space {
         let wanted = match of {
             PercentOf::Vg => percent_of(percent, whole_vg, false),
             PercentOf::Free => percent_of(percent, self.free, false),
-            // Of PVs that were named LVM2 takes what is free, of all of them what there is.
-            PercentOf::Pvs => percent_of(percent, if self.named { self.free } else { self.total }, false),
+            PercentOf::Pvs => percent_of(percent, self.of_pvs(), false),
             PercentOf::Origin => {
                 let origin = origin.ok_or(Refusal::PercentOf("%FREE, %PVS or %VG"))?;
                 percent_of(percent, origin, true)
+            }
+            PercentOf::Lv => {
+                let without_origin = "%FREE, %PVS or %VG";
+                let with_origin = "%FREE, %ORIGIN, %PVS or %VG";
+                return Err(Refusal::PercentOf(if origin.is_some() { with_origin } else { without_origin }));
             }
         };
         let limited = if of == PercentOf::Origin { wanted } else { wanted.min(u64::from(self.free)) };
@@ -104,6 +119,103 @@ impl Space {
             return Err(Refusal::CalculatedZero);
         }
         Ok((extents, (limited < wanted).then_some(wanted)))
+    }
+
+    /// What 100%PVS is: of PVs that were named LVM2 takes what is free, of all of them what there is.
+    pub(crate) fn of_pvs(&self) -> u32 {
+        if self.named { self.free } else { self.total }
+    }
+
+    /// Segments for `extents` more extents of an LV that goes on as its last segment is; where they
+    /// start is for the caller to say. LVM2's order: what is right behind its end, then what the PVs have on which it begins,
+    /// then the others.
+    pub(crate) fn allocate_behind(
+        &self,
+        vg: &Vg,
+        lv: &Lv,
+        extents: u32,
+        layout: Layout,
+    ) -> Result<Vec<Segment>, Refusal> {
+        let stripes = layout.stripes.max(1);
+        let each = extents.checked_div(stripes).ok_or(Refusal::TooLarge)?;
+        let behind = self.behind(lv, each);
+        let here = behind.as_ref().map_or(0, |piece| piece.count);
+        let inherited = vg.allocation_policy == Some(AllocationPolicy::Contiguous);
+        if here < each && (inherited || layout.policy == Policy::Contiguous) {
+            return Err(Refusal::NoSuitable { policy: "contiguous ", lv: lv.name.clone() });
+        }
+        let mut segments = Vec::new();
+        if let Some(piece) = &behind {
+            segments.push(self.segment(0, piece, layout).ok_or(Refusal::TooLarge)?);
+        }
+        let rest = each.saturating_sub(here).checked_mul(stripes).ok_or(Refusal::TooLarge)?;
+        if rest > 0 {
+            segments.extend(self.without(behind.as_ref()).allocate_near(vg, lv, rest, layout)?);
+        }
+        Ok(segments)
+    }
+
+    /// Extents on the PVs on which the LV begins, then on the others.
+    fn allocate_near(&self, vg: &Vg, lv: &Lv, extents: u32, layout: Layout) -> Result<Vec<Segment>, Refusal> {
+        let first: Vec<&PvKey> = lv.segments.first().map(pvs_of).unwrap_or_default();
+        let mut near = self.part(|key| first.contains(&key));
+        if layout.stripes > 1 {
+            let here = near.allocate(vg, &lv.name, extents, layout);
+            return here.or_else(|_| self.allocate(vg, &lv.name, extents, layout));
+        }
+        // The largest areas first, whatever would fit.
+        near.pvs.iter_mut().for_each(|pv| pv.clings = true);
+        let here = extents.min(near.free);
+        let mut segments = if here > 0 { near.allocate(vg, &lv.name, here, layout)? } else { Vec::new() };
+        let there = extents.saturating_sub(here);
+        if there > 0 {
+            let far = self.part(|key| !first.contains(&key));
+            segments.extend(far.allocate(vg, &lv.name, there, layout)?);
+        }
+        Ok(segments)
+    }
+
+    /// The same, of some PVs.
+    fn part(&self, of: impl Fn(&PvKey) -> bool) -> Self {
+        let belongs = |pv: &&FreePv| self.keys.get(pv.pv).is_some_and(&of);
+        self.of_these(self.pvs.iter().filter(belongs).cloned().collect())
+    }
+
+    fn of_these(&self, pvs: Vec<FreePv>) -> Self {
+        let free = pvs.iter().flat_map(|pv| &pv.runs).fold(0_u32, |sum, run| sum.saturating_add(run.count));
+        Self { pvs, keys: self.keys.clone(), free, total: self.total, named: self.named }
+    }
+
+    /// What is left when that is taken: it begins runs.
+    fn without(&self, taken: Option<&NewSegment>) -> Self {
+        let mut pvs = self.pvs.clone();
+        for chosen in taken.iter().flat_map(|taken| &taken.stripes) {
+            let count = taken.map_or(0, |taken| taken.count);
+            for pv in pvs.iter_mut().filter(|pv| pv.pv == chosen.pv) {
+                pv.clings = true;
+                for run in pv.runs.iter_mut().filter(|run| run.start == chosen.start) {
+                    run.start = run.start.saturating_add(count);
+                    run.count = run.count.saturating_sub(count);
+                }
+            }
+        }
+        self.of_these(pvs)
+    }
+
+    /// What is right behind the LV's end, on each of its stripes, at most `each` extents.
+    fn behind(&self, lv: &Lv, each: u32) -> Option<NewSegment> {
+        let last = lv.segments.last()?;
+        let length = last.area_extents()?;
+        let mut piece = NewSegment { count: each, stripes: Vec::new() };
+        for area in last.areas() {
+            let key = pv_of(area)?;
+            let pv = self.pvs.iter().find(|pv| self.keys.get(pv.pv) == Some(key))?;
+            let start = area.start_extent.checked_add(length)?;
+            let run = pv.runs.iter().find(|run| run.start == start)?;
+            piece.stripes.push(Chosen { pv: pv.pv, start });
+            piece.count = piece.count.min(run.count);
+        }
+        (piece.count > 0).then_some(piece)
     }
 
     /// Segments for a new LV of `extents` extents, a multiple of the stripes.
@@ -153,6 +265,7 @@ impl Space {
             extent_count: piece.count.checked_mul(stripes)?,
             tags: Vec::new(),
             kind: SegmentKind::Striped(Striped { stripe_size, areas }),
+            merge_view: false,
             other: Vec::new(),
         })
     }

@@ -4,29 +4,12 @@ use crate::ops::lv_create::{self, NewLv};
 use crate::ops::merge::{self, Finish, Mark};
 use crate::ops::snapshot_create::{self, chunk_size, largest_store};
 use crate::ops::{Layout, PercentOf, Refusal, SizeRequest, lv_remove};
-use crate::testing::{Bench, TestEnvironment, lv_name, new_snapshot, vg_of};
+use crate::testing::{Bench, TestEnvironment, lv_name, merging, new_snapshot, vg_of, with_snapshots};
 use foldback_lvm2_format::vg::{AllocationPolicy, LvStatus, SegmentKind, Vg};
 use foldback_units::Sectors;
 
 fn new_lv(size: SizeRequest) -> NewLv {
     NewLv { name: None, size, layout: Layout::LINEAR, pvs: Vec::new(), read_only: false, tags: Vec::new() }
-}
-
-fn with_snapshots(names: &[&str]) -> Vg {
-    let mut vg = vg_of(&["root"]);
-    for name in names {
-        let new = new_snapshot("root", name, 1);
-        vg = snapshot_create::plan(&vg, &new, &mut TestEnvironment::new()).unwrap().vg;
-        vg.lvs.iter_mut().enumerate().for_each(|(index, lv)| lv.id = crate::testing::uuid(index as u8));
-    }
-    vg
-}
-
-fn merging(names: &[&str]) -> Vg {
-    let vg = with_snapshots(names);
-    let checked = merge::check(&vg, &lv_name(names[0])).unwrap();
-    let Mark::Marked(vg) = merge::mark(&vg, &checked) else { panic!("not marked") };
-    *vg
 }
 
 /// lvm2.md 1.9: the table of VISIBLE.

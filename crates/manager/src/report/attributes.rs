@@ -50,11 +50,7 @@ pub(super) fn lv(row: &Row<'_>) -> String {
         LvKind::Plain => target_letter(lv),
         LvKind::Origin { .. } | LvKind::Snapshot { .. } => 's',
     };
-    let state = match (invalid(lv), lv.live) {
-        (Some(true), _) => 'I',
-        (_, Some(_)) => 'a',
-        (_, None) => '-',
-    };
+    let state = state_letter(lv);
     let open = if lv.live.is_some_and(|live| live.open) { 'o' } else { '-' };
     let letters = [
         kind,
@@ -69,6 +65,35 @@ pub(super) fn lv(row: &Row<'_>) -> String {
         if lv.skip_activation { 'k' } else { '-' },
     ];
     letters.iter().collect()
+}
+
+/// `a` active, `s` suspended, `I` and `S` invalid, `m` and `M` merge failed.
+fn state_letter(lv: &LvFacts) -> char {
+    let suspended = lv.live.is_some_and(|live| live.suspended);
+    match lv.live {
+        _ if invalid(lv) == Some(true) => {
+            if suspended {
+                'S'
+            } else {
+                'I'
+            }
+        }
+        Some(live) if live.merge_failed => {
+            if suspended {
+                'M'
+            } else {
+                'm'
+            }
+        }
+        Some(_) => {
+            if suspended {
+                's'
+            } else {
+                'a'
+            }
+        }
+        None => '-',
+    }
 }
 
 fn first_type(lv: &LvFacts) -> &str {

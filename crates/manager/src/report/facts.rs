@@ -165,6 +165,7 @@ pub enum LvKind {
 }
 
 /// What is known only of a volume that somebody serves.
+#[expect(clippy::struct_excessive_bools, reason = "each is a state that the reports tell apart")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Live {
     /// Hundredths of a percent of the store that are used (of a merging one: that remain).
@@ -173,6 +174,18 @@ pub struct Live {
     pub invalid: bool,
     /// Somebody has it open.
     pub open: bool,
+    /// Its requests wait.
+    pub suspended: bool,
+    /// Its merge stands, for an error.
+    pub merge_failed: bool,
+    /// What a running merge has still to do.
+    pub merge_left: Option<Sectors>,
+    /// What it does in a second.
+    pub merge_rate: Option<Sectors>,
+    /// Until it is done, at that rate.
+    pub merge_seconds: Option<u64>,
+    /// Until the store is full, at the rate at which it fills.
+    pub store_seconds: Option<u64>,
 }
 
 /// What the exception store of a snapshot says of itself while nobody serves it.

@@ -8,13 +8,13 @@
 //! - After a power cut the VG reads as before or as after, and the volumes as that says.
 
 use super::live_facts::Facts;
-use super::live_world::{Plan, after_text, changed, make_world, origin_name, same_tables, trouble};
+use super::live_world::{Plan, after_text, changed, make_world, same_tables, trouble};
 use super::meddler::{DiskBug, Meddler};
 use super::vg_world::{Repeatable, find, found_on, paths, read_text, unexpected};
 use crate::report::{Failure, Scene, Scenes};
 use foldback_device::Memory;
 use foldback_dm_table::{DeviceMapper, Stage, Transaction};
-use foldback_manager::activation::{self, Group};
+use foldback_manager::activation::{self, Change, Group};
 use foldback_manager::store::{DiskSet, FoundVg, stage};
 use foldback_testkit::{FaultKind, Image, InjectedFault, Moment, Order, Rng, Sector, SimDisks, WriteToken};
 use foldback_units::{Bytes, LvName, SectorRange, Sectors};
@@ -146,7 +146,7 @@ impl Live {
         let paths = paths(self.image.disks.len());
         let meddler = Meddler::new(disks.clone(), self.bug);
         let dm = UserDm::new(meddler, &paths, self.settings).map_err(|error| unexpected("user-dm", error))?;
-        let group = Group::of(&self.facts.found, &origin_name()?).map_err(|e| unexpected("a group", e))?;
+        let group = Group::of(&self.facts.found, &self.facts.origin).map_err(|e| unexpected("a group", e))?;
         let mut devices = Devices { dm, disks: disks.clone(), group };
         for verb in activation::activate(&devices.group) {
             devices.dm.apply(&verb).map_err(|error| unexpected("activating", error))?;
@@ -262,10 +262,16 @@ impl Live {
     fn any_plan(&mut self, devices: &mut Devices, rng: &mut Rng) -> Result<Option<Plan>, Failure> {
         if let Some(merging) = self.facts.merging.clone() {
             let progress = devices.dm.merge_progress(&devices.group.origin.top.name);
-            let finished = progress.is_some_and(|progress| progress.finished);
-            return Ok(finished.then_some(Plan::End(merging)));
+            if progress.is_some_and(|progress| progress.finished) {
+                return Ok(Some(Plan::End(merging)));
+            }
         }
-        let names: Vec<LvName> = devices.group.snapshots.iter().map(|snapshot| snapshot.lv.clone()).collect();
+        let snapshots = devices.group.snapshots.iter().filter(|snapshot| !snapshot.merging);
+        let names: Vec<LvName> = snapshots.map(|snapshot| snapshot.lv.clone()).collect();
+        if self.facts.merging.is_some() {
+            let removed = (!names.is_empty() && rng.one_in(4)).then(|| rng.pick(&names).clone());
+            return Ok(removed.map(Plan::Remove));
+        }
         if names.len() < 4 && (names.is_empty() || rng.one_in(2)) {
             self.snapshots_taken += 1;
             let name = LvName::new(&format!("taken{}", self.snapshots_taken));
@@ -276,7 +282,12 @@ impl Live {
         let device = activation::device_of(&devices.group, &name).map(|device| device.name.clone());
         let status = device.and_then(|device| devices.dm.status(&device).ok()).unwrap_or_default();
         let lost = status.iter().any(|line| line == "Invalid");
-        Ok((!lost).then_some(Plan::Start(name)))
+        Ok(match rng.below(4) {
+            0 => Some(Plan::Remove(name)),
+            _ if lost => None,
+            1 | 2 if names.len() == 1 => Some(Plan::Keep(name)),
+            _ => Some(Plan::Start(name)),
+        })
     }
 
     /// One transaction, and whether it is what it says.
@@ -287,8 +298,8 @@ impl Live {
         scenes: &mut Scenes,
     ) -> Result<(), Failure> {
         let Some(plan) = self.any_plan(devices, rng)? else { return self.step(devices) };
-        if let Plan::Start(_) = plan {
-            // From then on the origin is another volume: the model does not mix the two.
+        if let Plan::Start(_) | Plan::Keep(_) | Plan::Remove(_) = plan {
+            // From then on a name means another volume, or none: the model does not mix them.
             self.drain(devices)?;
         }
         let paths = paths(self.image.disks.len());
@@ -298,17 +309,23 @@ impl Live {
             let mut lent = devices.dm.disks_mut();
             let mut set = DiskSet::new(&mut lent, &paths);
             let found = find(&mut set).map_err(|failure| unexpected("finding", failure))?;
-            let Some(vg) = changed(&mut set, &found, &plan, &mut environment)? else { return Ok(()) };
+            let Some(vg) = changed(&mut set, &found, &self.facts.origin, &plan, &mut environment)? else {
+                return Ok(());
+            };
             let staged =
                 stage(&mut set, &found, vg, &mut environment).map_err(|e| unexpected("staging", e))?;
             let handover = staged.hand_over();
-            let next_group =
-                Group::of(&handover.next, &origin_name()?).map_err(|e| unexpected("a group", e))?;
+            let origin = if let Plan::Keep(name) = &plan { name } else { &self.facts.origin };
+            let next_group = Group::of(&handover.next, origin).map_err(|e| unexpected("a group", e))?;
             let headers = handover.headers;
             let transaction = match &plan {
                 Plan::Take(_) => activation::take_snapshot(&devices.group, &next_group, headers),
                 Plan::Start(_) => activation::start_merge(&devices.group, &next_group, headers),
+                Plan::Keep(_) => activation::keep_snapshot(&devices.group, &next_group, headers),
                 Plan::End(_) => activation::finish_merge(&devices.group, &next_group, headers),
+                Plan::Remove(_) => {
+                    activation::remove_lvs(&[Change::between(&devices.group, &next_group)], headers)
+                }
             };
             (transaction, next_group, handover.next)
         };
@@ -340,7 +357,9 @@ impl Live {
         let mut after = match plan {
             Plan::Take(name) => self.facts.with_snapshot(name)?,
             Plan::Start(name) => self.facts.with_merge(name)?,
+            Plan::Keep(name) => self.facts.with_kept(name),
             Plan::End(name) => self.facts.without(name),
+            Plan::Remove(name) => self.facts.with_removed(name),
         };
         after.found = next;
         after.text = after_text(transaction, &devices.disks.visible(), self.facts.text.seqno)?;
@@ -360,6 +379,10 @@ impl Live {
         if !quiet {
             return Err(unexpected("the transaction", "the power went"));
         }
+        if let Err((Stage::Commit, DmError { kind: DmErrorKind::Undo { .. }, .. })) = &outcome {
+            // The disk refused the header and what takes it back: which text holds is known when it is read again.
+            return Err(unexpected("the transaction", "either text may hold"));
+        }
         if committed {
             if let Some(after) = self.coming.take() {
                 let excused = self.facts.excused;
@@ -375,6 +398,8 @@ impl Live {
         }
         if outcome.is_ok() {
             scenes.saw(Scene::VgTransaction);
+            scenes.saw_if(matches!(plan, Plan::Keep(_)), Scene::VgKept);
+            scenes.saw_if(matches!(plan, Plan::Remove(_)), Scene::VgRemoved);
             devices.group = next_group;
             same_tables(&mut devices.dm, &devices.group)?;
         } else if !committed {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Facts {
     pub(crate) found: FoundVg,
     pub(crate) text: Text,
-    origin: LvName,
+    pub(crate) origin: LvName,
     /// Volumes that users see.
     pub(crate) models: BTreeMap<LvName, VolumeModel>,
     pub(crate) merging: Option<LvName>,
@@ -66,6 +66,21 @@ impl Facts {
         after.models.insert(self.origin.clone(), model);
         after.merging = Some(name.clone());
         Ok(after)
+    }
+
+    /// With a merge begun now whose result is the snapshot: the store bears the old origin's name.
+    pub(crate) fn with_kept(&self, name: &LvName) -> Self {
+        let mut after = self.clone();
+        after.models.remove(&self.origin);
+        after.merging = Some(std::mem::replace(&mut after.origin, name.clone()));
+        after
+    }
+
+    /// With a snapshot removed.
+    pub(crate) fn with_removed(&self, name: &LvName) -> Self {
+        let mut after = self.clone();
+        after.models.remove(name);
+        after
     }
 
     /// With the merge ended.

@@ -12,9 +12,10 @@ use crate::report::Failure;
 use foldback_dm_table::{DeviceMapper, DmName, Table, Transaction};
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::Group;
+use foldback_manager::ops::keep::{self, Keep};
 use foldback_manager::ops::merge as plan;
 use foldback_manager::ops::snapshot_create::{self, NewSnapshot};
-use foldback_manager::ops::{Layout, SizeRequest};
+use foldback_manager::ops::{Layout, SizeRequest, lv_remove};
 use foldback_manager::store::{DiskSet, FoundVg, write_lv};
 use foldback_testkit::cow::Builder;
 use foldback_testkit::{Cut, FaultKind, Image, InjectedFault, Order, Rng, Sector, SimDisks};
@@ -27,10 +28,13 @@ use std::collections::BTreeMap;
 pub(crate) enum Plan {
     Take(LvName),
     Start(LvName),
+    /// `--namesnapshot`: from then on the origin is called as the snapshot was.
+    Keep(LvName),
     End(LvName),
+    Remove(LvName),
 }
 
-/// The only origin's name.
+/// What the only origin is called at first.
 pub(crate) fn origin_name() -> Result<LvName, Failure> {
     LvName::new("origin").map_err(|error| unexpected("a name", error))
 }
@@ -97,13 +101,14 @@ pub(crate) fn make_world(seed: u64, physical: &[u64], rng: &mut Rng) -> Result<(
 pub(crate) fn changed(
     set: &mut DiskSet<'_>,
     found: &FoundVg,
+    origin: &LvName,
     plan: &Plan,
     environment: &mut Repeatable,
 ) -> Result<Option<Vg>, Failure> {
     match plan {
         Plan::Take(name) => {
             let new = NewSnapshot {
-                origin: origin_name()?,
+                origin: origin.clone(),
                 name: Some(name.clone()),
                 size: SizeRequest::Extents(40),
                 chunk_sectors: 8,
@@ -126,6 +131,14 @@ pub(crate) fn changed(
                 plan::Mark::Marked(vg) => Ok(Some(*vg)),
                 plan::Mark::Already => Ok(None),
             }
+        }
+        Plan::Keep(name) => match keep::check(&found.vg, name) {
+            Ok(Keep::Fresh(merge)) => Ok(Some(*keep::swap_and_mark(&found.vg, &merge).vg)),
+            _ => Ok(None),
+        },
+        Plan::Remove(name) => {
+            let removal = lv_remove::plan_several(&found.vg, std::slice::from_ref(name), &|_| true);
+            Ok(removal.ok().map(|removal| removal.vg))
         }
         Plan::End(name) => {
             let Some(id) = found.vg.lv(name).map(|lv| lv.id) else { return Ok(None) };

@@ -188,7 +188,15 @@ impl Merges {
         let mut host = Host { dm };
         let vg = VgName::new(VG).map_err(|error| unexpected("a name", error))?;
         let lv = lv_name("snap0")?;
-        let request = MergeRequest { paths: &paths, system_id: None, vg, lv, force: self.tight };
+        let request = MergeRequest {
+            paths: &paths,
+            system_id: None,
+            vg,
+            lv,
+            force: self.tight,
+            on_activate: false,
+            leave: false,
+        };
         let ended = merge(&mut host, &request, &mut Repeatable::new(self.seed), &mut listener);
         let left = host.dm.list().map_or(0, |devices| devices.len());
         Ok((listener, ended.map_err(|error| error.to_string()), left))

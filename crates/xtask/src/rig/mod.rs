@@ -12,5 +12,5 @@ mod xstate;
 
 pub(crate) use boot::Guest;
 pub(crate) use console::Console;
-pub(crate) use packages::{find, missing};
+pub(crate) use packages::{find, missing, missing_for_tests};
 pub(crate) use scratch::{Scratch, copy_disk};

@@ -15,6 +15,14 @@ const WANTED: &[(&str, &str)] = &[
     ("cc", "gcc"),
 ];
 
+/// What the tests need besides.
+const WANTED_BY_TESTS: &[(&str, &str)] = &[("fusermount3", "fuse3")];
+
+/// The packages that are missing for the tests, those of rig 2 among them.
+pub(crate) fn missing_for_tests() -> Vec<&'static str> {
+    absent(&search_path(), &[WANTED, WANTED_BY_TESTS].concat())
+}
+
 /// The packages that are missing for rig 2, in the order in which they are listed here.
 pub(crate) fn missing() -> Vec<&'static str> {
     absent(&search_path(), WANTED)
@@ -43,13 +51,14 @@ fn search_path() -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{WANTED, absent};
+    use super::{WANTED, WANTED_BY_TESTS, absent};
 
     #[test]
     fn an_empty_machine_lacks_every_package_and_a_file_satisfies_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = [dir.path().to_path_buf()];
         assert_eq!(absent(&path, WANTED).len(), WANTED.len());
+        assert_eq!(absent(&path, WANTED_BY_TESTS), ["fuse3"]);
         std::fs::write(dir.path().join("lvm"), "").unwrap();
         let rest = absent(&path, WANTED);
         assert!(!rest.contains(&"lvm2") && rest.contains(&"user-mode-linux"));

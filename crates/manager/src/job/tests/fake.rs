@@ -104,7 +104,8 @@ impl DeviceMapper for FakeMapper {
             | Verb::Suspend { name, .. }
             | Verb::Resume { name }
             | Verb::Clear { name }
-            | Verb::Remove { name } => name,
+            | Verb::Remove { name }
+            | Verb::Rename { name, .. } => name,
         };
         if self.refuse.is_some_and(|word| format!("{verb:?}").starts_with(word)) {
             self.refuse = None;
@@ -295,6 +296,8 @@ pub(super) fn run(host: &mut FakeHost, ear: &mut Ear) -> Result<MergeOutcome, Me
         vg: VgName::new("vg").unwrap(),
         lv: lv_name("snap"),
         force: false,
+        on_activate: false,
+        leave: false,
     };
     let environment: &mut dyn Environment = &mut TestEnvironment::new();
     let outcome = merge(host, &request, environment, ear);

@@ -5,7 +5,7 @@
 
 use super::{absent, left, right};
 use crate::report::attributes;
-use crate::report::facts::{LvFacts, LvKind};
+use crate::report::facts::{Live, LvFacts, LvKind};
 use crate::report::field::{Field, Value};
 use crate::report::row::Row;
 
@@ -24,6 +24,11 @@ fn origin(row: &Row<'_>, show: fn(&LvFacts) -> Value) -> Value {
 fn used(row: &Row<'_>) -> Value {
     let stored = || row.lv.store.and_then(|store| store.used);
     row.lv.live.and_then(|live| live.used).or_else(stored).map_or(Value::Blank, Value::Percent)
+}
+
+/// What is known of a live volume.
+fn live<T>(row: &Row<'_>, of: impl Fn(&Live) -> Option<T>) -> Option<T> {
+    row.lv.live.as_ref().and_then(of)
 }
 
 fn node(row: &Row<'_>) -> String {
@@ -166,14 +171,21 @@ pub(super) const FIELDS: &[Field] = &[
     right("lv_kernel_minor", "KMin", 0, "Minor number while active, or -1", |_| Value::Number(-1)),
     right("lv_kernel_read_ahead", "KRahead", 0, "Read-ahead while active, or -1", |_| Value::Number(-1)),
     left("lv_permissions", "LPerms", 0, "Permissions", |row| {
-        Value::text(if row.lv.name.is_empty() || row.lv.writable { "unknown" } else { "read-only" })
+        let writable = if row.lv.live.is_some() { "writeable" } else { "unknown" };
+        Value::text(match row.lv.name.is_empty() {
+            true => "unknown",
+            false if row.lv.writable => writable,
+            false => "read-only",
+        })
     }),
-    right("lv_suspended", "Suspended", 10, "Set if it is suspended", |_| Value::Flag("suspended", None)),
-    right("lv_live_table", "LiveTable", 20, "Set if it has a live table", |_| {
-        Value::Flag("live table present", None)
+    right("lv_suspended", "Suspended", 10, "Set if it is suspended", |row| {
+        Value::Flag("suspended", row.lv.live.map(|live| live.suspended))
     }),
-    right("lv_inactive_table", "InactiveTable", 20, "Set if it has an inactive table", |_| {
-        Value::Flag("inactive table present", None)
+    right("lv_live_table", "LiveTable", 20, "Set if it has a live table", |row| {
+        Value::Flag("live table present", row.lv.live.map(|_| true))
+    }),
+    right("lv_inactive_table", "InactiveTable", 20, "Set if it has an inactive table", |row| {
+        Value::Flag("inactive table present", row.lv.live.map(|_| false))
     }),
     right("lv_device_open", "DevOpen", 10, "Set if somebody has it open", |row| {
         Value::Flag("open", row.lv.live.map(|live| live.open))
@@ -204,11 +216,23 @@ pub(super) const FIELDS: &[Field] = &[
     right("lv_check_needed", "CheckNeeded", 15, "Set if a check is needed", |_| {
         Value::Flag("check needed", None)
     }),
-    right("lv_merge_failed", "MergeFailed", 15, "Set if a merge failed", |_| {
-        Value::Flag("merge failed", None)
+    right("lv_merge_failed", "MergeFailed", 15, "Set if a merge failed", |row| {
+        Value::Flag("merge failed", row.lv.live.map(|live| live.merge_failed))
     }),
     right("lv_snapshot_invalid", "SnapInvalid", 15, "Set if the store was invalidated", |row| {
         Value::Flag("snapshot invalid", attributes::invalid(row.lv))
+    }),
+    right("merge_left", "MLeft", 0, "What a running merge has still to do", |row| {
+        live(row, |live| live.merge_left).map_or(Value::Blank, Value::Size)
+    }),
+    right("merge_rate", "MRate", 0, "What a running merge does in a second", |row| {
+        live(row, |live| live.merge_rate).map_or(Value::Blank, Value::Size)
+    }),
+    right("merge_seconds", "MSecs", 0, "Seconds until a running merge is done, at its present rate", |row| {
+        live(row, |live| live.merge_seconds).map_or(Value::Blank, Value::count)
+    }),
+    right("store_seconds", "SSecs", 0, "Seconds until the store is full, at its present rate", |row| {
+        live(row, |live| live.store_seconds).map_or(Value::Blank, Value::count)
     }),
     absent("vdo_operating_mode", "VDOOperatingMode", 0),
     absent("vdo_compression_state", "VDOCompressionState", 0),

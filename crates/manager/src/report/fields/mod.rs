@@ -85,8 +85,12 @@ pub(super) fn group(asked: &str, report: Report) -> Option<Vec<(Section, &'stati
         return None;
     }
     let fields = TABLES.iter().filter(|(section, _)| wanted.contains(section));
-    Some(fields.flat_map(|(section, fields)| fields.iter().map(|field| (*section, field))).collect())
+    let all = fields.flat_map(|(section, fields)| fields.iter().map(|field| (*section, field)));
+    Some(all.filter(|(_, field)| !OURS.contains(&field.id)).collect())
 }
+
+/// Fields that LVM2 does not have; its groups stay what they are there.
+const OURS: &[&str] = &["merge_left", "merge_rate", "merge_seconds", "store_seconds"];
 
 /// The list that `-o help` prints.
 pub(super) fn help() -> String {

@@ -1,0 +1,131 @@
+//! `lvextend`: more room for a volume, or for a snapshot's store.
+//!
+//! What must hold (lvm2.md 1.10, 3.3):
+//! - Sizes, words and refusals are LVM2's; a live origin can be extended as `foldback`, and not under LVM2's names.
+//! - A live volume is longer at once, for whoever has it open, too; its file system is the user's business.
+
+use super::Context;
+use crate::changing::{Change, refused, tell, vg_to_change};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::live::LiveVg;
+use crate::names::Target;
+use crate::sizes::{Extents, Of, Size};
+use clap::Args;
+use foldback_manager::activation::{Group, extend};
+use foldback_manager::apply::commit;
+use foldback_manager::ops::extend::{Amount, Extension, Situation, plan};
+use foldback_manager::ops::{PercentOf, SizeRequest};
+use foldback_manager::store::FoundVg;
+
+/// Add room to a volume, or to a snapshot's store
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lvextend -L +1g vg/root\n  lvextend -l +50%LV vg/before")]
+pub(crate) struct LvExtend {
+    /// Size, or with + how much more
+    #[arg(short = 'L', long, value_name = "[+]SIZE", allow_hyphen_values = true)]
+    size: Option<String>,
+    /// Extents, or N%FREE, N%VG, N%ORIGIN, N%LV; with + so many more
+    #[arg(short = 'l', long, value_name = "[+]EXTENTS", allow_hyphen_values = true)]
+    extents: Option<String>,
+    /// Extend a snapshot's store as lvm.conf says, if it is fuller than that allows
+    #[arg(long)]
+    use_policies: bool,
+    /// The volume
+    #[arg(value_name = "VG/LV")]
+    name: String,
+}
+
+/// What is asked for, without its sign, and whether it is more of what is there.
+fn split(text: &str) -> (bool, &str) {
+    text.strip_prefix('+').map_or((false, text), |rest| (true, rest))
+}
+
+impl LvExtend {
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let usage = |message: &str| CliError::usage(&context.command, message);
+        let Target::Lv(vg, lv) = Target::parse(&self.name)? else {
+            return Err(usage("Please provide a volume group and a logical volume: VG/LV."));
+        };
+        let mut change = Change::of_vg(context, &vg, &[])?;
+        let mut live = change.live(&vg)?;
+        let discovery = change.discover();
+        let found = vg_to_change(&discovery, &vg)?;
+        let Some(amount) = self.amount(context, &change, live.as_ref(), found, &lv)? else {
+            return Ok(Exit::Success);
+        };
+        let active = live.as_ref().is_some_and(|live| live.has(&found.vg, &lv));
+        let extension = Extension { lv: lv.clone(), amount, pvs: Vec::new() };
+        let planned = plan(&found.vg, &extension, Situation { active, as_lvm2: context.as_lvm2 });
+        let planned = planned.map_err(|refusal| refused(context, &refusal))?;
+        tell(context, &planned.notices);
+        if planned.changed && !change.is_test() {
+            if let Some(live) = &mut live {
+                let after = (found, planned.vg.clone());
+                change.apply_live(
+                    live,
+                    after,
+                    &[],
+                    |_| Ok(()),
+                    |next, headers| {
+                        if active {
+                            return Ok(extend(&Group::of(found, &lv)?, &Group::of(next, &lv)?, headers));
+                        }
+                        Ok(foldback_dm_table::Transaction { headers, ..Default::default() })
+                    },
+                )?;
+            } else {
+                let _data = change.session.hold_all_data()?;
+                change.apply(&found.vg, |set, machine| commit(set, found, planned.vg.clone(), machine))?;
+            }
+        }
+        tell(context, &planned.done);
+        Ok(Exit::Success)
+    }
+
+    /// `None` where the policy wants nothing.
+    fn amount(
+        &self,
+        context: &Context,
+        change: &Change<'_>,
+        live: Option<&LiveVg>,
+        found: &FoundVg,
+        lv: &foldback_units::LvName,
+    ) -> Result<Option<Amount>, CliError> {
+        let usage = |message: &str| CliError::usage(&context.command, message);
+        let (more, request) = match (&self.size, &self.extents, self.use_policies) {
+            (None, None, true) => {
+                let id = found.vg.lv(lv).map(|lv| lv.id.to_string()).unwrap_or_default();
+                let usage = live.and_then(|live| live.lv(&id)).and_then(crate::live::usage_of);
+                let policy = change.session.config.snapshot_autoextend;
+                let growth = usage.and_then(|(used, total)| policy.growth(used, total));
+                return Ok(growth.map(|percent| Amount::By(SizeRequest::Percent(percent, PercentOf::Lv))));
+            }
+            (Some(text), None, false) => {
+                let (more, text) = split(text);
+                let Size(size) = text.parse().map_err(|why: String| usage(&why))?;
+                (more, SizeRequest::Sectors(size))
+            }
+            (None, Some(text), false) => {
+                let (more, text) = split(text);
+                let request = match text.parse().map_err(|why: String| usage(&why))? {
+                    Extents::Count(count) => SizeRequest::Extents(count),
+                    Extents::Percent(percent, of) => SizeRequest::Percent(percent, percent_of(of)),
+                };
+                (more, request)
+            }
+            _ => return Err(usage("Please specify one of --size, --extents and --use-policies.")),
+        };
+        Ok(Some(if more { Amount::By(request) } else { Amount::To(request) }))
+    }
+}
+
+fn percent_of(of: Of) -> PercentOf {
+    match of {
+        Of::Vg => PercentOf::Vg,
+        Of::Free => PercentOf::Free,
+        Of::Pvs => PercentOf::Pvs,
+        Of::Origin => PercentOf::Origin,
+        Of::Lv => PercentOf::Lv,
+    }
+}

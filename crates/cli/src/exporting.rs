@@ -1,0 +1,103 @@
+//! Serving live volumes over NBD, for the commands that bring them up.
+//!
+//! What must hold:
+//! - Repeating it is harmless, and says the same.
+//! - What is said can be given to any NBD client as it is.
+
+use crate::activating::Activation;
+use crate::commands::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::live::LiveVg;
+use foldback_units::VgName;
+use std::fmt::Write as _;
+
+/// The value of `--export`: `nbd`, or `nbd=ADDRESS`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Export {
+    /// The usual one where there is none.
+    address: Option<String>,
+}
+
+impl std::str::FromStr for Export {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, address) = text.split_once('=').map_or((text, None), |(kind, rest)| (kind, Some(rest)));
+        match (kind, address) {
+            ("nbd", Some("")) => Err("there is no address behind '='".to_owned()),
+            ("nbd", address) => Ok(Self { address: address.map(str::to_owned) }),
+            _ => Err("volumes are exported as nbd or nbd=ADDRESS".to_owned()),
+        }
+    }
+}
+
+/// Refuses `--export` where nothing is brought up.
+pub(crate) fn check(export: Option<&Export>, how: Option<Activation>) -> Result<(), CliError> {
+    match (export, how) {
+        (Some(_), None | Some(Activation::No)) => Err(CliError {
+            exit: Exit::BadCommandLine,
+            message: "--export needs -ay: what is exported is brought up first.".to_owned(),
+            hint: None,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Exports those of these LVs (names and UUIDs) that are live.
+pub(crate) fn export(
+    context: &Context,
+    vg: &VgName,
+    lvs: &[(String, String)],
+    export: &Export,
+) -> Result<(), CliError> {
+    let Some(mut live) = LiveVg::find(vg)? else { return Ok(()) };
+    let devices: Vec<(&String, String)> =
+        lvs.iter().filter_map(|(name, id)| Some((name, live.lv(id)?.device.clone()))).collect();
+    for (name, device) in devices {
+        let address = live.client.export_nbd(vg.as_str(), &device, export.address.as_deref())?;
+        context.console.say(&format!("Logical volume {vg}/{name} exported: {}", uri(&address, name)));
+    }
+    Ok(())
+}
+
+/// The NBD URI of an export at one of the daemon's addresses.
+fn uri(address: &str, export: &str) -> String {
+    match address.split_once(':') {
+        Some(("tcp", place)) => format!("nbd://{place}/{}", quoted(export)),
+        Some(("unix", path)) => format!("nbd+unix:///{}?socket={}", quoted(export), quoted(path)),
+        _ => address.to_owned(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            quoted.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            write!(quoted, "%{byte:02X}").ok();
+        }
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Export, uri};
+
+    #[test]
+    fn addresses_become_uris() {
+        assert_eq!(uri("tcp:127.0.0.1:10809", "root"), "nbd://127.0.0.1:10809/root");
+        assert_eq!(uri("unix:/run/a b&c.sock", "r+t"), "nbd+unix:///r%2Bt?socket=/run/a%20b%26c.sock");
+    }
+
+    #[test]
+    fn the_kind_comes_first() {
+        let address = |text: &str| text.parse::<Export>().map(|export| export.address);
+        assert_eq!(address("nbd"), Ok(None));
+        assert_eq!(address("nbd=tcp:1"), Ok(Some("tcp:1".to_owned())));
+        assert!(address("nbd=").is_err() && address("tcp:1").is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! A merge of volumes that the daemon serves: started by the command, carried by the daemon, watched by the command.
+//!
+//! What must hold:
+//! - The command may end at any time: the merge goes on and is ended by the daemon.
+//! - Metadata is read and locked as for every change; the daemon is asked only about devices.
+
+use crate::live::{LiveVg, RemoteError, RemoteMapper};
+use crate::session::Session;
+use foldback_daemon::api::ApiError;
+use foldback_daemon::api::types::{LvInfo, MergeInfo};
+use foldback_device::{DiskFile, Disks};
+use foldback_dm_table::{DmName, Stage, Transaction};
+use foldback_manager::config::Config;
+use foldback_manager::host::{LockedVg, lock_vg};
+use foldback_manager::job::{Carried, InUse, MergeHost, Progress};
+use foldback_units::{ChunkSize, VgName};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How often the daemon is asked.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The daemon as the host of a command's merge.
+pub(crate) struct LiveHost {
+    mapper: RemoteMapper,
+    disks: Box<dyn Disks>,
+    files: Vec<Arc<DiskFile>>,
+    pub(crate) paths: Vec<String>,
+    pub(crate) config: Config,
+    locked: Option<LockedVg>,
+}
+
+impl LiveHost {
+    /// Over the disks of a session, under the names by which the daemon knows them.
+    pub(crate) fn new(session: Session, live: LiveVg) -> Self {
+        let Session { files, disks, paths, config, .. } = session;
+        let mapper = RemoteMapper { client: live.client, vg: live.info.name };
+        Self { mapper, disks, files, paths, config, locked: None }
+    }
+
+    /// The live volume of that device, `None` where there is none any more.
+    fn lv(&mut self, device: &DmName) -> Result<Option<LvInfo>, RemoteError> {
+        let vg = self.mapper.client.list()?.into_iter().find(|vg| vg.name == self.mapper.vg);
+        Ok(vg.and_then(|vg| vg.lvs.into_iter().find(|lv| lv.device == device.0)))
+    }
+}
+
+impl MergeHost for LiveHost {
+    type Error = RemoteError;
+    type Mapper = RemoteMapper;
+
+    fn mapper(&mut self) -> &mut RemoteMapper {
+        &mut self.mapper
+    }
+
+    fn disks(&mut self) -> Box<dyn Disks + '_> {
+        Box::new(&mut *self.disks)
+    }
+
+    fn lock(&mut self, vg: &VgName) -> Result<(), RemoteError> {
+        if self.locked.is_none() {
+            self.locked = Some(lock_vg(vg, &self.files, &self.config)?);
+        }
+        Ok(())
+    }
+
+    fn unlock(&mut self) {
+        self.locked = None;
+    }
+
+    fn start_live(
+        &mut self,
+        transaction: &Transaction,
+        unless_in_use: &[DmName],
+    ) -> Result<Option<InUse>, (Stage, RemoteError)> {
+        let RemoteMapper { client, vg } = &mut self.mapper;
+        match client.transact_closed(vg, transaction, unless_in_use) {
+            Ok(()) => Ok(None),
+            Err(ApiError::InUse { device, by }) => Ok(Some((DmName(device), by))),
+            Err(ApiError::Failed { stage: Some(stage), message }) => {
+                Err((stage, ApiError::Failed { stage: Some(stage), message }.into()))
+            }
+            Err(error) => Err((Stage::Preload, error.into())),
+        }
+    }
+
+    fn carry_merge(
+        &mut self,
+        device: &DmName,
+        look: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Carried, RemoteError> {
+        loop {
+            let Some(merge) = self.lv(device)?.and_then(|lv| lv.merge) else { return Ok(Carried::Gone) };
+            if merge.failed {
+                return Err(RemoteError::MergeFailed);
+            }
+            let sectors = u32::try_from(merge.chunk_sectors).unwrap_or_default();
+            let chunk_size =
+                ChunkSize::from_sectors(sectors).map_err(|_| RemoteError::NoDevice(device.clone()))?;
+            let MergeInfo { chunks_total, chunks_left, finished, .. } = merge;
+            let enough = look(&Progress { chunks_total, chunks_left, chunk_size }).is_break();
+            if finished {
+                return Ok(Carried::Finished);
+            }
+            if enough {
+                return Ok(Carried::Stopped);
+            }
+            sleep(LOOK);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Volumes that the daemon serves, seen from a command.
+//!
+//! What must hold:
+//! - A command that only reads never starts a daemon.
+//! - Whoever changes a VG with live volumes hands the change to the daemon whole; the command writes no header of it.
+
+use crate::commands::Context;
+use crate::error::CliError;
+use crate::options::Options;
+use foldback_daemon::api::types::{LvInfo, VgInfo};
+use foldback_daemon::api::{ApiError, Client};
+use foldback_daemon::{RunDir, Setting};
+use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Stage, Table, Transaction, Verb};
+use foldback_lvm2_format::vg::Vg;
+use foldback_units::{LvName, Sectors, VgName};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a daemon may take until it answers.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is tried.
+const START_PAUSE: Duration = Duration::from_millis(20);
+
+impl From<ApiError> for CliError {
+    fn from(error: ApiError) -> Self {
+        Self::failed(format!("{error}."))
+    }
+}
+
+/// The user's daemon, where one runs, or one should: a daemon that died while volumes were active is replaced.
+pub(crate) fn daemon() -> Result<Option<Client>, CliError> {
+    match connect()? {
+        None if RunDir::of_user().was_active() => daemon_started().map(Some),
+        found => Ok(found),
+    }
+}
+
+fn connect() -> Result<Option<Client>, CliError> {
+    match Client::connect(&RunDir::of_user()) {
+        Ok(client) => Ok(Some(client)),
+        Err(ApiError::NoDaemon) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The user's daemon; started where none runs.
+pub(crate) fn daemon_started() -> Result<Client, CliError> {
+    let run = RunDir::of_user();
+    if let Some(client) = connect()? {
+        return Ok(client);
+    }
+    run.make().map_err(|error| CliError::failed(format!("making {}: {error}.", run.path().display())))?;
+    let log = std::fs::File::options().create(true).append(true).open(run.log());
+    let log = log.map_err(|error| CliError::failed(format!("opening {}: {error}.", run.log().display())))?;
+    let program = std::env::current_exe()
+        .map_err(|error| CliError::failed(format!("finding this program: {error}.")))?;
+    let started = Command::new(program)
+        .arg0("foldback")
+        .arg("daemon")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .current_dir("/")
+        .process_group(0)
+        .spawn();
+    let mut child = started.map_err(|error| CliError::failed(format!("starting the daemon: {error}.")))?;
+    let since = Instant::now();
+    loop {
+        if let Some(client) = connect()? {
+            return Ok(client);
+        }
+        let ended = child.try_wait().ok().flatten();
+        if ended.is_some() || since.elapsed() > START_PATIENCE {
+            let told = std::fs::read_to_string(run.log()).unwrap_or_default();
+            let last = told.lines().last().unwrap_or("it said nothing").to_owned();
+            return Err(CliError::failed(format!("The daemon did not start: {last}"))
+                .hint(format!("all that it said is in {}", run.log().display())));
+        }
+        sleep(START_PAUSE);
+    }
+}
+
+/// The VGs with live volumes, none where no daemon runs.
+pub(crate) fn vgs() -> Result<Vec<VgInfo>, CliError> {
+    daemon()?.map_or_else(|| Ok(Vec::new()), |mut client| Ok(client.list()?))
+}
+
+/// A VG with live volumes.
+#[derive(Debug)]
+pub(crate) struct LiveVg {
+    pub(crate) client: Client,
+    pub(crate) info: VgInfo,
+}
+
+impl LiveVg {
+    /// `None` where nothing of the VG is live.
+    pub(crate) fn find(vg: &VgName) -> Result<Option<Self>, CliError> {
+        let Some(mut client) = daemon()? else { return Ok(None) };
+        let info = client.list()?.into_iter().find(|info| info.name == vg.as_str());
+        Ok(info.map(|info| Self { client, info }))
+    }
+
+    /// Whether an LV of the VG is live.
+    pub(crate) fn has(&self, vg: &Vg, lv: &LvName) -> bool {
+        vg.lv(lv).is_some_and(|lv| self.lv(&lv.id.to_string()).is_some())
+    }
+
+    /// A live volume, by its UUID with hyphens.
+    pub(crate) fn lv(&self, id: &str) -> Option<&LvInfo> {
+        self.info.lvs.iter().find(|lv| lv.id == id)
+    }
+}
+
+/// What a daemon has to know of the disks that a command was given.
+pub(crate) fn setting(options: &Options, paths: &[String]) -> Result<Setting, CliError> {
+    let absolute = |path: &String| {
+        let path = std::path::absolute(path);
+        path.map(|path| path.to_string_lossy().into_owned())
+            .map_err(|error| CliError::failed(format!("finding the working directory: {error}.")))
+    };
+    Ok(Setting {
+        paths: paths.iter().map(absolute).collect::<Result<_, _>>()?,
+        system_dir: std::env::var_os("LVM_SYSTEM_DIR").map(PathBuf::from),
+        config: options.config.clone(),
+    })
+}
+
+/// The disks of a command: those that it names, else those of the VGs that are live.
+pub(crate) fn disks_or_live(options: &Options) -> Result<Vec<String>, CliError> {
+    let named = options.disks();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let mut all: Vec<String> = Vec::new();
+    for path in vgs()?.into_iter().flat_map(|vg| vg.devices) {
+        if !all.contains(&path) {
+            all.push(path);
+        }
+    }
+    Ok(all)
+}
+
+/// The daemon as the executor of a command's verbs.
+#[derive(Debug)]
+pub(crate) struct RemoteMapper {
+    pub(crate) client: Client,
+    pub(crate) vg: String,
+}
+
+/// What went wrong there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemoteError {
+    /// The daemon refused, failed, or is gone.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// What it said is not understood.
+    #[error("the daemon names no device {0}")]
+    NoDevice(DmName),
+    /// The merge stands.
+    #[error("the merge met an error and stands; all is still served")]
+    MergeFailed,
+    /// A lock.
+    #[error(transparent)]
+    Lock(#[from] foldback_manager::host::LockVgError),
+}
+
+impl RemoteMapper {
+    fn device(&mut self, name: &DmName) -> Result<foldback_daemon::api::types::DeviceInfo, RemoteError> {
+        let all = self.client.devices(&self.vg)?;
+        all.into_iter()
+            .find(|device| device.name == name.0)
+            .ok_or_else(|| RemoteError::NoDevice(name.clone()))
+    }
+}
+
+impl DeviceMapper for RemoteMapper {
+    type Error = RemoteError;
+
+    fn apply(&mut self, verb: &Verb) -> Result<(), RemoteError> {
+        Ok(self.client.apply(&self.vg, verb)?)
+    }
+
+    fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, RemoteError)> {
+        self.client.transact(&self.vg, transaction).map_err(|error| match &error {
+            ApiError::Failed { stage: Some(stage), .. } => (*stage, error.into()),
+            _ => (Stage::Preload, error.into()),
+        })
+    }
+
+    fn list(&mut self) -> Result<Vec<Info>, RemoteError> {
+        let all = self.client.devices(&self.vg)?;
+        let info = |device: foldback_daemon::api::types::DeviceInfo| Info {
+            name: DmName(device.name),
+            uuid: device.uuid,
+            suspended: device.suspended,
+            live: !device.table.is_empty(),
+            inactive: device.inactive,
+            open_count: device.open_count,
+            event: device.event,
+        };
+        Ok(all.into_iter().map(info).collect())
+    }
+
+    fn table(&mut self, name: &DmName) -> Result<Option<Table>, RemoteError> {
+        Ok(Table::parse(&self.device(name)?.table).ok().filter(|table| !table.is_empty()))
+    }
+
+    fn status(&mut self, name: &DmName) -> Result<Vec<String>, RemoteError> {
+        Ok(self.device(name)?.status)
+    }
+}
+
+/// Warns where requests of live volumes wait.
+pub(crate) fn warn_of_trouble(context: &Context, vgs: &[VgInfo]) {
+    for vg in vgs {
+        if let Some(trouble) = &vg.trouble {
+            context.console.warn(&format!("VG {}: {trouble}; requests of its volumes wait.", vg.name));
+        }
+    }
+}
+
+/// Sectors of a live snapshot's store that are taken, and all of them.
+pub(crate) fn usage_of(lv: &LvInfo) -> Option<(Sectors, Sectors)> {
+    match lv.status.iter().find_map(|line| SnapshotStatus::parse(line))? {
+        SnapshotStatus::Usage { allocated, total, .. } if lv.merge.is_none() => Some((allocated, total)),
+        _ => None,
+    }
+}

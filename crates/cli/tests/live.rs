@@ -1,0 +1,335 @@
+//! Live volumes: served, snapshotted, merged and taken up again while they are in use (architecture.md, "Who touches what",
+//! "Merging"; I1, I3, R8).
+//!
+//! Goal: what a program wrote and flushed is there, whatever happens to the daemon; a snapshot is exactly what it was taken
+//! of; a merge neither stops nor spoils what goes on. Method: the real program and its real daemon, in a run directory of
+//! their own, on image files; files through FUSE, and as root ext4 on the block device.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step fails the test"
+)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "test code"
+)]
+
+mod lab;
+
+use lab::{Lab, Run, random, skip};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const SIZE: usize = 32 << 20;
+const BLOCK: usize = 4096;
+
+/// A lab with a VG of its own name, whose daemon ends with it.
+struct Live {
+    lab: Lab,
+    vg: String,
+}
+
+impl Live {
+    /// `None`, loudly, where there is no FUSE.
+    fn new(test: &str, mebibytes: u64) -> Option<Self> {
+        if OpenOptions::new().read(true).write(true).open("/dev/fuse").is_err() || !is_root() {
+            skip(test, "it needs root and /dev/fuse");
+            return None;
+        }
+        let lab = Lab::empty(mebibytes);
+        let vg = format!("fb{test}{}", std::process::id());
+        lab.ok(&["vgcreate", &vg, "disk.img"]);
+        Some(Self { lab, vg })
+    }
+
+    /// Runs a command in which `VG` stands for the VG's name.
+    fn run(&self, words: &str) -> Run {
+        let words: Vec<String> = words.split(' ').map(|word| word.replace("VG", &self.vg)).collect();
+        self.lab.run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    #[track_caller]
+    fn ok(&self, words: &str) -> String {
+        let run = self.run(words);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{words}\n{}", run.stdout);
+        run.stdout.replace(&self.vg, "VG")
+    }
+
+    fn file(&self, lv: &str) -> PathBuf {
+        self.lab.path("run").join(&self.vg).join(lv)
+    }
+
+    fn open(&self, lv: &str) -> File {
+        OpenOptions::new().read(true).write(true).open(self.file(lv)).unwrap()
+    }
+
+    fn content(&self, lv: &str) -> Vec<u8> {
+        std::fs::read(self.file(lv)).unwrap()
+    }
+
+    fn daemon(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.lab.path("run/daemon.lock")).ok()?;
+        Pid::from_raw(text.trim().parse().ok()?)
+    }
+
+    fn kill_daemon(&self) {
+        kill_process(self.daemon().unwrap(), Signal::KILL).unwrap();
+    }
+
+    /// Waits for the daemon to end a merge by itself.
+    #[track_caller]
+    fn wait_until_merged(&self) {
+        let begun = Instant::now();
+        while self.ok("lvs --noheadings -a -o lv_name,lv_attr").contains('O') {
+            assert!(begun.elapsed() < Duration::from_mins(1), "the merge does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        drop(self.run("vgchange -an VG"));
+        // What could not be taken down cleanly must not outlive the test.
+        let busy = self.file("").exists();
+        if let Some(pid) = self.daemon().filter(|_| busy) {
+            kill_process(pid, Signal::KILL).ok();
+            drop(Command::new("umount").arg("-l").arg(self.file("")).output());
+        }
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn sh(script: &str) -> String {
+    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{script}\n{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// The story of 2008: snapshot, change, second snapshot, fold the first back, look, fold the second back.
+#[test]
+fn a_volume_goes_back_and_forth_while_it_is_served() {
+    let Some(live) = Live::new("story", 256) else { return };
+    let (old, new) = (random(1, SIZE), random(2, SIZE));
+    live.ok("lvcreate -L 32M -n root VG");
+    live.ok("vgchange -ay VG");
+    let file = live.open("root");
+    file.write_all_at(&old, 0).unwrap();
+    file.sync_all().unwrap();
+    live.ok("lvcreate -s -l 100%ORIGIN -n before VG/root");
+    assert!(live.content("before") == old);
+    file.write_all_at(&new, 0).unwrap();
+    live.ok("lvcreate -s -l 100%ORIGIN -n after VG/root");
+    assert!(live.content("before") == old && live.content("root") == new, "C1");
+    let attributes = live.ok("lvs --noheadings -o lv_name,lv_attr");
+    for line in ["after  swi-a-s---", "before swi-a-s---"] {
+        assert!(attributes.contains(line), "{attributes}");
+    }
+    // In use: marked and not begun (lvm2.md 2.11).
+    let said = live.ok("lvconvert --merge VG/before");
+    assert!(said.contains("Delaying merge since origin is open."), "{said}");
+    assert!(
+        said.contains("Merging of snapshot VG/before will occur on next activation of VG/root."),
+        "{said}"
+    );
+    assert!(file.metadata().unwrap().len() == SIZE as u64);
+    drop(file);
+    let said = live.ok("lvconvert --merge VG/before");
+    assert!(said.contains("Merge of snapshot into logical volume VG/root has finished."), "{said}");
+    assert!(live.content("root") == old, "the upgrade is gone");
+    assert!(live.content("after") == new, "I3: the other snapshot holds what it held");
+    live.ok("lvconvert --merge VG/after");
+    assert!(live.content("root") == new, "exactly the upgraded state is back");
+    assert_eq!(live.ok("lvs --noheadings -o lv_name,lv_attr"), "  root -wi-a-----\n");
+    live.ok("vgchange -an VG");
+    assert!(live.lab.content(&format!("{}/root", live.vg)) == new);
+}
+
+/// Reads and writes go to the merged view from the first moment on (I1).
+#[test]
+fn the_origin_is_written_while_it_merges() {
+    let Some(live) = Live::new("writes", 256) else { return };
+    let (old, new) = (random(3, SIZE), random(4, SIZE));
+    live.ok("lvcreate -L 32M -n root VG");
+    live.ok("lvcreate -s -l 100%ORIGIN -n snap VG/root");
+    live.ok("lvcreate -s -l 100%ORIGIN -c 64k -n other VG/root");
+    live.ok("vgchange -ay VG");
+    {
+        let snap = live.open("snap");
+        snap.write_all_at(&old, 0).unwrap();
+        let root = live.open("root");
+        root.write_all_at(&new, 0).unwrap();
+        root.sync_all().unwrap();
+    }
+    live.ok("lvconvert --merge -b VG/snap");
+    let mut expected = old;
+    {
+        let root = live.open("root");
+        for number in 0..200_usize {
+            let at = (number * 7919 * BLOCK) % SIZE;
+            let bytes = random(100 + number as u64, BLOCK);
+            root.write_all_at(&bytes, at as u64).unwrap();
+            expected[at..at + BLOCK].copy_from_slice(&bytes);
+        }
+        let mut found = vec![0; SIZE];
+        root.read_exact_at(&mut found, 0).unwrap();
+        assert!(found == expected, "the merged view");
+        root.sync_all().unwrap();
+    }
+    live.wait_until_merged();
+    assert!(live.content("root") == expected);
+    assert!(live.content("other") == vec![0; SIZE], "I3: what the origin was when it was taken");
+}
+
+/// kill -9 of the daemon under load, round after round: nothing acknowledged by a flush is lost, a merge goes on, other
+/// snapshots stay bit for bit.
+#[test]
+fn nothing_flushed_is_lost_when_the_daemon_is_killed() {
+    let Some(live) = Live::new("killed", 256) else { return };
+    live.ok("lvcreate -L 32M -n root VG");
+    live.ok("vgchange -ay VG");
+    let mut expected = random(5, SIZE);
+    {
+        let root = live.open("root");
+        root.write_all_at(&expected, 0).unwrap();
+        root.sync_all().unwrap();
+    }
+    live.ok("lvcreate -s -l 100%ORIGIN -n other VG/root");
+    let frozen = expected.clone();
+    for round in 0..5_u64 {
+        if round == 2 {
+            // From here on a merge is under way, or has to go on. It changes nothing: the snapshot is as the origin is.
+            live.ok("lvcreate -s -l 100%ORIGIN -n snap VG/root");
+            let snap = live.open("snap");
+            for (at, block) in expected.chunks(BLOCK).enumerate().step_by(3) {
+                snap.write_all_at(block, (at * BLOCK) as u64).unwrap();
+            }
+            snap.sync_all().unwrap();
+            drop(snap);
+            live.ok("lvconvert --merge -b VG/snap");
+        }
+        let root = live.open("root");
+        let flushed = 20 + round as usize * 13;
+        for number in 0..flushed {
+            let at = (number * 104_729 * BLOCK + round as usize * 12_289 * BLOCK) % SIZE;
+            let bytes = random(1000 * (round + 1) + number as u64, BLOCK);
+            root.write_all_at(&bytes, at as u64).unwrap();
+            expected[at..at + BLOCK].copy_from_slice(&bytes);
+        }
+        root.sync_all().unwrap();
+        live.kill_daemon();
+        drop(root);
+        // The next command finds out, and a new daemon takes the volumes up.
+        let said = live.ok("lvs --noheadings -a -o lv_name,lv_active");
+        assert!(said.contains("root") && said.contains("active"), "{said}");
+        assert!(live.content("root") == expected, "round {round}");
+        assert!(live.content("other") == frozen, "round {round}: I3");
+    }
+    live.wait_until_merged();
+    assert!(live.content("root") == expected && live.content("other") == frozen);
+}
+
+/// ext4 on the block device: snapshot under a mounted file system, merge right before the mount, end under it.
+#[test]
+fn a_file_system_goes_back_to_its_snapshot() {
+    let Some(live) = Live::new("ext", 512) else { return };
+    if !Path::new("/dev/loop-control").exists() {
+        return skip("a_file_system_goes_back_to_its_snapshot", "there are no loop devices");
+    }
+    live.ok("lvcreate -L 128M -n root VG");
+    live.ok("vgchange -ay VG");
+    let (device, mount) = (format!("/dev/{}/root", live.vg), live.lab.path("mnt"));
+    std::fs::create_dir(&mount).unwrap();
+    let mount = Mount(mount);
+    let at = mount.0.display();
+    sh(&format!("mkfs.ext4 -q {device} && mount {device} {at} && cp -r /usr/share/perl5 {at}/ && sync"));
+    let sums = format!("cd {at} && find . -type f | sort | xargs -d '\\n' sha256sum");
+    let before = sh(&sums);
+    live.ok("lvcreate -s -L 64M -n snap VG/root");
+    sh(&format!("rm -rf {at}/perl5/[A-M]* && date > {at}/upgraded && sync"));
+    assert!(sh(&sums) != before);
+    let busy = live.run("vgchange -an VG");
+    busy.failed_with(5, &["in use", "mounted"]);
+    let said = live.ok("lvconvert --merge VG/snap");
+    assert!(said.contains("Delaying merge since origin is open."), "{said}");
+    sh(&format!("umount {at}"));
+    live.ok("lvconvert --merge -b VG/snap");
+    sh(&format!("mount {device} {at}"));
+    assert_eq!(sh(&sums), before, "mounted at once, and every file is back");
+    live.wait_until_merged();
+    assert_eq!(sh(&sums), before, "the table was swapped under it");
+    sh(&format!("umount {at} && e2fsck -fn {device}"));
+    live.ok("vgchange -an VG");
+    assert!(!Path::new(&device).exists());
+}
+
+struct Mount(PathBuf);
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg(&self.0).output());
+    }
+}
+
+/// Stores and volumes grow, are renamed and go, under who has them open.
+#[test]
+fn live_volumes_are_extended_renamed_and_removed() {
+    let Some(live) = Live::new("grow", 256) else { return };
+    live.ok("lvcreate -L 32M -n root VG");
+    live.ok("vgchange -ay VG");
+    live.ok("lvcreate -s -L 8M -n snap VG/root");
+    let root = live.open("root");
+    root.write_all_at(&random(6, 4 << 20), 0).unwrap();
+    live.ok("lvextend -L +24M VG/snap");
+    live.ok("lvextend -L 48M VG/root");
+    assert_eq!(root.metadata().unwrap().len(), 48 << 20);
+    root.write_all_at(&[7; BLOCK], (48 << 20) - BLOCK as u64).unwrap();
+    live.ok("lvrename VG/snap kept");
+    assert!(live.content("kept") == vec![0; SIZE], "a snapshot keeps its length (trap 8) and its content");
+    let reader = live.open("kept");
+    live.run("lvremove -y VG/kept").failed_with(5, &["in use", "nothing was changed"]);
+    drop(reader);
+    live.ok("lvremove -y VG/kept");
+    assert!(!live.file("kept").exists());
+    let mut last = [0; BLOCK];
+    root.read_exact_at(&mut last, (48 << 20) - BLOCK as u64).unwrap();
+    assert_eq!(last, [7; BLOCK]);
+}
+
+/// lvm.conf's threshold: a store grows before it is full (lvm2.md 3.5).
+#[test]
+fn a_store_is_extended_before_it_is_full() {
+    let Some(live) = Live::new("auto", 256) else { return };
+    live.lab.write(
+        "lvm.conf",
+        b"activation {\n snapshot_autoextend_threshold = 70\n snapshot_autoextend_percent = 50\n}\n",
+    );
+    live.ok("lvcreate -L 32M -n root VG");
+    let words = ["vgchange", "-ay", &live.vg];
+    let output = live.lab.command(&words).env("LVM_SYSTEM_DIR", live.lab.path("")).output().unwrap();
+    assert!(output.status.success());
+    live.ok("lvcreate -s -L 8M -n snap VG/root");
+    let root = live.open("root");
+    for step in 0..6_u64 {
+        root.write_all_at(&random(step, 2 << 20), step * (2 << 20)).unwrap();
+        root.sync_all().unwrap();
+        std::thread::sleep(Duration::from_millis(1200));
+    }
+    let said = live.ok("lvs --noheadings --nosuffix --units m -o lv_attr,lv_size VG/snap");
+    let (attributes, size) = said.trim().split_once(' ').unwrap();
+    assert_eq!(attributes, "swi-a-s---");
+    assert!(size.trim().parse::<f64>().unwrap() > 12.0, "{said}");
+    assert!(live.content("snap") == vec![0; SIZE]);
+}

@@ -1,0 +1,262 @@
+//! The API's side of a command.
+//!
+//! What must hold:
+//! - A daemon of another version is not spoken to.
+//! - A call waits for its answer; nothing is under way when it has returned.
+
+use super::service::{DeviceList, Info, Left, Place, Refused, VgList};
+use super::types::{ActivationInfo, DeviceInfo, TransactionText, VerbText, VgInfo};
+use crate::rundir::RunDir;
+use crate::vg::Setting;
+use foldback_dm_table::{DmName, Stage, Transaction, Verb};
+use std::fmt;
+use std::io;
+use zlink::proxy;
+use zlink::tokio::unix;
+
+#[proxy("org.foldback.Daemon")]
+trait Calls {
+    async fn get_info(&mut self) -> zlink::Result<Result<Info, Refused>>;
+    async fn list(&mut self) -> zlink::Result<Result<VgList, Refused>>;
+    async fn activate(
+        &mut self,
+        vg: &str,
+        lvs: &[String],
+        devices: &[String],
+        system_dir: Option<&str>,
+        config: Option<&str>,
+    ) -> zlink::Result<Result<ActivationInfo, Refused>>;
+    async fn deactivate(&mut self, vg: &str, lvs: &[String]) -> zlink::Result<Result<Left, Refused>>;
+    async fn transact(
+        &mut self,
+        vg: &str,
+        transaction: &TransactionText,
+        closed: &[String],
+    ) -> zlink::Result<Result<(), Refused>>;
+    async fn export_nbd(
+        &mut self,
+        vg: &str,
+        lv: &str,
+        address: Option<&str>,
+    ) -> zlink::Result<Result<Place, Refused>>;
+    async fn unexport_nbd(&mut self, vg: &str, lv: &str) -> zlink::Result<Result<(), Refused>>;
+    async fn apply(&mut self, vg: &str, verb: &VerbText) -> zlink::Result<Result<(), Refused>>;
+    async fn devices(&mut self, vg: &str) -> zlink::Result<Result<DeviceList, Refused>>;
+    async fn look(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
+}
+
+/// Why a call brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Nobody serves the socket.
+    #[error("no daemon runs")]
+    NoDaemon,
+    /// The connection.
+    #[error("speaking to the daemon: {0}")]
+    Connection(String),
+    /// Another version.
+    #[error(
+        "the daemon that runs is version {daemon}, this program is {program}; deactivate all volumes with the old \
+         program, or use it on"
+    )]
+    Version {
+        /// The daemon's.
+        daemon: String,
+        /// The program's.
+        program: String,
+    },
+    /// The VG has no live volume.
+    #[error("{0}")]
+    NotActive(String),
+    /// Somebody uses the volume.
+    #[error("{device} is in use by {by}")]
+    InUse {
+        /// Which.
+        device: String,
+        /// Who.
+        by: String,
+    },
+    /// It was refused, or failed.
+    #[error("{message}")]
+    Failed {
+        /// How far a transaction came.
+        stage: Option<Stage>,
+        /// Why.
+        message: String,
+    },
+}
+
+/// A connection to the user's daemon.
+pub struct Client {
+    runtime: tokio::runtime::Runtime,
+    connection: unix::Connection,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotActive { message } => Self::NotActive(message),
+            Refused::InUse { device, by } => Self::InUse { device, by },
+            Refused::BadRequest { message } => Self::Failed { stage: None, message },
+            Refused::Failed { message, stage } => Self::Failed { stage: stage_of(&stage), message },
+        }
+    }
+}
+
+fn stage_of(text: &str) -> Option<Stage> {
+    Some(match text {
+        "preload" => Stage::Preload,
+        "suspend" => Stage::Suspend,
+        "commit" => Stage::Commit,
+        "resume" => Stage::Resume,
+        "clean" => Stage::Clean,
+        _ => return None,
+    })
+}
+
+fn broken(error: &dyn fmt::Display) -> ApiError {
+    ApiError::Connection(error.to_string())
+}
+
+/// Waits for an answer, and takes the refusal out of it.
+macro_rules! ask {
+    ($client:expr, $connection:ident => $call:expr) => {{
+        let Client { runtime, connection: $connection } = $client;
+        runtime.block_on($call).map_err(|error| broken(&error))?.map_err(ApiError::from)
+    }};
+}
+
+impl Client {
+    /// Connects to the daemon of this directory.
+    ///
+    /// # Errors
+    /// None runs, or one of another version.
+    pub fn connect(run: &RunDir) -> Result<Self, ApiError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| broken(&error))?;
+        // A plain connection first: its error says whether anybody listens.
+        match std::os::unix::net::UnixStream::connect(run.socket()) {
+            Ok(_) => {}
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                return Err(ApiError::NoDaemon);
+            }
+            Err(error) => return Err(broken(&error)),
+        }
+        let connection = runtime.block_on(unix::connect(run.socket())).map_err(|error| broken(&error))?;
+        let mut client = Self { runtime, connection };
+        let info: Info = ask!(&mut client, connection => connection.get_info())?;
+        if info.version == super::VERSION {
+            Ok(client)
+        } else {
+            Err(ApiError::Version { daemon: info.version, program: super::VERSION.to_owned() })
+        }
+    }
+
+    /// The VGs with live volumes.
+    ///
+    /// # Errors
+    /// The connection.
+    pub fn list(&mut self) -> Result<Vec<VgInfo>, ApiError> {
+        Ok(ask!(self, connection => connection.list())?.vgs)
+    }
+
+    /// Brings LVs up.
+    ///
+    /// # Errors
+    /// Nothing was activated.
+    pub fn activate(
+        &mut self,
+        vg: &str,
+        lvs: &[String],
+        setting: &Setting,
+    ) -> Result<ActivationInfo, ApiError> {
+        let system_dir = setting.system_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
+        ask!(self, connection => connection.activate(
+            vg,
+            lvs,
+            &setting.paths,
+            system_dir.as_deref(),
+            setting.config.as_deref(),
+        ))
+    }
+
+    /// Takes LVs down.
+    ///
+    /// # Errors
+    /// One is in use, or could not be taken down.
+    pub fn deactivate(&mut self, vg: &str, lvs: &[String]) -> Result<u64, ApiError> {
+        Ok(ask!(self, connection => connection.deactivate(vg, lvs))?.active)
+    }
+
+    /// Commits a change of a VG together with its live devices.
+    ///
+    /// # Errors
+    /// The stage says what it leaves.
+    pub fn transact(&mut self, vg: &str, transaction: &Transaction) -> Result<(), ApiError> {
+        self.transact_closed(vg, transaction, &[])
+    }
+
+    /// The same, unless one of these devices is in use.
+    ///
+    /// # Errors
+    /// One is, and nothing was done; otherwise the stage says what it leaves.
+    pub fn transact_closed(
+        &mut self,
+        vg: &str,
+        transaction: &Transaction,
+        closed: &[DmName],
+    ) -> Result<(), ApiError> {
+        let text = TransactionText::from(transaction);
+        let closed: Vec<String> = closed.iter().map(|name| name.0.clone()).collect();
+        ask!(self, connection => connection.transact(vg, &text, &closed))
+    }
+
+    /// Serves a live volume over NBD, by its name or its device's; where.
+    ///
+    /// # Errors
+    /// It is not active, or nobody can listen there.
+    pub fn export_nbd(&mut self, vg: &str, lv: &str, address: Option<&str>) -> Result<String, ApiError> {
+        Ok(ask!(self, connection => connection.export_nbd(vg, lv, address))?.address)
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    /// It is not active.
+    pub fn unexport_nbd(&mut self, vg: &str, lv: &str) -> Result<(), ApiError> {
+        ask!(self, connection => connection.unexport_nbd(vg, lv))
+    }
+
+    /// Carries out one verb.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn apply(&mut self, vg: &str, verb: &Verb) -> Result<(), ApiError> {
+        let text = VerbText::from(verb);
+        ask!(self, connection => connection.apply(vg, &text))
+    }
+
+    /// All devices of a VG.
+    ///
+    /// # Errors
+    /// The VG is not active.
+    pub fn devices(&mut self, vg: &str) -> Result<Vec<DeviceInfo>, ApiError> {
+        Ok(ask!(self, connection => connection.devices(vg))?.devices)
+    }
+
+    /// Asks the VG's job to look now.
+    ///
+    /// # Errors
+    /// The VG is not active.
+    pub fn look(&mut self, vg: &str) -> Result<(), ApiError> {
+        ask!(self, connection => connection.look(vg))
+    }
+}

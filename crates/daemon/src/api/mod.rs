@@ -1,0 +1,18 @@
+//! The daemon's API: Varlink on a Unix socket (`varlinkctl introspect` shows it).
+//!
+//! What must hold:
+//! - Only the daemon's own user (and root) is answered: the directory and the socket are private, and the peer is looked at.
+//! - A call that fails changes nothing that its error does not tell.
+
+mod client;
+mod service;
+pub mod types;
+
+pub use client::{ApiError, Client};
+pub use service::{DaemonStopped, serve};
+
+/// The interface.
+pub const INTERFACE: &str = "org.foldback.Daemon";
+
+/// Spoken by a program and a daemon of the same version only: they share more than this interface says.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

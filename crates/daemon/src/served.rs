@@ -1,0 +1,258 @@
+//! All VGs that a daemon serves.
+//!
+//! What must hold:
+//! - A VG is served once, whatever its name is by now: it is known by its UUID.
+//! - A VG whose last LV has gone is let go of at once.
+
+use crate::front;
+use crate::rundir::RunDir;
+use crate::state::{Active, ActiveVg};
+use crate::vg::{ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Vg, locked};
+use foldback_dm_table::{DmName, Transaction};
+use foldback_lvm2_format::vg::Lv;
+use foldback_manager::store::{SelectError, select};
+use foldback_units::{LvName, LvmUuid, VgName};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// The VGs of one daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    run: RunDir,
+    vgs: Mutex<BTreeMap<[u8; 32], Arc<Vg>>>,
+}
+
+/// Why a daemon did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The VG has no active LV here.
+    #[error("volume group {0} has no active logical volume here")]
+    NotActive(String),
+    /// Activation.
+    #[error(transparent)]
+    Activate(ActivateError),
+    /// The disks.
+    #[error(transparent)]
+    Ground(#[from] GroundError),
+    /// The VG.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// Its live devices.
+    #[error(transparent)]
+    Change(ChangeError),
+    /// Serving over NBD.
+    #[error(transparent)]
+    Nbd(#[from] front::NbdError),
+    /// Somebody uses a volume.
+    #[error("Logical volume {device} in use: {by}.")]
+    InUse {
+        /// Which.
+        device: DmName,
+        /// Who.
+        by: String,
+    },
+}
+
+impl From<ChangeError> for DaemonError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::InUse { device, by } => Self::InUse { device, by },
+            other => Self::Change(other),
+        }
+    }
+}
+
+impl From<ActivateError> for DaemonError {
+    fn from(error: ActivateError) -> Self {
+        match error {
+            ActivateError::Change(error) => error.into(),
+            other => Self::Activate(other),
+        }
+    }
+}
+
+impl Daemon {
+    /// A daemon without VGs.
+    pub fn new(run: RunDir) -> Self {
+        Self { run, vgs: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Its directory.
+    pub fn run_dir(&self) -> &RunDir {
+        &self.run
+    }
+
+    /// The VGs with active LVs.
+    pub fn vgs(&self) -> Vec<Arc<Vg>> {
+        locked(&self.vgs).values().cloned().collect()
+    }
+
+    /// The VG of that name.
+    pub fn vg(&self, name: &VgName) -> Result<Arc<Vg>, DaemonError> {
+        let found = self.vgs().into_iter().find(|vg| vg.name() == *name);
+        found.ok_or_else(|| DaemonError::NotActive(name.to_string()))
+    }
+
+    /// Activates LVs of a VG.
+    ///
+    /// # Errors
+    /// Nothing was activated.
+    pub fn activate(
+        &self,
+        name: &VgName,
+        setting: Setting,
+        lvs: &[LvName],
+    ) -> Result<Activated, DaemonError> {
+        let vg = match self.vg(name) {
+            Ok(vg) => vg,
+            Err(_) => self.take_over(name, setting)?,
+        };
+        let activated = vg.activate(lvs);
+        self.tidy(&vg);
+        self.remember();
+        Ok(activated?)
+    }
+
+    /// Takes up what an earlier daemon left. What cannot be taken up is said, and forgotten.
+    pub fn take_up(&self) {
+        let left = match Active::read(&self.run) {
+            Ok(left) => left,
+            Err(error) => {
+                eprintln!("foldback: what was active before is not known: {error}");
+                return;
+            }
+        };
+        for vg in &left.vgs {
+            eprintln!(
+                "foldback: taking up {} again; file systems on its volumes have to be unmounted and mounted anew",
+                vg.name
+            );
+            front::clear(&self.run, &vg.name, &vg.fronts);
+            if let Err(error) = self.take_up_vg(vg) {
+                eprintln!("foldback: {}: {error}", vg.name);
+            }
+        }
+        self.remember();
+    }
+
+    fn take_up_vg(&self, left: &ActiveVg) -> Result<(), DaemonError> {
+        let ground = Ground::open(left.setting.clone())?;
+        let found = ground.discover_locked()?;
+        drop(ground);
+        let found = found.vgs.iter().find(|found| found.vg.id.to_string() == left.id);
+        let Some(found) = found else { return Err(DaemonError::NotActive(left.name.clone())) };
+        let was_live = |lv: &&Lv| left.lvs.contains(&lv.id.to_string());
+        let lvs: Vec<LvName> = found.vg.lvs.iter().filter(was_live).map(|lv| lv.name.clone()).collect();
+        let done = self.activate(&found.vg.name, left.setting.clone(), &lvs)?;
+        for (lv, why) in done.failed {
+            eprintln!("foldback: {}/{lv}: {why}", found.vg.name);
+        }
+        self.vg(&found.vg.name)?.export_again(&left.fronts);
+        Ok(())
+    }
+
+    /// Writes down what is active now.
+    fn remember(&self) {
+        let vg = |vg: Arc<Vg>| {
+            let lvs = vg.lvs().unwrap_or_default();
+            ActiveVg {
+                name: vg.name().to_string(),
+                id: vg.id.to_string(),
+                setting: vg.ground.setting.clone(),
+                lvs: lvs.iter().map(|lv| lv.id.to_string()).collect(),
+                fronts: vg.fronts(),
+            }
+        };
+        if let Err(error) = Active::of(self.vgs().into_iter().map(vg).collect()).write(&self.run) {
+            eprintln!("foldback: writing {}: {error}", self.run.active().display());
+        }
+    }
+
+    fn take_over(&self, name: &VgName, setting: Setting) -> Result<Arc<Vg>, DaemonError> {
+        let ground = Ground::open(setting)?;
+        let found = ground.discover_locked()?;
+        let found = select::to_change(&found, name)?;
+        let id: LvmUuid = found.vg.id;
+        let vg = Vg::take_over(&self.run, name.clone(), id, ground)?;
+        drop(locked(&self.vgs).insert(*id.as_bytes(), Arc::clone(&vg)));
+        Ok(vg)
+    }
+
+    /// Deactivates LVs of a VG.
+    ///
+    /// # Errors
+    /// One is in use, or could not be taken down.
+    pub fn deactivate(&self, name: &VgName, lvs: &[LvName]) -> Result<usize, DaemonError> {
+        let vg = self.vg(name)?;
+        let left = vg.deactivate(lvs);
+        self.tidy(&vg);
+        self.remember();
+        Ok(left?)
+    }
+
+    /// Carries out a transaction.
+    ///
+    /// # Errors
+    /// The stage says what an error leaves.
+    pub fn transact(
+        &self,
+        name: &VgName,
+        transaction: Transaction,
+        closed: &[DmName],
+    ) -> Result<(), DaemonError> {
+        let vg = self.vg(name)?;
+        let outcome = vg.transact_closed(transaction, closed);
+        self.tidy(&vg);
+        self.remember();
+        Ok(outcome?)
+    }
+
+    /// Serves a live volume over NBD, by its name or its device's; where.
+    ///
+    /// # Errors
+    /// It is not active, or nobody can listen there.
+    pub fn export_nbd(&self, name: &VgName, lv: &str, address: Option<&str>) -> Result<String, DaemonError> {
+        let address = self.vg(name)?.export_nbd(lv, address)?;
+        self.remember();
+        Ok(address)
+    }
+
+    /// Ends serving a live volume over NBD.
+    ///
+    /// # Errors
+    /// It is not active.
+    pub fn unexport_nbd(&self, name: &VgName, lv: &str) -> Result<(), DaemonError> {
+        self.vg(name)?.unexport_nbd(lv)?;
+        self.remember();
+        Ok(())
+    }
+
+    /// The live volumes of a VG.
+    ///
+    /// # Errors
+    /// It is not active.
+    pub fn lvs(&self, name: &VgName) -> Result<Vec<LvStatus>, DaemonError> {
+        Ok(self.vg(name)?.lvs()?)
+    }
+
+    /// Lets a VG go when nothing of it is active.
+    fn tidy(&self, vg: &Arc<Vg>) {
+        if vg.lvs().is_ok_and(|lvs| !lvs.is_empty()) {
+            return;
+        }
+        drop(locked(&self.vgs).remove(vg.id.as_bytes()));
+        vg.let_go();
+    }
+
+    /// Whether nothing is active.
+    pub fn is_idle(&self) -> bool {
+        locked(&self.vgs).is_empty()
+    }
+
+    /// Lets all VGs go without taking their volumes down, as a crash would: the next daemon takes them up again.
+    pub fn abandon(&self) {
+        for vg in std::mem::take(&mut *locked(&self.vgs)).into_values() {
+            vg.let_go();
+        }
+    }
+}

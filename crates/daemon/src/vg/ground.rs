@@ -1,0 +1,105 @@
+//! What a VG stands on: its disks, how they are locked, and LVM2's settings for them.
+//!
+//! What must hold:
+//! - Metadata is read through a queue of the reader's own thread; the carrier's disks serve volumes alone.
+//! - Paths are absolute, so that a daemon finds them wherever it was started.
+
+use foldback_device::{
+    Access, Backend, DiskError, DiskFile, DiskKind, Disks, HeldPart, HoldMode, open_disks, open_files,
+};
+use foldback_manager::backup::BackupPlaces;
+use foldback_manager::config::{Config, ConfigError, DEFAULT_SYSTEM_DIR};
+use foldback_manager::host;
+use foldback_manager::store::{Discovery, DiskSet, discover};
+use foldback_units::VgName;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Who named the disks, and how LVM2 is set up for them.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Setting {
+    /// The PVs' paths, absolute.
+    pub paths: Vec<String>,
+    /// `LVM_SYSTEM_DIR`, where it is set.
+    pub system_dir: Option<PathBuf>,
+    /// `--config`.
+    pub config: Option<String>,
+}
+
+/// Why a VG's disks could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum GroundError {
+    /// A disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// LVM2's settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The queue of the disks.
+    #[error("setting up I/O: {0}")]
+    Queue(#[from] io::Error),
+}
+
+/// The opened disks of a VG.
+#[derive(Debug)]
+pub struct Ground {
+    /// As it was asked for.
+    pub setting: Setting,
+    /// The disks, in the order of the paths.
+    pub files: Vec<Arc<DiskFile>>,
+    /// LVM2's settings.
+    pub config: Config,
+}
+
+impl Ground {
+    /// Opens the disks.
+    pub fn open(setting: Setting) -> Result<Self, GroundError> {
+        let files = open_files(&setting.paths, Access::Write)?;
+        let host = || files.iter().all(|file| file.kind() == DiskKind::Block);
+        let directory =
+            setting.system_dir.clone().or_else(|| host().then(|| PathBuf::from(DEFAULT_SYSTEM_DIR)));
+        let config = Config::read(directory.as_deref(), setting.config.as_deref())?;
+        Ok(Self { setting, files, config })
+    }
+
+    /// A queue over the disks for the calling thread.
+    pub fn disks(&self) -> Result<Box<dyn Disks>, GroundError> {
+        Ok(open_disks(&self.files, Backend::from_environment())?)
+    }
+
+    /// Reads every label and metadata area, as they are now.
+    pub fn discover(&self) -> Result<Discovery, GroundError> {
+        let mut disks = self.disks()?;
+        Ok(discover(&mut DiskSet::new(&mut *disks, &self.setting.paths), self.config.system_id.as_deref()))
+    }
+
+    /// The same while nobody changes them.
+    pub fn discover_locked(&self) -> Result<Discovery, GroundError> {
+        let held = self
+            .files
+            .iter()
+            .map(|file| host::hold(file, HeldPart::Metadata, HoldMode::Shared, host::LOCK_PATIENCE))
+            .collect::<Result<Vec<_>, _>>()?;
+        let found = self.discover();
+        drop(held);
+        found
+    }
+
+    /// Locks the VG to change it.
+    pub fn lock(&self, vg: &VgName) -> Result<host::LockedVg, host::LockVgError> {
+        host::lock_vg(vg, &self.files, &self.config)
+    }
+
+    /// Where backups go.
+    pub fn backup_places(&self) -> BackupPlaces {
+        let image = self.files.iter().find(|file| file.kind() == DiskKind::Image);
+        BackupPlaces::choose(&self.config, image.map(|file| file.path()))
+    }
+
+    /// Whether these are the same disks.
+    pub fn is_on(&self, paths: &[String]) -> bool {
+        let same = |path: &String| self.setting.paths.iter().any(|known| Path::new(known) == Path::new(path));
+        paths.iter().all(same)
+    }
+}

@@ -1,0 +1,245 @@
+//! A VG with active LVs: its disks, its carrier, and what is done to it as a whole.
+//!
+//! What must hold:
+//! - The content of the disks is held from before the first LV is brought up until the last is down.
+//! - One change at a time: `changing` is held by activation, deactivation and transactions, never while waiting for a
+//!   person or a lock of LVM2's.
+
+mod activation;
+mod filling;
+mod ground;
+mod keeper;
+mod mapper;
+mod rates;
+mod status;
+
+pub(crate) use activation::{ActivateError, Activated};
+pub use ground::Setting;
+pub(crate) use ground::{Ground, GroundError};
+pub use status::{LvStatus, MergeStatus};
+
+use crate::carrier::{self, CarrierGone, CarrierHandle};
+use crate::front::{Closed, Front, NbdError, Places};
+use crate::rundir::RunDir;
+use foldback_device::{Backend, Hold, HoldMode, open_disks};
+use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
+use foldback_manager::host;
+use foldback_units::{LvmUuid, VgName};
+use foldback_user_dm::{DmError, Settings};
+use rates::Rates;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// A VG that is served.
+#[derive(Debug)]
+pub struct Vg {
+    /// Its UUID: names may change.
+    pub id: LvmUuid,
+    /// Its disks.
+    pub ground: Ground,
+    /// Its volumes.
+    pub carrier: CarrierHandle,
+    state: Mutex<State>,
+    changing: Mutex<()>,
+    front: Mutex<Front>,
+    refused: Mutex<filling::Refused>,
+    /// Chunks that merges have left, and sectors that stores have allocated.
+    rates: Mutex<(Rates, Rates)>,
+}
+
+#[derive(Debug)]
+struct State {
+    name: VgName,
+    /// Why its writes are held, where somebody else changed what it stands on.
+    trouble: Option<String>,
+    thread: Option<JoinHandle<()>>,
+    keeper: Option<(Sender<keeper::Wish>, JoinHandle<()>)>,
+    holds: Vec<Hold>,
+}
+
+/// Why a change of live devices failed, and in which stage.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The carrier is gone.
+    #[error(transparent)]
+    Gone(#[from] CarrierGone),
+    /// Somebody uses a device; nothing was done.
+    #[error("{device} is in use by {by}")]
+    InUse {
+        /// Which.
+        device: DmName,
+        /// Who.
+        by: String,
+    },
+    /// A verb.
+    #[error("{error}")]
+    Verb {
+        /// How far it came, in a transaction.
+        stage: Option<Stage>,
+        /// What failed.
+        error: DmError,
+    },
+}
+
+/// A lock that a panic elsewhere left behind is still good: what it guards is replaced whole.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Vg {
+    /// Takes over a VG's disks; nothing is active yet.
+    ///
+    /// # Errors
+    /// Somebody else holds the disks, or there is no thread or ring to be had.
+    pub fn take_over(
+        run: &RunDir,
+        name: VgName,
+        id: LvmUuid,
+        ground: Ground,
+    ) -> Result<Arc<Self>, GroundError> {
+        let holds = host::hold_data(&ground.files, HoldMode::Exclusive)?;
+        let files = ground.files.clone();
+        let open = move || open_disks(&files, Backend::from_environment());
+        let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
+        let front = Front::new(run, &name, running.handle.clone());
+        let state = State { name, trouble: None, thread: Some(running.thread), keeper: None, holds };
+        let vg = Arc::new(Self {
+            id,
+            front: Mutex::new(front),
+            refused: Mutex::default(),
+            ground,
+            carrier: running.handle,
+            state: Mutex::new(state),
+            changing: Mutex::new(()),
+            rates: Mutex::default(),
+        });
+        let (wishes, inbox) = channel();
+        let thread = keeper::start(&vg, inbox)?;
+        keeper::pass_on(running.events, wishes.clone())?;
+        locked(&vg.state).keeper = Some((wishes, thread));
+        Ok(vg)
+    }
+
+    /// As it is called now.
+    pub fn name(&self) -> VgName {
+        locked(&self.state).name.clone()
+    }
+
+    /// What is wrong with it, for people.
+    pub fn trouble(&self) -> Option<String> {
+        locked(&self.state).trouble.clone()
+    }
+
+    /// Carries out verbs one after the other; the first that fails ends it.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn apply(&self, verbs: Vec<Verb>) -> Result<(), ChangeError> {
+        let all =
+            move |carrier: &mut carrier::Carrier| verbs.iter().try_for_each(|verb| carrier.dm.apply(verb));
+        self.carrier.call(all)?.map_err(|error| ChangeError::Verb { stage: None, error })
+    }
+
+    /// Carries out a transaction, or takes it back.
+    ///
+    /// # Errors
+    /// The stage says what an error leaves.
+    pub fn transact(&self, transaction: Transaction) -> Result<(), ChangeError> {
+        self.transact_closed(transaction, &[])
+    }
+
+    /// The same, unless one of these devices is in use.
+    ///
+    /// # Errors
+    /// One is, and nothing was done; otherwise as [`Vg::transact`].
+    pub fn transact_closed(&self, transaction: Transaction, closed: &[DmName]) -> Result<(), ChangeError> {
+        let _one = locked(&self.changing);
+        let closed = self.close(closed)?;
+        let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
+        self.settle_front(closed)?;
+        self.look();
+        outcome.map_err(|(stage, error)| ChangeError::Verb { stage: Some(stage), error })
+    }
+
+    /// Keeps devices from being opened, unless one of them is.
+    fn close(&self, devices: &[DmName]) -> Result<Closed, ChangeError> {
+        locked(&self.front).close(devices).map_err(|(device, by)| ChangeError::InUse { device, by })
+    }
+
+    /// Serves what is live by now.
+    fn settle_front(&self, closed: Closed) -> Result<(), ChangeError> {
+        let lvs = self.lvs()?;
+        locked(&self.front).settle(&self.name(), &lvs, closed);
+        Ok(())
+    }
+
+    /// Where a volume is served.
+    pub fn places(&self, lv: &LvmUuid) -> Places {
+        locked(&self.front).places(lv)
+    }
+
+    /// Serves a volume over NBD, by its name or its device's; where.
+    ///
+    /// # Errors
+    /// It is not active, or nobody can listen there.
+    pub fn export_nbd(&self, lv: &str, address: Option<&str>) -> Result<String, NbdError> {
+        let _one = locked(&self.changing);
+        locked(&self.front).export_nbd(lv, address)
+    }
+
+    /// Ends serving a volume over NBD.
+    ///
+    /// # Errors
+    /// It is not active.
+    pub fn unexport_nbd(&self, lv: &str) -> Result<(), NbdError> {
+        let _one = locked(&self.changing);
+        locked(&self.front).unexport_nbd(lv)
+    }
+
+    /// Serves over NBD what an earlier daemon served so.
+    pub(crate) fn export_again(&self, left: &[crate::state::Front]) {
+        let _one = locked(&self.changing);
+        locked(&self.front).export_again(left);
+    }
+
+    /// Why volumes are not served as files, where that is so.
+    pub fn no_files(&self) -> Option<String> {
+        locked(&self.front).no_files().map(str::to_owned)
+    }
+
+    /// What the next daemon has to clear away.
+    pub(crate) fn fronts(&self) -> Vec<crate::state::Front> {
+        locked(&self.front).left()
+    }
+
+    /// Asks the keeper to look now.
+    pub fn look(&self) {
+        if let Some((wishes, _)) = &locked(&self.state).keeper {
+            // A keeper that has ended looks no more.
+            wishes.send(keeper::Wish::Look).ok();
+        }
+    }
+
+    /// Ends carrier and keeper, and lets go of the disks. Volumes that are still active are left as a crash leaves them.
+    pub fn let_go(&self) {
+        let (keeper, thread, holds) = {
+            let mut state = locked(&self.state);
+            (state.keeper.take(), state.thread.take(), std::mem::take(&mut state.holds))
+        };
+        if let Some((wishes, thread)) = keeper {
+            wishes.send(keeper::Wish::End).ok();
+            // The keeper itself may be the one that lets go.
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                eprintln!("foldback: the keeper of {} had failed", self.name());
+            }
+        }
+        self.carrier.end();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            eprintln!("foldback: the carrier of {} had failed", self.name());
+        }
+        drop(holds);
+    }
+}

@@ -1,0 +1,159 @@
+//! Merging in devices that are up and stay up: the daemon's, or the kernel's.
+//!
+//! What must hold (lvm2.md 2.6, 2.11):
+//! - Mark and switch are one transaction: no merge is running that the metadata does not know.
+//! - What is in use is not switched: the merge is marked, and begins when both are brought up again.
+//! - Whoever follows a merge only watches; it ends also when nobody does.
+
+use crate::activation::{self, Group};
+use crate::job::error::MergeError;
+use crate::job::host::{Carried, InUse, MergeHost};
+use crate::job::merge::{Begun, Job, MergeOutcome, Outcome};
+use crate::ops::merge::{self as plan, Mark, Merge};
+use crate::store::{DiskSet, FoundVg, stage};
+use foldback_dm_table::{DeviceMapper, HeaderWrite, Stage, Target, Transaction};
+use foldback_lvm2_format::vg::Vg;
+use foldback_units::LvName;
+
+impl<H: MergeHost> Job<'_, '_, H> {
+    /// The group of an LV where its devices are up, under the names that they have.
+    pub(super) fn live_group(&mut self, found: &FoundVg, lv: &LvName) -> Outcome<Option<Group>, H> {
+        let failed = |source| MergeError::Host { attempt: "looking for live volumes", source };
+        let there = self.host.mapper().list().map_err(failed)?;
+        if there.is_empty() {
+            return Ok(None);
+        }
+        let group = Group::of(found, lv)?;
+        let live = there.iter().any(|info| info.uuid == group.origin.top.uuid);
+        Ok(live.then_some(group))
+    }
+
+    /// Switches a live group, or only marks the merge.
+    pub(super) fn begin_live(&mut self, found: &FoundVg, merge: Merge, live: Group) -> Outcome<Begun, H> {
+        let (vg, lv) = (self.request.vg.clone(), merge.snapshot.clone());
+        let marked = match plan::mark(&found.vg, &merge) {
+            Mark::Already if self.is_merging(&live)? => {
+                self.tell(format!("Merging of volume {vg}/{lv} goes on."));
+                return Ok(Begun::Live(merge, live));
+            }
+            Mark::Already => found.vg.clone(),
+            Mark::Marked(marked) => {
+                self.observer.changing(&found.vg);
+                *marked
+            }
+        };
+        if self.request.on_activate {
+            return self.mark_only(found, marked, &merge);
+        }
+        match self.switch(found, marked.clone(), &merge, &live)? {
+            None => {
+                self.tell(format!("Merging of volume {vg}/{lv} started."));
+                Ok(Begun::Live(merge, live))
+            }
+            Some((device, by)) => {
+                // Who is in the way has it as it was: nothing but the mark is committed.
+                let what = if device == live.origin.top.name { "origin" } else { "snapshot" };
+                self.tell(format!("Delaying merge since {what} is open."));
+                self.detail(format!("{device} is in use by {by}."));
+                Ok(self.deferred(&merge))
+            }
+        }
+    }
+
+    fn mark_only(&mut self, found: &FoundVg, marked: Vg, merge: &Merge) -> Outcome<Begun, H> {
+        if marked != found.vg {
+            self.commit(found, marked)?;
+        }
+        Ok(self.deferred(merge))
+    }
+
+    pub(super) fn deferred(&mut self, merge: &Merge) -> Begun {
+        let (vg, lv, origin) = (&self.request.vg, &merge.snapshot, &merge.origin);
+        self.tell(format!("Merging of snapshot {vg}/{lv} will occur on next activation of {vg}/{origin}."));
+        Begun::Deferred
+    }
+
+    /// Whether the origin's live table merges already.
+    fn is_merging(&mut self, live: &Group) -> Outcome<bool, H> {
+        let failed = |source| MergeError::Host { attempt: "looking at the origin's table", source };
+        let table = self.host.mapper().table(&live.origin.top.name).map_err(failed)?;
+        let merges = |table: &foldback_dm_table::Table| {
+            table.lines.iter().any(|line| matches!(line.target, Target::SnapshotMerge(_)))
+        };
+        Ok(table.as_ref().is_some_and(merges))
+    }
+
+    /// Commits the mark with the switch of the devices; who is in the way, where somebody is.
+    fn switch(
+        &mut self,
+        found: &FoundVg,
+        marked: Vg,
+        merge: &Merge,
+        live: &Group,
+    ) -> Outcome<Option<InUse>, H> {
+        let handover = {
+            let mut disks = self.host.disks();
+            let mut set = DiskSet::new(&mut *disks, self.request.paths);
+            stage(&mut set, found, marked, self.environment)?.hand_over()
+        };
+        let next = Group::of(&handover.next, &merge.snapshot)?;
+        let mut before = live.clone();
+        // A merge that was marked and deferred is live as an ordinary snapshot.
+        before.snapshots.iter_mut().for_each(|snapshot| snapshot.merging = false);
+        let transaction = activation::start_merge(&before, &next, handover.headers);
+        let snapshot = before.snapshots.iter().find(|snapshot| snapshot.lv == merge.snapshot);
+        let mut closed = vec![before.origin.top.name.clone()];
+        closed.extend(snapshot.map(|snapshot| snapshot.top.name.clone()));
+        match self.host.start_live(&transaction, &closed) {
+            Ok(None) => {}
+            Ok(in_use) => {
+                self.mark_staged(found, &handover.next, transaction.headers)?;
+                return Ok(in_use);
+            }
+            Err((Stage::Resume | Stage::Clean, source)) => {
+                let text = format!("The merge is marked, but a device was not switched: {source}");
+                self.observer.notice(crate::ops::Notice::warning(text));
+            }
+            Err((_, source)) => return Err(MergeError::Host { attempt: "starting the merge", source }),
+        }
+        self.observer.committed(&handover.next.vg);
+        Ok(None)
+    }
+
+    /// Commits a mark that was staged for devices which stay as they are.
+    fn mark_staged(&mut self, found: &FoundVg, next: &FoundVg, headers: Vec<HeaderWrite>) -> Outcome<(), H> {
+        let transaction = Transaction { headers, ..Transaction::default() };
+        let marked = self.host.mapper().transact(&transaction);
+        marked.map_err(|(_, source)| MergeError::Host { attempt: "marking the merge", source })?;
+        if next.vg != found.vg {
+            self.observer.committed(&next.vg);
+        }
+        Ok(())
+    }
+
+    /// Watches a merge of live devices to its end, and ends it where nobody else does.
+    pub(super) fn follow(&mut self, merge: &Merge, live: &Group) -> Outcome<MergeOutcome, H> {
+        if self.request.leave {
+            return Ok(MergeOutcome::Left);
+        }
+        let observer = &mut *self.observer;
+        let carried = self
+            .host
+            .carry_merge(&live.origin.top.name, &mut |progress| observer.progress(progress))
+            .map_err(|source| MergeError::Host { attempt: "merging", source })?;
+        match carried {
+            Carried::Stopped => Ok(MergeOutcome::Left),
+            Carried::Gone => {
+                self.tell_finished(merge);
+                Ok(MergeOutcome::Finished)
+            }
+            Carried::Finished => {
+                let ended = self.end_live();
+                self.host.unlock();
+                ended?;
+                self.tell_finished(merge);
+                Ok(MergeOutcome::Finished)
+            }
+        }
+    }
+}
