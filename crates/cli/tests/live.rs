@@ -21,9 +21,10 @@
 mod lab;
 
 use lab::{Lab, Run, random, skip};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -265,14 +266,26 @@ fn a_file_system_goes_back_to_its_snapshot() {
     let said = live.ok("lvconvert --merge VG/snap");
     assert!(said.contains("Delaying merge since origin is open."), "{said}");
     sh(&format!("umount {at}"));
+    wait_until_free(&device);
     live.ok("lvconvert --merge -b VG/snap");
     sh(&format!("mount {device} {at}"));
     assert_eq!(sh(&sums), before, "mounted at once, and every file is back");
     live.wait_until_merged();
     assert_eq!(sh(&sums), before, "the table was swapped under it");
     sh(&format!("umount {at} && e2fsck -fn {device}"));
+    wait_until_free(&device);
     live.ok("vgchange -an VG");
     assert!(!Path::new(&device).exists());
+}
+
+/// The kernel lets go of the device of a file system some time after `umount` has returned.
+fn wait_until_free(device: &str) {
+    let exclusive = i32::try_from(OFlags::EXCL.bits()).unwrap();
+    let begun = Instant::now();
+    while let Err(error) = OpenOptions::new().read(true).custom_flags(exclusive).open(device) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{device}: {error}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 struct Mount(PathBuf);

@@ -21,9 +21,10 @@ use foldback_frontend_fuse::{FuseErrorKind, LoopOptions, Opener, User, detach_st
 use lab::{Lab, id, run, skip};
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A mount that goes when the test does.
 struct Mounted(PathBuf);
@@ -55,6 +56,16 @@ fn lab(test: &str) -> Option<Lab> {
     Lab::new(test)
 }
 
+/// The kernel lets go of the device of a file system some time after `umount` has returned; on a loaded machine that is
+/// longer than a claim is patient.
+fn wait_until_free(device: &Path) {
+    let begun = Instant::now();
+    while let Err(error) = OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(device) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}: {error}", device.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -80,6 +91,7 @@ fn a_file_system_lives_on_a_volume() {
     assert_eq!(std::fs::read(mounted.0.join("hello")).unwrap(), vec![42; 300_000]);
     mounted.unmount();
     run("e2fsck", &["-fn", text(&device.path())]);
+    wait_until_free(&device.path());
     device.claim().unwrap().detach().unwrap();
     run("e2fsck", &["-fn", text(&lab.path("root"))]);
 }

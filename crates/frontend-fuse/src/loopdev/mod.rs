@@ -156,8 +156,17 @@ impl LoopDevice {
     /// Opens the device, and sees that it is still attached to the same file. Read-only, so that closing it does not
     /// make udev look at the device.
     fn open(&self, flags: libc::c_int) -> Result<File, FuseError> {
+        // Without flags first: who holds the number by now must not be taken for a user of ours.
+        let shared = self.open_as(0)?;
+        if flags == 0 { Ok(shared) } else { self.open_as(flags) }
+    }
+
+    fn open_as(&self, flags: libc::c_int) -> Result<File, FuseError> {
         let opened = OpenOptions::new().read(true).custom_flags(flags).open(self.path());
-        let device = opened.map_err(|error| self.failed("opening", error))?;
+        let device = opened.map_err(|error| {
+            let kind = if is_absent(&error) { FuseErrorKind::Gone } else { error.into() };
+            self.failed("opening", kind)
+        })?;
         match ioctl::status(&device) {
             Ok(info) if Identity::of(&info) == self.identity => Ok(device),
             Ok(_) => Err(self.failed("opening", FuseErrorKind::Gone)),
@@ -169,13 +178,16 @@ impl LoopDevice {
     }
 }
 
+/// There is no such device, at this moment at least: a number may be removed and made anew.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO))
+}
+
 /// Attaches the first device that nobody else takes, and has it with O_EXCL.
 fn take_free(file: &File, backing: &Path, options: LoopOptions) -> Result<(u32, File), FuseErrorKind> {
     let control = match OpenOptions::new().read(true).write(true).open(CONTROL) {
         Ok(control) => control,
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => {
-            return Err(FuseErrorKind::NoLoop);
-        }
+        Err(error) if is_absent(&error) => return Err(FuseErrorKind::NoLoop),
         Err(error) => return Err(error.into()),
     };
     let config = configuration(file, backing, options)?;
@@ -186,7 +198,8 @@ fn take_free(file: &File, backing: &Path, options: LoopOptions) -> Result<(u32, 
         let attached = opened.and_then(|device| ioctl::configure(&device, &config).map(|()| device));
         match attached {
             Ok(device) => return Ok((number, device)),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            // Taken by somebody else, or just being made anew.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) || is_absent(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
