@@ -213,6 +213,12 @@ impl Observer for Quiet {
         ControlFlow::Continue(())
     }
 
+    fn changing(&mut self, vg: &VgText) {
+        if let Err(error) = self.places.archive(vg, &mut Machine::new("foldback daemon")) {
+            eprintln!("foldback: {error}");
+        }
+    }
+
     fn committed(&mut self, vg: &VgText) {
         if let Err(error) = self.places.backup(vg, &mut Machine::new("foldback daemon")) {
             eprintln!("foldback: {error}");
