@@ -144,7 +144,7 @@ impl MergeHost for Host {
 
     fn lock(&mut self, vg: &VgName) -> Result<(), HostError> {
         if self.locked.is_none() {
-            self.locked = Some(lock_vg(vg, &self.files, &self.config)?);
+            self.locked = Some(lock_vg(vg, &self.files, &self.config, &mut crate::session::say_waiting)?);
         }
         Ok(())
     }

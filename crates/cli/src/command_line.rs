@@ -9,9 +9,8 @@ use crate::commands::Command;
 use crate::exit::Exit;
 use crate::options::Options;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use std::ffi::OsString;
-use std::path::Path;
 
 /// Rolls volumes back to their snapshots, and manages LVM2's volume groups without device-mapper
 #[derive(Parser, Debug)]
@@ -19,13 +18,13 @@ use std::path::Path;
     name = "foldback",
     version,
     infer_long_args = true,
-    max_term_width = 100,
+    term_width = 80,
     disable_help_subcommand = false,
     after_help = "Examples:\n  foldback demo\n  foldback --devices disk.img lvs -a\n  foldback --devices disk.img \
                   lvconvert --merge vg/snap\n\nEnvironment:\n  FOLDBACK_DEVICES  the disks, where --devices names \
-                  none: FILE[,FILE]\n  FOLDBACK_IO       how disks are read and written: auto (io_uring where the \
-                  kernel has it, the default), uring, blocking\n\nExit codes: 0 done, 2 no such command, 3 bad \
-                  command line, 5 failed."
+                  none: FILE[,FILE]\n  FOLDBACK_IO       how disks are read and written: auto (io_uring where\n\
+                  \u{20}                   the kernel has it, the default), uring, blocking\n\nExit codes: 0 done, 2 \
+                  no such command, 3 bad command line, 5 failed."
 )]
 pub(crate) struct CommandLine {
     #[command(flatten)]
@@ -41,25 +40,74 @@ pub(crate) struct NoCommand {
     pub(crate) exit: Exit,
 }
 
+/// How the program was called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Called {
+    /// The program's name.
+    pub(crate) program: String,
+    /// It is the name of a command.
+    pub(crate) as_command: bool,
+}
+
+impl Called {
+    /// By the first argument.
+    pub(crate) fn by(arguments: &[String]) -> Self {
+        let path = arguments.first().map(String::as_str).unwrap_or_default();
+        let program = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let as_command = CommandLine::command().find_subcommand(&program).is_some();
+        Self { program, as_command }
+    }
+
+    /// By the name of one of LVM2's programs: then nothing may differ from LVM2.
+    pub(crate) fn as_lvm2(&self) -> bool {
+        self.as_command || self.program == "lvm"
+    }
+
+    /// The definition, with the name before the commands' names.
+    fn definition(&self) -> clap::Command {
+        CommandLine::command().bin_name(if self.program == "lvm" { "lvm" } else { "foldback" })
+    }
+
+    /// What clap says, for whoever called a command by its own name: the program has no other then.
+    fn as_called(&self, text: &str) -> String {
+        if !self.as_command {
+            return text.to_owned();
+        }
+        let (whole, own) = (format!("Usage: foldback {}", self.program), format!("Usage: {}", self.program));
+        text.replacen(&whole, &own, 1)
+    }
+}
+
 /// Reads the arguments, the program's name first.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<CommandLine, NoCommand> {
-    let arguments = with_command(arguments);
-    let name = arguments.get(1).map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let words: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    CommandLine::try_parse_from(arguments).map_err(|error| in_lvm2s_words(&error, &name, &words))
+    let called = Called::by(&words);
+    if wants_version(&words) {
+        return Err(NoCommand { text: version(called.as_lvm2()), exit: Exit::Success });
+    }
+    let read = called.definition().try_get_matches_from(with_command(&called, arguments));
+    read.and_then(|matches| CommandLine::from_arg_matches(&matches))
+        .map_err(|error| in_lvm2s_words(&error, &called, &words))
 }
 
 /// Puts the command's name, taken from the program's, where clap looks for it.
-fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let called = arguments.first().and_then(|name| Path::new(name).file_name()).map(OsString::from);
-    let known = CommandLine::command();
-    let is_command = |name: &OsString| known.get_subcommands().any(|command| *command.get_name() == **name);
-    if let Some(name) = called
-        && is_command(&name)
-    {
-        arguments.insert(1, name);
+fn with_command(called: &Called, mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if called.as_command {
+        arguments.insert(1, OsString::from(&called.program));
     }
     arguments
+}
+
+/// `--version` anywhere, as LVM2 has it, or the command `version`.
+fn wants_version(words: &[String]) -> bool {
+    let options = words.iter().skip(1).take_while(|word| *word != "--");
+    words.get(1).is_some_and(|word| word == "version") || options.into_iter().any(|word| word == "--version")
+}
+
+/// In LVM2's shape for those who read that: its first line begins so.
+fn version(as_lvm2: bool) -> String {
+    let version = concat!("foldback ", env!("CARGO_PKG_VERSION"));
+    if as_lvm2 { format!("  LVM version:     {version}\n") } else { format!("{version}\n") }
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> String {
@@ -75,12 +123,25 @@ fn option_name(shown: &str) -> String {
     shown.split_whitespace().find(|word| word.starts_with("--")).unwrap_or(shown).to_owned()
 }
 
-fn in_lvm2s_words(error: &clap::Error, command: &str, words: &[String]) -> NoCommand {
+/// The command that was meant; without one, the first word.
+fn command_of(called: &Called, words: &[String]) -> String {
+    if called.as_command {
+        return called.program.clone();
+    }
+    let known = CommandLine::command();
+    let mut words = words.iter().skip(1);
+    let first = words.clone().next().cloned().unwrap_or_default();
+    words.find(|word| known.find_subcommand(word).is_some()).cloned().unwrap_or(first)
+}
+
+fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoCommand {
+    let command = command_of(called, words);
+    let command = command.as_str();
     let bad = |text: String| NoCommand { text, exit: Exit::BadCommandLine };
     let argument = context(error, ContextKind::InvalidArg);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            NoCommand { text: error.render().to_string(), exit: Exit::Success }
+            NoCommand { text: called.as_called(&error.render().to_string()), exit: Exit::Success }
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => bad(format!(
             "{}  No command was given.  Try 'foldback help'.\n",
@@ -140,7 +201,7 @@ fn in_lvm2s_words(error: &clap::Error, command: &str, words: &[String]) -> NoCom
         }
         _ => bad(format!(
             "{}  No command with matching syntax recognised.  Run '{command} --help' for more information.\n",
-            usage(command)
+            usage(called, command)
         )),
     }
 }
@@ -154,18 +215,18 @@ fn short_of(command: &str, long: &str) -> Option<char> {
 }
 
 /// How the command is called.
-fn usage(command: &str) -> String {
-    let mut known = CommandLine::command();
+fn usage(called: &Called, command: &str) -> String {
+    let mut known = called.definition();
     known.build();
     known.find_subcommand_mut(command).map_or_else(String::new, |command| {
-        let usage = command.render_usage().to_string();
+        let usage = called.as_called(&command.render_usage().to_string());
         usage.lines().flat_map(|line| ["  ", line.trim(), "\n"]).collect()
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CommandLine, parse};
+    use super::{Called, CommandLine, parse, usage};
     use crate::exit::Exit;
     use clap::CommandFactory;
 
@@ -196,6 +257,70 @@ mod tests {
             let (exit, text) = refused(&arguments);
             assert_eq!(exit, Exit::BadCommandLine);
             assert!(text.starts_with(said), "{text}");
+        }
+    }
+
+    fn names() -> Vec<String> {
+        CommandLine::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
+    }
+
+    #[test]
+    fn usage_names_the_program_as_it_was_called() {
+        for name in names() {
+            let ways = [
+                (vec![format!("/sbin/{name}")], name.clone()),
+                (vec!["lvm".to_owned(), name.clone()], format!("lvm {name}")),
+                (vec!["foldback".to_owned(), name.clone()], format!("foldback {name}")),
+            ];
+            for (called, shown) in ways {
+                let words: Vec<&str> = called.iter().map(String::as_str).chain(["--help"]).collect();
+                let (_, text) = refused(&words);
+                let line = text.lines().find(|line| line.starts_with("Usage: ")).unwrap();
+                assert!(format!("{line} ").starts_with(&format!("Usage: {shown} ")), "{called:?}: {line}");
+                let bare = format!("{} ", usage(&Called::by(&called), &name).lines().next().unwrap());
+                assert!(bare.starts_with(&format!("  Usage: {shown} ")), "{called:?}: {bare}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_help_is_wider_than_80_columns() {
+        let mut all: Vec<Vec<String>> = vec![vec!["foldback".to_owned()]];
+        let known = CommandLine::command();
+        for command in known.get_subcommands() {
+            let name = command.get_name().to_owned();
+            all.push(vec!["foldback".to_owned(), name.clone()]);
+            all.push(vec![name.clone()]);
+            let below = command.get_subcommands().map(|below| below.get_name().to_owned());
+            all.extend(below.map(|below| vec!["foldback".to_owned(), name.clone(), below]));
+        }
+        for called in &all {
+            for help in ["-h", "--help"] {
+                let words: Vec<&str> = called.iter().map(String::as_str).chain([help]).collect();
+                let (exit, text) = refused(&words);
+                assert_eq!(exit, Exit::Success, "{words:?}: {text}");
+                for line in text.lines() {
+                    assert!(line.chars().count() <= 80, "{words:?}: {line:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn versions_are_lvm2s_in_shape_under_its_names() {
+        let plain = format!("foldback {}\n", env!("CARGO_PKG_VERSION"));
+        let shaped = format!("  LVM version:     {plain}");
+        for (called, text) in [
+            (&["foldback", "--version"][..], &plain),
+            (&["foldback", "-V"], &plain),
+            (&["foldback", "version"], &plain),
+            (&["foldback", "lvs", "--version"], &plain),
+            (&["lvs", "--version"], &shaped),
+            (&["lvcreate", "--version"], &shaped),
+            (&["lvm", "version"], &shaped),
+            (&["lvm", "lvs", "--version"], &shaped),
+        ] {
+            assert_eq!(refused(called), (Exit::Success, text.clone()), "{called:?}");
         }
     }
 

@@ -61,7 +61,7 @@ impl MergeHost for LiveHost {
 
     fn lock(&mut self, vg: &VgName) -> Result<(), RemoteError> {
         if self.locked.is_none() {
-            self.locked = Some(lock_vg(vg, &self.files, &self.config)?);
+            self.locked = Some(lock_vg(vg, &self.files, &self.config, &mut crate::session::say_waiting)?);
         }
         Ok(())
     }

@@ -12,6 +12,12 @@ use std::time::{Duration, Instant};
 
 /// Between two lines where there is no terminal.
 const LINES_EVERY: Duration = Duration::from_secs(10);
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: u16 = 80;
+/// What a line of the bar takes beside the name, with the largest numbers and a bar of a few columns.
+const BESIDE_THE_NAME: usize = 70;
+/// What is shown of a name at least.
+const NAME_LEAST: usize = 10;
 /// Redraws in a second.
 const REDRAWS: u8 = 8;
 
@@ -33,9 +39,15 @@ enum How {
 
 /// A bar of bytes on standard error.
 pub(crate) fn bar(what: &str, total: Option<u64>) -> ProgressBar {
+    let width = rustix::termios::tcgetwinsize(io::stderr()).map_or(COLUMNS, |size| size.ws_col);
+    bar_on(ProgressDrawTarget::stderr_with_hz(REDRAWS), usize::from(width), what, total)
+}
+
+/// The same on any terminal of so many columns.
+fn bar_on(target: ProgressDrawTarget, width: usize, what: &str, total: Option<u64>) -> ProgressBar {
     let template = match total {
         Some(_) => {
-            "  {msg} [{bar:20}] {percent:>3}% {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
+            "  {msg} [{wide_bar}] {percent:>3}% {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
         }
         None => "  {msg} {spinner} {binary_bytes}, {binary_bytes_per_sec}",
     };
@@ -43,12 +55,22 @@ pub(crate) fn bar(what: &str, total: Option<u64>) -> ProgressBar {
         Some(total) => ProgressBar::new(total),
         None => ProgressBar::new_spinner(),
     };
-    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAWS));
+    bar.set_draw_target(target);
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.set_message(what.to_owned());
+    bar.set_message(cut(what, width.saturating_sub(BESIDE_THE_NAME)));
     bar
+}
+
+/// A name in so many columns, its end cut off where it must be.
+fn cut(name: &str, columns: usize) -> String {
+    let columns = columns.max(NAME_LEAST);
+    if name.chars().count() <= columns {
+        return name.to_owned();
+    }
+    let kept = columns.saturating_sub(2);
+    name.chars().take(kept).chain("..".chars()).collect()
 }
 
 /// A number of bytes for people: `12.34 MiB`.
@@ -104,7 +126,84 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes_in_words;
+    use super::{bar_on, bytes_in_words, cut};
+    use indicatif::{ProgressDrawTarget, TermLike};
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    /// A terminal of 80 columns that keeps what is written to it.
+    #[derive(Clone, Debug, Default)]
+    struct Paper(Arc<Mutex<String>>);
+
+    impl Paper {
+        fn put(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+    }
+
+    impl TermLike for Paper {
+        fn width(&self) -> u16 {
+            80
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            self.put("\n")
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            self.put("\n")
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            self.put("\n")
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            self.put("\n")
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.put(&format!("{text}\n"))
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.put(text)
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            self.put("\n")
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_fits_80_columns_also_with_the_largest_numbers() {
+        let long = "volumegroup/a-very-long-name-of-a-volume";
+        for (what, total, done) in [
+            (long, u64::MAX, u64::MAX / 2),
+            (long, (1 << 50) - 1, (1 << 50) - 2),
+            ("vg/root", (1 << 40) - 1, (1 << 40) - (1 << 30)),
+            ("vg/root", 4096, 1),
+        ] {
+            let paper = Paper::default();
+            let bar = bar_on(ProgressDrawTarget::term_like(Box::new(paper.clone())), 80, what, Some(total));
+            for step in 1..=20 {
+                bar.set_position(done / 20 * step);
+                std::thread::sleep(Duration::from_millis(2));
+                bar.tick();
+            }
+            let drawn = paper.0.lock().unwrap().clone();
+            let lines: Vec<&str> = drawn.split(['\n', '\r']).map(str::trim_end).collect();
+            assert!(lines.iter().any(|line| line.contains("% ")), "nothing was drawn: {drawn:?}");
+            for line in lines {
+                assert!(line.chars().count() <= 80, "{} columns: {line:?}", line.chars().count());
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_cut_where_it_must_be() {
+        assert_eq!(cut("vg/root", 10), "vg/root");
+        assert_eq!(cut("vg/rootrootroot", 12), "vg/rootroo..");
+        assert_eq!(cut("vg/rootrootroot", 0), "vg/rootr..");
+    }
 
     #[test]
     fn bytes_are_cut_not_rounded_up() {

@@ -6,6 +6,7 @@
 //! - A lock that somebody holds is waited for, as LVM2 waits, but not for ever.
 
 use crate::commands::Context;
+use crate::console::Console;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::{LiveVg, disks_or_live};
@@ -52,7 +53,7 @@ impl Session {
             Access::Write => HoldMode::Exclusive,
         };
         if !(options.nolocking && access == Access::Read) {
-            session.metadata = host::hold_metadata(&session.files, sharing)?;
+            session.metadata = host::hold_metadata(&session.files, sharing, &mut say_waiting)?;
         }
         Ok(session)
     }
@@ -101,13 +102,13 @@ impl Session {
 
     /// Locks the images' metadata to change it.
     pub(crate) fn lock_metadata(&mut self) -> Result<(), CliError> {
-        self.metadata = host::hold_metadata(&self.files, HoldMode::Exclusive)?;
+        self.metadata = host::hold_metadata(&self.files, HoldMode::Exclusive, &mut say_waiting)?;
         Ok(())
     }
 
     /// Locks the images' metadata to read it.
     pub(crate) fn share_metadata(&mut self) -> Result<(), CliError> {
-        self.metadata = host::hold_metadata(&self.files, HoldMode::Shared)?;
+        self.metadata = host::hold_metadata(&self.files, HoldMode::Shared, &mut say_waiting)?;
         Ok(())
     }
 
@@ -118,12 +119,12 @@ impl Session {
 
     /// Holds the content of all disks, or says who does.
     pub(crate) fn hold_all_data(&self) -> Result<Vec<Hold>, CliError> {
-        Ok(host::hold_data(&self.files, HoldMode::Exclusive)?)
+        Ok(host::hold_data(&self.files, HoldMode::Exclusive, &mut say_waiting)?)
     }
 
     /// Holds the content of all disks against whoever would change it.
     pub(crate) fn share_all_data(&self) -> Result<Vec<Hold>, CliError> {
-        Ok(host::hold_data(&self.files, HoldMode::Shared)?)
+        Ok(host::hold_data(&self.files, HoldMode::Shared, &mut say_waiting)?)
     }
 
     /// Refuses a file that is one of the disks themselves: it would be replaced, or read while it is written.
@@ -145,7 +146,7 @@ impl Session {
         let absent = || CliError::failed(format!("No device found for {path}."));
         let index = self.paths.iter().position(|known| known == path).ok_or_else(absent)?;
         let file = self.files.get(index).ok_or_else(absent)?;
-        Ok(host::hold(file, HeldPart::Data, HoldMode::Exclusive, host::DATA_PATIENCE)?)
+        Ok(host::hold(file, HeldPart::Data, HoldMode::Exclusive, host::DATA_PATIENCE, &mut say_waiting)?)
     }
 
     /// Reads every label and metadata area.
@@ -153,6 +154,11 @@ impl Session {
         let id = self.config.system_id.as_deref();
         discover(&mut DiskSet::new(&mut *self.disks, &self.paths), id)
     }
+}
+
+/// Says what is waited for.
+pub(crate) fn say_waiting(waiting: &host::Waiting<'_>) {
+    Console::new(0, 0).error(&waiting.to_string());
 }
 
 fn is_same(one: &str, other: &str) -> bool {

@@ -186,6 +186,22 @@ fn files_that_are_no_disks_are_named() {
     assert_eq!(lab.ok(&["pvs", "--devices", "small.img"]), "");
 }
 
+/// Whoever asks in JSON is answered in JSON, also where nothing could be looked at.
+#[test]
+fn an_unchecked_store_is_an_object_too() {
+    let lab = lab();
+    for (name, said) in [("vg/nosuch", "nosuch"), ("nosuch/snap", "not found"), ("vg/root", "not a snapshot")]
+    {
+        let run = lab.run(&["check", "--json", name]);
+        assert_eq!(run.code, Some(5), "{}", run.stderr);
+        let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!((&json["snapshot"], &json["result"]), (&name.into(), &"unchecked".into()));
+        let error = json["error"].as_str().unwrap();
+        assert!(error.contains(said), "{error}");
+        assert!(run.stderr.contains(said), "people are told as well: {}", run.stderr);
+    }
+}
+
 /// Every byte of the metadata, changed one after the other, must end in an answer.
 #[test]
 fn no_damaged_byte_makes_it_panic() {

@@ -42,16 +42,18 @@ fn interrupted_it_cleans_up_as_well() {
     if !has_e2fsprogs() {
         return skip("interrupting the demo", "e2fsprogs is not installed (apt install e2fsprogs)");
     }
-    let lab = Lab::empty(1);
-    let mut command = lab.command(&["demo"]);
-    command.env("TMPDIR", lab.path("")).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    for line in lines.map(Result::unwrap) {
-        if line.contains("import root.img") {
-            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    for signal in [Signal::INT, Signal::HUP] {
+        let lab = Lab::empty(1);
+        let mut command = lab.command(&["demo"]);
+        command.env("TMPDIR", lab.path("")).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        for line in lines.map(Result::unwrap) {
+            if line.contains("import root.img") {
+                kill_process(Pid::from_child(&child), signal).unwrap();
+            }
         }
+        assert_eq!(child.wait().unwrap().code(), Some(5));
+        assert_eq!(std::fs::read_dir(lab.path("")).unwrap().count(), 1);
     }
-    assert_eq!(child.wait().unwrap().code(), Some(5));
-    assert_eq!(std::fs::read_dir(lab.path("")).unwrap().count(), 1);
 }

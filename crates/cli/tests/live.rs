@@ -158,7 +158,7 @@ fn a_volume_goes_back_and_forth_while_it_is_served() {
     assert!(live.lab.content(&format!("{}/root", live.vg)) == new);
 }
 
-/// Reads and writes go to the merged view from the first moment on (I1).
+/// Reads and writes go to the merged view from the first moment on (I1); nobody has to ask for its end (K11).
 #[test]
 fn the_origin_is_written_while_it_merges() {
     let Some(live) = Live::new("writes", 256) else { return };

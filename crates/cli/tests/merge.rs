@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a failed step fails the test"
 )]
 #![allow(
@@ -20,7 +21,8 @@ mod lab;
 use lab::{Lab, lock_metadata, random, scattered};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
-use std::process::Stdio;
+use std::os::unix::process::CommandExt;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 const SIZE: usize = 48 << 20;
@@ -43,8 +45,22 @@ fn changed_lab(others: &[&str]) -> (Lab, Vec<u8>, Vec<u8>) {
     (lab, before, after)
 }
 
-/// Starts the merge and sends `signal` after the first durable step.
+/// Starts the merge and sends `signal` after the first durable step. One that is over before the signal comes, on a machine
+/// that is busy with something else, is begun again.
 fn stopped_in_the_middle(lab: &Lab, signal: Signal) -> Option<i32> {
+    std::fs::copy(lab.path("disk.img"), lab.path("begin.img")).unwrap();
+    for _ in 0..20 {
+        let status = signalled_in_the_middle(lab, signal);
+        if !status.success() {
+            std::fs::remove_file(lab.path("begin.img")).unwrap();
+            return status.code();
+        }
+        std::fs::copy(lab.path("begin.img"), lab.path("disk.img")).unwrap();
+    }
+    panic!("it was over before the signal came, twenty times");
+}
+
+fn signalled_in_the_middle(lab: &Lab, signal: Signal) -> ExitStatus {
     let mut command = lab.command(&["lvconvert", "--merge", "-i", "0", "vg/snap"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -54,9 +70,7 @@ fn stopped_in_the_middle(lab: &Lab, signal: Signal) -> Option<i32> {
             break;
         }
     }
-    let status = child.wait().unwrap();
-    assert!(!status.success(), "it was over before the signal came");
-    status.code()
+    child.wait().unwrap()
 }
 
 #[test]
@@ -73,11 +87,69 @@ fn a_merge_says_lvm2s_words_and_leaves_one_volume() {
     assert_eq!(lines[lines.len() - 2..], end);
     assert!(lab.content("vg/root") == before);
     assert_eq!(lab.ok(&["lvs", "-a", "--noheadings", "-o", "lv_name,lv_attr"]), "  root -wi-------\n");
-    let again = lab.run(&["lvconvert", "--merge", "vg/snap"]);
-    again.failed_with(
-        5,
-        &["Failed to find logical volume", "a merge that has ended has removed its snapshot"],
-    );
+}
+
+/// Whatever ended the command, the same command ends with 0; under LVM2's name it ends as LVM2's does.
+#[test]
+fn once_ended_the_same_command_says_so() {
+    let (lab, ..) = changed_lab(&["4k"]);
+    lab.ok(&["lvconvert", "--merge", "vg/snap"]);
+    let again = ["lvconvert", "--merge", "vg/snap"];
+    let said = "  Merge of snapshot into logical volume vg/root has finished already.\n";
+    assert_eq!(lab.ok(&again), said);
+    lab.ok(&["lvrename", "vg/root", "vg/base"]);
+    assert_eq!(lab.ok(&again), said.replace("root", "base"));
+    let gone = ["Failed to find logical volume", "a merge that has ended has removed its snapshot"];
+    let output = lab.command(&again).arg0("lvm").output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8(output.stderr).unwrap().contains(gone[0]));
+    // Without archives nobody knows; one that was removed was not merged.
+    lab.run(&[&again[..], &["--config", "backup/archive=0"]].concat()).failed_with(5, &gone);
+    lab.ok(&["lvremove", "-y", "vg/other0"]);
+    lab.run(&["lvconvert", "--merge", "vg/other0"]).failed_with(5, &gone);
+}
+
+/// Rounds in which the merge is killed at its first word, at its last, and in between; and the command repeated at once,
+/// while the system still ends the last I/O of the process that was killed.
+#[test]
+fn killed_at_any_moment_the_same_command_ends_with_0() {
+    let (lab, before, _) = changed_lab(&[]);
+    std::fs::copy(lab.path("disk.img"), lab.path("good.img")).unwrap();
+    // It started; 0 %; a share or two; 100 %; it has finished; the snapshot is removed.
+    for line in 0..6 {
+        std::fs::copy(lab.path("good.img"), lab.path("disk.img")).unwrap();
+        let mut command = lab.command(&["lvconvert", "--merge", "-i", "0", "vg/snap"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.nth(line).is_some() || line == 5, "line {line}");
+        child.kill().unwrap();
+        // Not waited for: what is left of it may still hold the disk.
+        let again = lab.run(&["lvconvert", "--merge", "vg/snap"]);
+        child.wait().unwrap();
+        assert_eq!(again.code, Some(0), "killed at line {line}: {}{}", again.stdout, again.stderr);
+        assert!(lab.content("vg/root") == before, "killed at line {line}");
+    }
+}
+
+/// `nohup` and the like: a terminal that goes does not stop what was told not to care.
+#[test]
+fn a_hangup_that_is_ignored_stays_ignored() {
+    let (lab, before, _) = changed_lab(&[]);
+    let mut command = std::process::Command::new("sh");
+    command.args([
+        "-c",
+        "trap '' HUP; exec $0 lvconvert --merge -i 0 vg/snap",
+        env!("CARGO_BIN_EXE_foldback"),
+    ]);
+    command.current_dir(lab.path("")).env("FOLDBACK_DEVICES", "disk.img");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+        if line.contains("started") {
+            kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(lab.content("vg/root") == before);
 }
 
 #[test]
@@ -104,12 +176,14 @@ fn killed_in_the_middle_the_same_command_goes_on() {
 
 #[test]
 fn interrupted_it_stops_cleanly_and_says_how_to_go_on() {
-    let (lab, before, _) = changed_lab(&[]);
-    assert_eq!(stopped_in_the_middle(&lab, Signal::INT), Some(5));
-    let checked = lab.ok(&["check", "vg/snap"]);
-    assert!(checked.contains(", merging") && checked.contains("in order"), "{checked}");
-    lab.ok(&["lvconvert", "--mergesnapshot", "vg/snap"]);
-    assert!(lab.content("vg/root") == before);
+    for signal in [Signal::INT, Signal::HUP] {
+        let (lab, before, _) = changed_lab(&[]);
+        assert_eq!(stopped_in_the_middle(&lab, signal), Some(5));
+        let checked = lab.ok(&["check", "vg/snap"]);
+        assert!(checked.contains(", merging") && checked.contains("in order"), "{checked}");
+        lab.ok(&["lvconvert", "--mergesnapshot", "vg/snap"]);
+        assert!(lab.content("vg/root") == before);
+    }
 }
 
 #[test]
@@ -150,11 +224,30 @@ fn several_snapshots_a_tag_and_a_whole_vg_are_merged() {
         lab.write("other.raw", &random(100 + number as u64, 4 << 20));
         lab.ok(&["import", "other.raw", &origin]);
     }
-    // The worst outcome counts, and one that fails does not stop the others.
-    let run = lab.run(&["lvconvert", "--merge", "vg/nosuch", "@pair"]);
-    run.failed_with(5, &["Failed to find logical volume \"vg/nosuch\""]);
-    assert_eq!(run.stdout.matches("successfully removed").count(), 2);
-    lab.ok(&["lvconvert", "--merge", "vg"]);
+    // What is misspelt is found before the first merge begins.
+    let none = "no merge was begun";
+    for (bad, said) in [
+        ("vg/nosuch", "Failed to find logical volume \"vg/nosuch\""),
+        ("nosuch/x", "Volume group \"nosuch\" not found"),
+        ("vg/lv0", "vg/lv0 is not a mergeable logical volume"),
+    ] {
+        let fingerprint = lab.fingerprint();
+        lab.run(&["lvconvert", "--merge", "@pair", bad]).failed_with(5, &[said, none]);
+        assert_eq!(lab.fingerprint(), fingerprint, "{bad}");
+    }
+    lab.run(&["lvconvert", "--merge", "@pair", "a/b/c"]).failed_with(5, &["Invalid path"]);
+    let merged = lab.ok(&["lvconvert", "--merge", "@pair"]);
+    assert_eq!(merged.matches("successfully removed").count(), 2);
+    // One that has ended does not stop the others: the same command goes on with them.
+    let merged = lab.ok(&["lvconvert", "--merge", "vg/snap0", "vg/snap2"]);
+    assert!(merged.contains("vg/lv0 has finished already"), "{merged}");
+    assert_eq!(merged.matches("successfully removed").count(), 1);
+    // LVM2 goes on, too, and the worst outcome counts.
+    let arguments = ["lvconvert", "--merge", "vg/nosuch", "vg/snap3"];
+    let output = lab.command(&arguments).arg0("lvm").output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("\"snap3\" successfully removed"));
+    assert_eq!(lab.ok(&["lvconvert", "--merge", "vg"]), "");
     for (number, content) in content.iter().enumerate() {
         assert!(lab.content(&format!("vg/lv{number}")) == *content, "lv{number}");
     }

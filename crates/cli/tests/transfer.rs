@@ -179,6 +179,17 @@ fn a_reader_that_goes_away_is_an_error_and_no_panic() {
 }
 
 #[test]
+fn a_full_target_behind_standard_output_is_named_as_that() {
+    let lab = lab_with("8M", &random(1, 8 << 20));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = lab.command(&["export", "vg/root", "-"]).stdout(full).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("not enough room where standard output goes"), "{said}");
+    assert!(!said.contains("was removed"), "what is behind it is not ours to remove: {said}");
+}
+
+#[test]
 fn volumes_that_cannot_be_used_are_refused() {
     let lab = lab_with("4M", &random(1, 4 << 20));
     lab.ok(&["lvcreate", "-s", "-l", "2", "-n", "frozen", "-p", "r", "vg/root"]);

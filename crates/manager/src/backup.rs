@@ -12,14 +12,19 @@ use crate::store::clock_text;
 use foldback_lvm2_format::metadata::{Header, Metadata};
 use foldback_lvm2_format::text::{Dialect, Notes, WriteError};
 use foldback_lvm2_format::vg::Vg;
-use foldback_units::VgName;
+use foldback_units::{LvName, VgName};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Seconds in a day.
 const DAY: u64 = 86_400;
+
+/// How many archives are read to find out what became of a snapshot.
+const LOOK_BACK: usize = 64;
+/// How much of a file is read: LVM2's areas hold less.
+const MAX_TEXT: u64 = 64 << 20;
 
 /// Where a VG's files go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,6 +104,32 @@ impl BackupPlaces {
         Ok(Some(path))
     }
 
+    /// Whether there are archives of the VG that can be read: what they do not know of has not been there for long.
+    pub fn has_archives(&self, vg: &VgName) -> bool {
+        let directory = self.archive.as_deref();
+        directory.and_then(|directory| archives_of(directory, vg).ok()).is_some_and(|found| !found.is_empty())
+    }
+
+    /// The origin into which a snapshot was merged that `vg` does not have any more, by its name now: the newest archive
+    /// that knows the snapshot is of the moment before its merge was ended. `None` also where nothing is known.
+    pub fn merged_into(&self, vg: &Vg, snapshot: &LvName) -> Option<LvName> {
+        let archives = archives_of(self.archive.as_deref()?, &vg.name).ok()?;
+        let texts = archives.iter().rev().take(LOOK_BACK).filter_map(|(_, path)| read_file(path));
+        let before = texts
+            .filter(|text| text.vg.id == vg.id && text.vg.seqno < vg.seqno)
+            .find(|text| text.vg.lv(snapshot).is_some())?;
+        let store = before.vg.lv(snapshot)?;
+        let links = before.vg.snapshots();
+        let segment = links.of_cow(snapshot).map(|snapshot| snapshot.segment)?;
+        // It may have been renamed; or it was not merged, but removed.
+        let is_there = vg.lvs.iter().any(|lv| lv.id == store.id);
+        if is_there || !segment.merging || !ends_merges(&before.header.description) {
+            return None;
+        }
+        let origin = before.vg.lv(&segment.origin)?;
+        vg.lvs.iter().find(|lv| lv.id == origin.id).map(|lv| lv.name.clone())
+    }
+
     /// Removes archives that are both too many and too old.
     fn prune(&self, archives: &[(u64, PathBuf)], now: u64) {
         let keep = usize::try_from(self.retain_min).unwrap_or(usize::MAX);
@@ -113,6 +144,21 @@ impl BackupPlaces {
             }
         }
     }
+}
+
+/// Whether the command that an archive was written before may end merges; one that removes volumes does not.
+fn ends_merges(description: &str) -> bool {
+    let command = description.split_once("executing '").map_or("", |(_, command)| command);
+    let program = command.split([' ', '\'']).next().unwrap_or_default();
+    let name = program.rsplit('/').next().unwrap_or_default();
+    ["lvconvert", "lvpoll", "lvchange", "vgchange", "foldback"].contains(&name)
+}
+
+/// What an archive says; `None` where it cannot be read.
+fn read_file(path: &Path) -> Option<Metadata> {
+    let mut text = Vec::new();
+    File::open(path).ok()?.take(MAX_TEXT).read_to_end(&mut text).ok()?;
+    Metadata::parse(&text, Dialect::Backup).ok().map(|read| read.metadata)
 }
 
 fn make_directory(directory: &Path) -> io::Result<()> {
@@ -190,9 +236,11 @@ fn replace(path: &Path, text: &[u8], environment: &mut dyn Environment) -> io::R
 mod tests {
     use super::BackupPlaces;
     use crate::config::Config;
-    use crate::testing::{TestEnvironment, vg_of};
+    use crate::ops::merge::{Finish, finish};
+    use crate::testing::{TestEnvironment, lv_name, merging, vg_of, with_snapshots};
     use foldback_lvm2_format::metadata::Metadata;
     use foldback_lvm2_format::text::Dialect;
+    use foldback_lvm2_format::vg::Vg;
     use std::path::{Path, PathBuf};
 
     fn names(directory: &Path) -> Vec<String> {
@@ -238,6 +286,52 @@ mod tests {
         }
         vg.seqno = 0;
         assert_eq!(places.archive(&vg, &mut environment).unwrap(), None);
+    }
+
+    /// A merge that was killed after its last commit has ended: its archive says so, and the same command may.
+    #[test]
+    fn what_became_of_a_snapshot_is_found_in_the_archives() {
+        let before = merging(&["snap", "other"]);
+        let id = before.lv(&lv_name("snap")).unwrap().id;
+        let Finish::Finished(after) = finish(&before, &id) else { panic!("it is merging") };
+        let mut after = *after;
+        after.seqno = before.seqno + 1;
+        let found = |archives: &[(&Vg, &str)], after: &Vg, name: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let places = BackupPlaces::choose(&Config::read(Some(dir.path()), None).unwrap(), None);
+            for (vg, command) in archives {
+                places.archive(vg, &mut TestEnvironment::running(command)).unwrap();
+            }
+            assert_eq!(places.has_archives(&after.name), !archives.is_empty());
+            places.merged_into(after, &lv_name(name))
+        };
+        let root = Some(lv_name("root"));
+        let ended = (&before, "lvconvert --merge vg/snap");
+        assert_eq!(found(&[ended], &after, "snap"), root);
+        assert_eq!(
+            found(&[ended, (&after, "lvcreate vg")], &after, "snap"),
+            root,
+            "and something else since"
+        );
+        assert_eq!(found(&[(&before, "/sbin/lvpoll --polloperation merge")], &after, "snap"), root);
+        let mut renamed = after.clone();
+        renamed.lv_mut(&lv_name("root")).unwrap().name = lv_name("base");
+        assert_eq!(found(&[ended], &renamed, "snap"), Some(lv_name("base")));
+        // Nobody knows; it was removed; it was not merging; it is there still; its origin is gone; another VG.
+        assert_eq!(found(&[], &after, "snap"), None);
+        assert_eq!(found(&[ended], &after, "nosuch"), None);
+        assert_eq!(found(&[(&before, "lvremove -y vg/snap")], &after, "snap"), None);
+        let unmarked = with_snapshots(&["snap"]);
+        assert_eq!(found(&[(&unmarked, "lvconvert --merge vg/snap")], &after, "snap"), None);
+        let mut there = before.clone();
+        there.seqno += 1;
+        assert_eq!(found(&[ended], &there, "snap"), None);
+        let mut gone = after.clone();
+        gone.lvs.clear();
+        assert_eq!(found(&[ended], &gone, "snap"), None);
+        let mut other = after.clone();
+        other.id = crate::testing::uuid(99);
+        assert_eq!(found(&[ended], &other, "snap"), None);
     }
 
     #[test]

@@ -18,17 +18,23 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub(crate) struct TestEnvironment {
     count: u64,
+    command: String,
     /// Whether every look at the clock shows another second.
     hurried: bool,
 }
 
 impl TestEnvironment {
     pub(crate) fn new() -> Self {
-        Self { count: 0, hurried: false }
+        Self::running("test command")
     }
 }
 
 impl TestEnvironment {
+    /// With that command line.
+    pub(crate) fn running(command: &str) -> Self {
+        Self { count: 0, command: command.to_owned(), hurried: false }
+    }
+
     pub(crate) fn hurried() -> Self {
         Self { hurried: true, ..Self::new() }
     }
@@ -55,7 +61,7 @@ impl Environment for TestEnvironment {
     }
 
     fn command(&self) -> String {
-        "test command".to_owned()
+        self.command.clone()
     }
 
     fn writer(&self) -> String {

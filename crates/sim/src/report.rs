@@ -58,6 +58,7 @@ macro_rules! scenes {
 scenes! {
     AreaBorder = "a merging table of several areas",
     MixedChunks = "snapshots of different chunk sizes",
+    FourOthers = "merges beside four other snapshots",
     PartialChunk = "an origin that ends inside a chunk",
     ShorterSnapshot = "a snapshot shorter than its origin",
     SpreadSpace = "a space on two disks",
@@ -119,6 +120,8 @@ scenes! {
     VgKept = "merges begun under the snapshot's name",
     VgRemoved = "snapshots removed from live origins",
     VgLiveCut = "power cuts with live devices",
+    VgFourOthers = "whole merges beside four other snapshots",
+    VgFourLive = "live origins with four snapshots from the beginning",
 }
 
 /// How often each scene occurred.

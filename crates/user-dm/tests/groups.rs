@@ -244,8 +244,9 @@ fn a_snapshot_is_removed_while_the_others_stay() {
     assert_eq!(cow::load(&on_disk(&before.disks, COWS[0])).unwrap().records.len(), 100);
 }
 
+/// K11: in the kernel nobody is woken.
 #[test]
-fn an_invalid_store_is_told_as_the_kernel_tells_it() {
+fn k11_an_invalid_store_is_told_by_its_status_and_by_an_event() {
     let before = filled(12, 10);
     let mut dm = over(&before.disks);
     activate_all(&mut dm);

@@ -52,6 +52,17 @@ struct Findings<'r> {
 
 impl Check {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let as_json = self.json || self.reportformat == Some(ReportFormat::Json);
+        let looked = self.look(context, as_json);
+        if let Err(error) = &looked
+            && as_json
+        {
+            context.console.result(&format!("{:#}\n", unchecked(&self.snapshot, error)));
+        }
+        looked
+    }
+
+    fn look(&self, context: &Context, as_json: bool) -> Result<Exit, CliError> {
         let Target::Lv(vg, lv) = Target::parse(&self.snapshot)? else {
             return Err(CliError::usage(
                 &context.command,
@@ -65,14 +76,15 @@ impl Check {
         let report = check(&mut set, found, &lv).map_err(not_checked)?;
         let usage = usage(found, &lv, &report).map_err(not_checked)?;
         let findings = Findings::new(found, &lv, usage, &report)?;
-        let text = if self.json || self.reportformat == Some(ReportFormat::Json) {
-            format!("{:#}\n", findings.json())
-        } else {
-            findings.text()
-        };
+        let text = if as_json { format!("{:#}\n", findings.json()) } else { findings.text() };
         context.console.result(&text);
         Ok(findings.exit())
     }
+}
+
+/// For programs, that there is no result.
+fn unchecked(snapshot: &str, error: &CliError) -> Value {
+    json!({ "snapshot": snapshot, "result": "unchecked", "error": error.message })
 }
 
 fn not_checked(error: CheckError) -> CliError {

@@ -114,6 +114,16 @@ enum Sink {
     Stream,
 }
 
+/// Standard output, which may be a file or a pipe that somebody else keeps.
+fn failed_stream(error: &io::Error) -> CliError {
+    let failed = CliError::failed(format!("writing standard output: {error}."));
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => failed
+            .hint("there is not enough room where standard output goes; what is there now is incomplete, the volume is untouched"),
+        _ => failed,
+    }
+}
+
 fn failed(path: &Path, error: &io::Error) -> CliError {
     let failed = CliError::failed(format!("writing {}: {error}.", path.display()));
     match error.kind() {
@@ -189,9 +199,7 @@ impl Sink {
     /// Everything was put: makes it durable and gives the file its name.
     fn complete(&mut self, len: Bytes) -> Result<(), CliError> {
         match self {
-            Self::Stream => {
-                io::stdout().lock().flush().map_err(|error| failed(Path::new("standard output"), &error))
-            }
+            Self::Stream => io::stdout().lock().flush().map_err(|error| failed_stream(&error)),
             Self::Device { file, path } => file.sync_all().map_err(|error| failed(path, &error)),
             Self::New { file, partial, path, replace, complete } => {
                 let set = file.set_len(len.get()).and_then(|()| file.sync_all());
@@ -228,7 +236,7 @@ fn data_runs(content: &[u8]) -> Vec<Range<usize>> {
 
 fn stream(content: &[u8]) -> Result<(), CliError> {
     let written = io::stdout().lock().write_all(content);
-    written.map_err(|error| failed(Path::new("standard output"), &error))
+    written.map_err(|error| failed_stream(&error))
 }
 
 impl Drop for Sink {

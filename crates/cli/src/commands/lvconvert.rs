@@ -2,12 +2,14 @@
 //!
 //! What must hold:
 //! - Volumes that nobody serves are merged at once; whatever ends the command, the same command goes on.
-//! - Of several snapshots the worst outcome counts; one that fails does not stop the others.
+//! - Of several snapshots the worst outcome counts; one that fails does not stop the others. A name that means none
+//!   stops all of them, before the first begins.
+//! - Once a merge has ended, the same command still ends with 0, as long as the archives say what became of the snapshot.
 
 use super::Context;
 use crate::carrying::Host;
 use crate::changing::{one_vg, refused, warn_of_locks};
-use crate::error::CliError;
+use crate::error::{Cause, CliError};
 use crate::exit::Exit;
 use crate::following::LiveHost;
 use crate::interrupt::Interrupt;
@@ -18,7 +20,8 @@ use crate::session::Session;
 use clap::Args;
 use foldback_device::Access;
 use foldback_manager::environment::Machine;
-use foldback_manager::job::{MergeOutcome, MergeRequest, merge};
+use foldback_manager::job::{MergeError, MergeOutcome, MergeRequest, merge};
+use foldback_manager::ops::Refusal;
 use foldback_manager::ops::merge::check;
 use foldback_units::{LvName, VgName};
 use std::str::FromStr;
@@ -45,8 +48,8 @@ impl FromStr for Interval {
 #[derive(Args, Debug)]
 #[command(
     after_help = "The origin gets back the content it had when the snapshot was taken, and the snapshot is removed. \
-                  A merge that was interrupted goes on with the same command; once it has ended there is no such \
-                  snapshot any more.\n\nExamples:\n  foldback lvconvert \
+                  A merge that was interrupted goes on with the same command; once it has ended, the same \
+                  command says so.\n\nExamples:\n  foldback lvconvert \
                   --merge vg/before\n  foldback lvconvert --merge @nightly"
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
@@ -83,31 +86,77 @@ impl LvConvert {
             return Err(CliError { exit: Exit::BadCommandLine, message: message.to_owned(), hint });
         }
         let interrupt = Interrupt::watch()?;
-        let mut exit = Exit::Success;
-        for name in &self.names {
-            let targets = Target::parse(name).and_then(|target| {
-                let all = super::resolve(context, &target)?;
-                Ok((matches!(target, Target::Vg(_)), all))
-            });
-            let done = targets.map(|(snapshots_only, all)| {
-                for (vg, lvs) in all {
-                    for lv in lvs {
-                        let one = self.one(context, &interrupt, &vg, &lv, snapshots_only);
-                        exit = exit.max(told(context, one));
-                        // What was stopped has said so itself.
-                        if interrupt.asked() {
-                            return exit;
-                        }
-                    }
-                }
-                Exit::Success
-            });
-            exit = exit.max(told(context, done));
+        let (wanted, mut exit) = self.wanted(context)?;
+        for Wanted { vg, lv, snapshots_only } in wanted {
+            let one = self.one(context, &interrupt, &vg, &lv, snapshots_only);
+            exit = exit.max(told(context, one));
+            // What was stopped has said so itself.
             if interrupt.asked() {
                 break;
             }
         }
         Ok(exit)
+    }
+
+    /// The LVs that are named. All names are looked at before the
+    /// first merge begins: it cannot be taken back. LVM2 goes on with those that it finds, and so do we under its names.
+    fn wanted(&self, context: &Context) -> Result<(Vec<Wanted>, Exit), CliError> {
+        let targets = self.names.iter().map(|name| Target::parse(name)).collect::<Result<Vec<_>, _>>()?;
+        let (mut wanted, mut exit) = (Vec::new(), Exit::Success);
+        for target in &targets {
+            let all = super::resolve(context, target).and_then(|all| {
+                if let ([_, _, ..], Target::Lv(vg, lv), false) = (&*targets, target, context.as_lvm2) {
+                    Self::check_name(context, vg, lv)?;
+                }
+                Ok(all)
+            });
+            let snapshots_only = matches!(target, Target::Vg(_));
+            let all = all.unwrap_or_else(|error| {
+                exit = exit.max(told(context, Err(error)));
+                Vec::new()
+            });
+            for (vg, lvs) in all {
+                let of_vg = |lv| Wanted { vg: vg.clone(), lv, snapshots_only };
+                wanted.extend(lvs.into_iter().map(of_vg));
+            }
+        }
+        if exit != Exit::Success && !context.as_lvm2 {
+            let error = CliError::failed("Not every name means a snapshot; no merge was begun.");
+            return Err(CliError { exit, ..error });
+        }
+        Ok((wanted, exit))
+    }
+
+    /// Refuses what is no snapshot, and a name that the VG has not had as far as its archives know. Where they say
+    /// nothing, it may be a snapshot whose merge has ended: the same command, repeated, goes on with the others.
+    fn check_name(context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError> {
+        let mut session = Session::open(&context.options, Access::Read)?;
+        let discovery = session.discover();
+        let found = one_vg(&discovery, vg)?;
+        if found.vg.lv(lv).is_some() {
+            let mergeable = found.vg.snapshots().is_cow(lv);
+            let refusal = Refusal::NotMergeable { vg: vg.clone(), lv: lv.clone() };
+            return if mergeable { Ok(()) } else { Err(refused(context, &refusal)) };
+        }
+        let places = session.backup_places();
+        if places.merged_into(&found.vg, lv).is_some() || !places.has_archives(vg) {
+            return Ok(());
+        }
+        Err(refused(context, &Refusal::LvNotFound { vg: vg.clone(), lv: lv.clone() }))
+    }
+
+    /// Whether a snapshot that is not there has been merged: then it is said, and the command has done its work.
+    fn is_merged(context: &Context, vg: &VgName, lv: &LvName) -> Result<bool, CliError> {
+        let mut session = Session::open(&context.options, Access::Read)?;
+        let discovery = session.discover();
+        let found = one_vg(&discovery, vg)?;
+        if found.vg.lv(lv).is_some() {
+            return Ok(false);
+        }
+        let Some(origin) = session.backup_places().merged_into(&found.vg, lv) else { return Ok(false) };
+        let said = format!("Merge of snapshot into logical volume {vg}/{origin} has finished already.");
+        context.console.say(&said);
+        Ok(true)
     }
 
     /// LVM2's words for an LV that is no snapshot.
@@ -155,7 +204,14 @@ impl LvConvert {
             None => self.own(context, session, (vg, lv), &mut listener),
         };
         drop(listener);
-        match ended? {
+        let outcome = match ended? {
+            Ended::As(outcome) => outcome,
+            Ended::Absent(_) if !context.as_lvm2 && Self::is_merged(context, vg, lv)? => {
+                return Ok(Exit::Success);
+            }
+            Ended::Absent(error) => return Err(error),
+        };
+        match outcome {
             MergeOutcome::Left if interrupt.asked() => {
                 context.console.say(&format!("Merging of volume {vg}/{lv} goes on in the background."));
                 Ok(Exit::Success)
@@ -176,11 +232,11 @@ impl LvConvert {
         session: Session,
         (vg, lv): (&VgName, &LvName),
         listener: &mut Listener<'_>,
-    ) -> Result<MergeOutcome, CliError> {
+    ) -> Result<Ended, CliError> {
         let mut host = Host::new(session)?;
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let request = self.request(context, &paths, system_id.as_deref(), (vg, lv));
-        Ok(merge(&mut host, &request, &mut Machine::new(&context.line), listener)?)
+        ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
     }
 
     /// Merges in the daemon that serves the VG.
@@ -191,12 +247,12 @@ impl LvConvert {
         live: LiveVg,
         (vg, lv): (&VgName, &LvName),
         listener: &mut Listener<'_>,
-    ) -> Result<MergeOutcome, CliError> {
+    ) -> Result<Ended, CliError> {
         session.speak_as(&live);
         let mut host = LiveHost::new(session, live);
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let request = self.request(context, &paths, system_id.as_deref(), (vg, lv));
-        Ok(merge(&mut host, &request, &mut Machine::new(&context.line), listener)?)
+        ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
     }
 
     fn request<'r>(
@@ -216,6 +272,28 @@ impl LvConvert {
             on_activate: self.onactivate,
             leave: self.background,
         }
+    }
+}
+
+/// An LV to be merged.
+struct Wanted {
+    vg: VgName,
+    lv: LvName,
+    /// Named with others, so that it is passed by where it is no snapshot.
+    snapshots_only: bool,
+}
+
+/// How a merge went. A snapshot that is not there may have been merged before.
+enum Ended {
+    As(MergeOutcome),
+    Absent(CliError),
+}
+
+fn ended<E: Cause>(merged: Result<MergeOutcome, MergeError<E>>) -> Result<Ended, CliError> {
+    match merged {
+        Ok(outcome) => Ok(Ended::As(outcome)),
+        Err(error @ MergeError::Refused(Refusal::LvNotFound { .. })) => Ok(Ended::Absent(error.into())),
+        Err(error) => Err(error.into()),
     }
 }
 

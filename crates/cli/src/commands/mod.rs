@@ -25,7 +25,7 @@ mod vgcreate;
 mod vgs;
 
 use crate::changing::one_vg;
-use crate::command_line::parse;
+use crate::command_line::{Called, parse};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -151,12 +151,12 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
     };
     let console = Console::new(line.options.quiet, line.options.verbose);
     let command = line.command.name().to_owned();
-    let program = told.first().map(|path| path.rsplit('/').next().unwrap_or(path)).unwrap_or_default();
-    let by_its_name = program == command;
+    let called = Called::by(&told);
+    let by_its_name = called.as_command;
     let rest = told.iter().skip(1).skip_while(|word| !by_its_name && **word != command);
     let rest = rest.skip(usize::from(!by_its_name)).map(String::as_str);
     let said = std::iter::once(command.as_str()).chain(rest).collect::<Vec<_>>().join(" ");
-    let as_lvm2 = by_its_name || program == "lvm";
+    let as_lvm2 = called.as_lvm2();
     let context = Context { options: line.options, console, command, as_lvm2, line: said };
     if context.options.test {
         console.error("TEST MODE: Metadata will NOT be updated and volumes will not be (de)activated.");

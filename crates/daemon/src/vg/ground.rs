@@ -12,7 +12,7 @@ use foldback_manager::config::{Config, ConfigError, DEFAULT_SYSTEM_DIR};
 use foldback_manager::host;
 use foldback_manager::store::{Discovery, DiskSet, discover};
 use foldback_units::VgName;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -79,7 +79,10 @@ impl Ground {
         let held = self
             .files
             .iter()
-            .map(|file| host::hold(file, HeldPart::Metadata, HoldMode::Shared, host::LOCK_PATIENCE))
+            .map(|file| {
+                let (shared, patience) = (HoldMode::Shared, host::LOCK_PATIENCE);
+                host::hold(file, HeldPart::Metadata, shared, patience, &mut say_waiting)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let found = self.discover();
         drop(held);
@@ -88,7 +91,7 @@ impl Ground {
 
     /// Locks the VG to change it.
     pub fn lock(&self, vg: &VgName) -> Result<host::LockedVg, host::LockVgError> {
-        host::lock_vg(vg, &self.files, &self.config)
+        host::lock_vg(vg, &self.files, &self.config, &mut say_waiting)
     }
 
     /// Where backups go.
@@ -102,4 +105,10 @@ impl Ground {
         let same = |path: &String| self.setting.paths.iter().any(|known| Path::new(known) == Path::new(path));
         paths.iter().all(same)
     }
+}
+
+/// Says what is waited for.
+pub(crate) fn say_waiting(waiting: &host::Waiting<'_>) {
+    // With nobody to tell, the wait is the same.
+    writeln!(io::stderr(), "  {waiting}").ok();
 }

@@ -1,6 +1,7 @@
 //! The VG's job: looks every second whether the VG is still what is served, and ends merges that are finished.
 //!
 //! What must hold:
+//! - Whoever waits for a merge's end is woken: the kernel raises no event for it (K11).
 //! - A merge is ended within a second of its last durable step, by the first of keeper and command that has the lock.
 //! - Where somebody else changed what a live volume stands on, its requests are held and it is said so; they go on when
 //!   the metadata say again what is served. Volumes whose ground did not change are not touched.
@@ -211,6 +212,12 @@ impl Observer for Quiet {
 
     fn progress(&mut self, _: &Progress) -> ControlFlow<()> {
         ControlFlow::Continue(())
+    }
+
+    fn changing(&mut self, vg: &VgText) {
+        if let Err(error) = self.places.archive(vg, &mut Machine::new("foldback daemon")) {
+            eprintln!("foldback: {error}");
+        }
     }
 
     fn committed(&mut self, vg: &VgText) {

@@ -98,7 +98,7 @@ impl Vg {
         id: LvmUuid,
         ground: Ground,
     ) -> Result<Arc<Self>, GroundError> {
-        let holds = host::hold_data(&ground.files, HoldMode::Exclusive)?;
+        let holds = host::hold_data(&ground.files, HoldMode::Exclusive, &mut ground::say_waiting)?;
         let files = ground.files.clone();
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;

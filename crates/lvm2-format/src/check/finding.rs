@@ -39,6 +39,9 @@ pub enum Finding {
         /// `max_lv`.
         max: u32,
     },
+    /// `vgexport` marks the VG with its PVs.
+    #[error("the PV \"{0}\" is marked as exported, the VG is not")]
+    PvExported(String),
     /// Its last extent's place cannot be expressed.
     #[error("the PV \"{0}\" is larger than can be addressed")]
     PvTooLarge(String),

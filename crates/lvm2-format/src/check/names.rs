@@ -1,7 +1,7 @@
 //! Names, UUIDs and limits: unique, short enough, not too many.
 
 use super::Finding;
-use crate::vg::{AreaOn, LvStatus, Segment, Vg};
+use crate::vg::{AreaOn, LvStatus, PvStatus, Segment, Vg};
 use std::collections::HashSet;
 
 /// VG, hyphen, LV and a layer must fit a device's name.
@@ -16,6 +16,9 @@ pub(super) fn check(vg: &Vg, findings: &mut Vec<Finding>) {
         }
         if !ids.insert(pv.id) {
             findings.push(Finding::PvIdTwice(pv.id));
+        }
+        if pv.status.contains(&PvStatus::Exported) && !vg.is_exported() {
+            findings.push(Finding::PvExported(pv.key.as_str().to_owned()));
         }
     }
     check_lvs(vg, &keys, findings);

@@ -158,6 +158,20 @@ fn an_lv_below_others_must_not_be_named_like_a_pv() {
     );
 }
 
+/// `vgexport` marks both: one mark alone is somebody's half-done work.
+#[test]
+fn an_exported_pv_is_one_of_an_exported_vg() {
+    let export = |vg: &mut Vg| vg.pvs[1].status.extend([PvStatus::Exported]);
+    finds(export, &[Finding::PvExported("pv1".to_owned())]);
+    finds(
+        |vg| {
+            export(vg);
+            vg.status.insert(VgStatus::Exported);
+        },
+        &[],
+    );
+}
+
 #[test]
 fn limits() {
     finds(|vg| vg.max_pv = 1, &[Finding::TooManyPvs { found: 2, max: 1 }]);

@@ -6,6 +6,7 @@ pub(crate) mod opaque;
 mod questions;
 mod read;
 mod read_lv;
+mod segment_types;
 mod snapshots;
 mod types;
 mod words;

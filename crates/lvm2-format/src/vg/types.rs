@@ -6,6 +6,7 @@
 //!   segments we do not understand use them too. LVM2 renumbers them when it writes, and takes any.
 //! - Extents of LVs and PVs are `u32` counts of [`ExtentSize`].
 
+use super::segment_types::lvm2_knows;
 use super::words::{Flags, LvFlag, LvStatus, PvFlag, PvStatus, VgFlag, VgStatus};
 use crate::text::{Item, Section, is_plain_key};
 use foldback_units::{ChunkSize, LvName, LvmUuid, Sectors, TagName, VgName};
@@ -353,6 +354,14 @@ impl Lv {
     pub fn snapshot(&self) -> Option<&SnapshotSegment> {
         self.segments.iter().find_map(|segment| match &segment.kind {
             SegmentKind::Snapshot(snapshot) => Some(snapshot),
+            _ => None,
+        })
+    }
+
+    /// The types of its segments that LVM2 would not know either.
+    pub fn foreign_types(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match &segment.kind {
+            SegmentKind::Unknown { type_text } if !lvm2_knows(type_text) => Some(type_text.as_str()),
             _ => None,
         })
     }

@@ -104,7 +104,7 @@ pub trait Observer {
     /// How far it is, often; breaking off stops the job where it can be taken up again.
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()>;
 
-    /// The VG is about to be marked: the place to archive it as it is. Not called for what is refused.
+    /// The VG is about to be marked, or its mark to be ended: the place to archive it as it is. Not called for what is refused.
     fn changing(&mut self, _: &foldback_lvm2_format::vg::Vg) {}
 
     /// The VG was committed: the place to write its backup.

@@ -397,6 +397,8 @@ impl<H: MergeHost> Job<'_, '_, H> {
     }
 
     fn commit_end(&mut self, found: &FoundVg, after: Vg, merge: &Merge, live: &Group) -> Outcome<(), H> {
+        // The archive says what became of the snapshot, to whoever repeats the command.
+        self.observer.changing(&found.vg);
         let handover = {
             let mut disks = self.host.disks();
             let mut set = DiskSet::new(&mut *disks, self.request.paths);

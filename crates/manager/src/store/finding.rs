@@ -4,7 +4,7 @@
 //! - Every finding has one consequence, fixed by its kind: nothing, no change, or no use of its data at all.
 //! - Listing is always allowed. A change of a VG with a finding that refuses writes nothing.
 
-use foldback_lvm2_format::vg::Vg;
+use foldback_lvm2_format::vg::{Lv, Vg};
 use foldback_units::{LvmUuid, Sectors};
 
 /// What a finding means for the VG.
@@ -70,6 +70,9 @@ pub enum Finding {
     /// The VG's status lacks WRITE.
     #[error("It is read-only.")]
     ReadOnly,
+    /// Segments of types that LVM2 does not know.
+    #[error("It has segments of unknown types: {0}.")]
+    UnknownSegments(String),
     /// A metadata area holds a text older than the newest one.
     #[error("{path} holds old metadata (seqno {found}, newest {newest}).")]
     OldMetadata {
@@ -143,6 +146,7 @@ impl Finding {
             Self::MissingPv { .. }
             | Self::MarkedMissing { .. }
             | Self::ReadOnly
+            | Self::UnknownSegments(_)
             | Self::DamagedArea { .. }
             | Self::NoArea => Consequence::RefuseChange,
             Self::DuplicatePv { .. }
@@ -179,6 +183,9 @@ impl Finding {
                 format!("Cannot access VG {name} with lock type \"{lock_type}\": it requires lvmlockd.")
             }
             Self::ReadOnly => format!("Volume group {name} is read-only"),
+            Self::UnknownSegments(_) => {
+                format!("Cannot change VG {name} with unknown segments in it!\n  {self}")
+            }
             _ => format!("Cannot change VG {name}. {self}"),
         }
     }
@@ -204,6 +211,12 @@ pub(crate) fn of_text(vg: &Vg, local_system_id: Option<&str>) -> Vec<Finding> {
     }
     if !vg.is_writable() {
         findings.push(Finding::ReadOnly);
+    }
+    let mut foreign: Vec<&str> = vg.lvs.iter().flat_map(Lv::foreign_types).collect();
+    foreign.sort_unstable();
+    foreign.dedup();
+    if !foreign.is_empty() {
+        findings.push(Finding::UnknownSegments(foreign.join(", ")));
     }
     findings
 }

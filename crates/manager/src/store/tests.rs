@@ -2,7 +2,7 @@
 
 use crate::store::{Consequence, DiskSet, Finding, discover, stage};
 use crate::testing::{Bench, lv_name};
-use foldback_lvm2_format::vg::{PvFlag, Vg, VgStatus};
+use foldback_lvm2_format::vg::{PvFlag, SegmentKind, Vg, VgStatus};
 use foldback_testkit::{Cut, FaultKind, Image, InjectedFault, Rng, Sector};
 use foldback_units::Sectors;
 
@@ -97,6 +97,32 @@ fn after_an_io_error_the_answer_is_true() {
         }
     }
     assert!(failed > 8 && passed > 1, "{failed} failed, {passed} passed");
+}
+
+/// A VG with a segment that LVM2 would not know is not changed (lvm2.md 1.7); types that LVM2 knows, and we do not carry, are
+/// no reason.
+#[test]
+fn unknown_segments_refuse_every_change_of_the_vg() {
+    let refusal = |type_text: &str| {
+        let mut bench = written();
+        bench
+            .change(|vg| {
+                let kind = SegmentKind::Unknown { type_text: type_text.to_owned() };
+                vg.lv_mut(&lv_name("root")).unwrap().segments[0].kind = kind;
+            })
+            .unwrap();
+        let found = bench.vg();
+        assert_eq!(found.refuses_use(), None, "it may be looked at");
+        found.refuses_change().map(|finding| finding.refusal("vg"))
+    };
+    for type_text in ["striped+FOO", "raid9", "raid1+MERGEVIEW"] {
+        let said = refusal(type_text).unwrap();
+        assert!(said.starts_with("Cannot change VG vg with unknown segments in it!\n"), "{said}");
+        assert!(said.contains(type_text), "{said}");
+    }
+    for type_text in ["raid1", "thin-pool", "cache+CACHE_USES_CACHEVOL"] {
+        assert_eq!(refusal(type_text), None);
+    }
 }
 
 #[test]

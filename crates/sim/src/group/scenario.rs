@@ -100,7 +100,7 @@ impl Scenario {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let origin_len = *rng.pick(&[24, 40, 64, 96, 130, 160, 200, 256]) + rng.below(2) * rng.below(16);
         let merge = rng.percent(88);
-        let count = if merge { 1 + rng.below(4).min(rng.below(5)) } else { rng.between(1, 4) };
+        let count = if merge { 1 + rng.below(5).min(rng.below(6)) } else { rng.between(1, 4) };
         let mut stores: Vec<StorePlan> =
             (0..count).map(|index| StorePlan::draw(rng, origin_len, merge && index == 0)).collect();
         let views = if merge && rng.percent(40) { rng.between(1, 2) } else { 0 };

@@ -139,6 +139,9 @@ impl World {
         scenes.saw_if(scenario.stores.iter().filter(begins).any(|plan| plan.duplicates), Scene::Duplicates);
         let chunks: BTreeSet<u64> = scenario.stores.iter().map(|plan| plan.chunk).collect();
         scenes.saw_if(chunks.len() > 1, Scene::MixedChunks);
+        let beside = |plan: &&StorePlan| !plan.later && !plan.invalid;
+        let beside = scenario.stores.iter().skip(1).filter(beside).count();
+        scenes.saw_if(scenario.merge && beside == 4, Scene::FourOthers);
         let ends_inside = |plan: &StorePlan| !scenario.origin_len.is_multiple_of(plan.chunk);
         scenes.saw_if(scenario.stores.iter().any(ends_inside), Scene::PartialChunk);
         let is_shorter = |plan: &StorePlan| plan.snapshot_len < scenario.origin_len;

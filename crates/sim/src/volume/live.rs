@@ -96,6 +96,7 @@ impl Live {
     }
 
     pub(crate) fn run(&mut self, rng: &mut Rng, scenes: &mut Scenes) -> Result<(), Failure> {
+        scenes.saw_if(self.facts.found.vg.snapshots().all().len() == 4, Scene::VgFourLive);
         let lives = rng.between(2, 5);
         for life in 0..lives {
             let order = *rng.pick(&[Order::Any, Order::Any, Order::Newest, Order::LateReads]);

@@ -50,16 +50,16 @@ pub(crate) fn trouble(disks: &SimDisks, rng: &mut Rng) {
     }
 }
 
-/// A VG with an origin and up to two snapshots that have a history.
+/// A VG with an origin and up to four snapshots that have a history.
 pub(crate) fn make_world(seed: u64, physical: &[u64], rng: &mut Rng) -> Result<(Image, Facts), Failure> {
-    let image = vg_world::used_disks(physical.len() as u64, 110);
+    let image = vg_world::used_disks(physical.len() as u64, 130);
     let disks = SimDisks::new(image, physical, Order::Any, seed);
     let mut environment = Repeatable::new(seed);
     let mut meddler = Meddler::new(disks.clone(), None);
     vg_world::make_vg(&mut meddler, &mut environment)?;
     let origin = origin_name()?;
     let mut changes = vec![Change::Create { name: origin.clone(), extents: rng.between(2, 10) as u32 }];
-    for index in 0..rng.below(3) {
+    for index in 0..rng.below(5) {
         let name = LvName::new(&format!("snap{index}")).map_err(|error| unexpected("a name", error))?;
         changes.push(Change::Snapshot {
             name,

@@ -69,7 +69,7 @@ impl Merges {
             depth: rng.between(1, 8) as u32,
         };
         Self {
-            image: used_disks(disks, 110),
+            image: used_disks(disks, 150),
             physical: (0..disks).map(|_| *rng.pick(&[1, 8])).collect(),
             settings,
             bug,
@@ -100,7 +100,7 @@ impl Merges {
         let origin = lv_name("origin")?;
         let extents = rng.between(3, 16) as u32;
         let mut changes = vec![Change::Create { name: origin.clone(), extents }];
-        for index in 0..rng.between(1, 4) {
+        for index in 0..=rng.below(5).min(rng.below(6)) {
             let is_tight = index > 0 && rng.one_in(5);
             self.tight |= is_tight;
             let (name, chunk) = (lv_name(&format!("snap{index}"))?, 8 << rng.below(2));
@@ -204,6 +204,7 @@ impl Merges {
 
     pub(crate) fn run(&mut self, rng: &mut Rng, scenes: &mut Scenes) -> Result<(), Failure> {
         let mut world = self.make_world(rng)?;
+        scenes.saw_if(world.snapshots.len() == 5, Scene::VgFourOthers);
         let disks = self.disks(Order::Any);
         let (listener, ended, left) = self.attempt(&disks, None, None)?;
         let [marked, after] = listener.texts.as_slice() else {

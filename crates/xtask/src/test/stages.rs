@@ -35,9 +35,10 @@ const fn build(name: &'static str, run: fn() -> Result<Done>) -> Stage {
     Stage { name, budgeted: false, run }
 }
 
-/// All stages; the long form takes all cells of the matrix and ten times the seeds.
+/// All stages; the long form takes all cells of the matrix and ten times the seeds, and compiles the fuzz targets, whose
+/// library wants a C++ compiler.
 pub(super) fn all(long: bool) -> Vec<Stage> {
-    vec![
+    let mut stages = vec![
         build("packages", || install::packages().map(Done::One)),
         stage("fmt", fmt),
         stage("tidy", || holds(tidy::run()?, "cargo xtask tidy found something")),
@@ -64,7 +65,13 @@ pub(super) fn all(long: bool) -> Vec<Stage> {
         stage("mutants", || one(&["run", "--release", "--package", "sim", "--", "--mutants"])),
         stage("demo", demo),
         if long { stage("uml", || cases(Length::Long)) } else { stage("uml", || cases(Length::Short)) },
-    ]
+    ];
+    if long {
+        stages.push(build("fuzz targets", || {
+            one(&["check", "--locked", "--manifest-path", "fuzz/Cargo.toml"])
+        }));
+    }
+    stages
 }
 
 fn one(words: &[&str]) -> Result<Done> {

@@ -1,6 +1,6 @@
-//! C1 to C8, K2, K7, K9: copy-on-write for snapshots that are not merging.
+//! C1 to C8, I6, K2, K7, K9: copy-on-write for snapshots that are not merging.
 
-use super::super::{ORIGIN_DOMAIN, Rig, Snapshot, config, range};
+use super::super::{Dice, ORIGIN_DOMAIN, Rig, Snapshot, config, range};
 use crate::{Fault, Io, RequestKind, Space, StoreId, StoreStatus, Volume};
 use foldback_units::Sectors;
 
@@ -49,6 +49,35 @@ fn c1_data_then_flush_then_record_then_origin() {
     assert!(rig.log.iter().any(|io| matches!(io, Io::WriteMetadata { fua: true, .. })));
     assert_eq!(rig.read_now(S1, range(16, 4)).unwrap(), [17, 18, 19, 20]);
     assert_eq!(rig.read_now(Volume::Origin, range(16, 4)).unwrap(), [17, 900, 901, 20]);
+}
+
+/// Wherever the power goes, what the origin has lost the store has.
+#[test]
+fn i6_after_a_power_cut_at_any_step_the_snapshot_reads_as_it_was_frozen() {
+    let frozen: Vec<u64> = (1..=200).collect();
+    let mut changed = 0;
+    for steps in 0.. {
+        let mut over = false;
+        for cut in 1..20 {
+            let mut rig = one_store(8);
+            rig.submit(Volume::Origin, WRITE, range(17, 2), &[900, 901]);
+            rig.submit(Volume::Origin, WRITE, range(99, 1), &[902]);
+            for _ in 0..steps {
+                if !rig.handed.is_empty() {
+                    rig.execute(0);
+                }
+            }
+            over = rig.handed.is_empty();
+            let mut again = Rig::over(config(200, 256, 64), rig.power_cut(&mut Dice(cut)));
+            again.attach(&Snapshot::new(1, 200, 8, 2000));
+            changed += usize::from(again.read_now(Volume::Origin, range(0, 200)).unwrap() != frozen);
+            assert_eq!(again.read_now(S1, range(0, 200)).unwrap(), frozen, "cut {cut} after {steps} steps");
+        }
+        if over {
+            break;
+        }
+    }
+    assert!(changed > 10, "some of the cuts came after the origin was overwritten: {changed}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! I3, I10, W2: merges in which something fails.
+//! I3, I10, K4, W2: merges in which something fails.
 
 use super::super::{Dice, ORIGIN_DOMAIN, Rig, Snapshot, config, range, stamp_of};
 use super::merging::{COW1, WRITE, boundary, check_merged, filled, is_finished, origin, origin_write, start};
@@ -43,7 +43,7 @@ fn i3_an_error_while_other_snapshots_get_their_copies_fails_the_merge_and_no_sna
 }
 
 #[test]
-fn i10_a_failed_truncation_keeps_writes_going_both_ways_until_a_later_one_succeeds() {
+fn k4_i10_a_failed_truncation_keeps_writes_going_both_ways_until_a_later_one_succeeds() {
     let mut rig = filled(&[3, 9], 1000, &[]);
     let mut dice = Dice(1);
     start(&mut rig);

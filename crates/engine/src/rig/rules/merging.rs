@@ -79,6 +79,28 @@ fn a_merge_comes_to_its_end_whatever_the_order_of_the_fill() {
     }
 }
 
+/// Whichever of the I/Os that are under way ends next; and the store's own data is read without a flush of it.
+#[test]
+fn r4_copies_end_in_any_order_and_nothing_is_flushed_for_them() {
+    let chunks: Vec<u64> = (0..50).map(|step| step * 17 % 50).collect();
+    let newest = |handed: usize| handed - 1;
+    let middle = |handed: usize| handed / 2;
+    for next in [&newest as &dyn Fn(usize) -> usize, &middle] {
+        let mut rig = filled(&chunks, 1000, &[]);
+        start(&mut rig);
+        let mut most = 0;
+        while !rig.handed.is_empty() {
+            most = most.max(rig.handed.len());
+            rig.execute(next(rig.handed.len()));
+        }
+        assert!(most > 1, "one after the other is one order only");
+        let last_read = rig.log.iter().rposition(merge_read).unwrap();
+        assert!(!rig.log[..last_read].iter().any(|io| matches!(io, Io::Flush { .. })));
+        assert!(is_finished(&rig));
+        check_merged(&rig, &chunks);
+    }
+}
+
 #[test]
 fn w4_a_sequential_or_descending_window_is_read_and_written_in_large_pieces() {
     for chunks in [(3..27).collect::<Vec<_>>(), (3..27).rev().collect()] {
@@ -263,6 +285,33 @@ fn r9_a_merging_store_cannot_leave_before_its_end() {
     assert_eq!(rig.read_now(S1, range(0, 1)), Err(Fault::Range));
     rig.group.hold();
     assert!(rig.group.detach(StoreId(1)).is_ok());
+}
+
+/// Once a chunk was written after its merge, no power cut brings its exception back: the store holds what is left to merge.
+#[test]
+fn i4_a_chunk_that_was_written_after_its_merge_never_comes_back() {
+    for cut in 1..40 {
+        let mut rig = filled(&[3, 20, 30, 40, 9], 8, &[]);
+        start(&mut rig);
+        rig.group.pause_merge();
+        rig.settle();
+        let left = rig.group.merge_progress().unwrap().chunks_left;
+        assert!((1..5).contains(&left), "{left} left: some windows were over, and not all");
+        rig.write_now(Volume::Origin, range(74, 1), &[900]).unwrap();
+        assert_eq!(
+            origin(&rig, 74),
+            900,
+            "the last chunk of the table is merged first, and written to the origin"
+        );
+        let mut again = Rig::over(config(400, 512, 8), rig.power_cut(&mut Dice(cut)));
+        let snapshot = Snapshot::new(1, 400, 8, 4000);
+        let opened = again.open(&snapshot).unwrap();
+        assert_eq!((opened.records(), opened.exceptions()), (left, left), "cut {cut}");
+        again.attach(&snapshot);
+        start(&mut again);
+        again.settle();
+        assert!(matches!(origin(&again, 74), 900 | 10_074), "cut {cut}");
+    }
 }
 
 #[test]
