@@ -99,7 +99,7 @@ fn is_seen(vg: &Vg, lv: &Lv) -> bool {
 
 /// Takes LVs down, all where none is named.
 pub(crate) fn deactivate(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<Exit, CliError> {
-    let Some(mut live) = LiveVg::find(vg)? else {
+    let Some(mut live) = LiveVg::find(vg, &context.options.disks())? else {
         if lvs.is_none() {
             context.console.say(&format!("0 logical volume(s) in volume group \"{vg}\" now active"));
         }
@@ -130,7 +130,7 @@ pub(crate) fn deactivate(context: &Context, vg: &VgName, lvs: Option<&[LvName]>)
 
 /// Looks at live LVs again.
 pub(crate) fn refresh(context: &Context, vg: &VgName, _: Option<&[LvName]>) -> Result<Exit, CliError> {
-    if let Some(mut live) = LiveVg::find(vg)?
+    if let Some(mut live) = LiveVg::find(vg, &context.options.disks())?
         && !context.options.test
     {
         live.client.look(vg.as_str())?;

@@ -101,7 +101,7 @@ impl<'c> Change<'c> {
 impl Change<'_> {
     /// Takes the daemon's names of the disks, where it serves the VG.
     pub(crate) fn live(&mut self, vg: &VgName) -> Result<Option<LiveVg>, CliError> {
-        let live = LiveVg::find(vg)?;
+        let live = LiveVg::find(vg, &self.session.paths)?;
         if let Some(live) = &live {
             self.session.speak_as(live);
         }

@@ -51,7 +51,7 @@ pub(crate) fn export(
     lvs: &[(String, String)],
     export: &Export,
 ) -> Result<(), CliError> {
-    let Some(mut live) = LiveVg::find(vg)? else { return Ok(()) };
+    let Some(mut live) = LiveVg::find(vg, &context.options.disks())? else { return Ok(()) };
     let devices: Vec<(&String, String)> =
         lvs.iter().filter_map(|(name, id)| Some((name, live.lv(id)?.device.clone()))).collect();
     for (name, device) in devices {

@@ -88,6 +88,12 @@ pub(crate) fn vgs() -> Result<Vec<VgInfo>, CliError> {
     daemon()?.map_or_else(|| Ok(Vec::new()), |mut client| Ok(client.list()?))
 }
 
+/// Whether two paths lead to one disk.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    let real = |path: &str| std::fs::canonicalize(path).ok();
+    one == other || real(one).is_some_and(|path| Some(path) == real(other))
+}
+
 /// A VG with live volumes.
 #[derive(Debug)]
 pub(crate) struct LiveVg {
@@ -96,10 +102,16 @@ pub(crate) struct LiveVg {
 }
 
 impl LiveVg {
-    /// `None` where nothing of the VG is live.
-    pub(crate) fn find(vg: &VgName) -> Result<Option<Self>, CliError> {
+    /// `None` where nothing of the VG is live, or what is live is a VG of the same name on none of the command's disks. A
+    /// command that names no disks means the live one.
+    pub(crate) fn find(vg: &VgName, paths: &[String]) -> Result<Option<Self>, CliError> {
         let Some(mut client) = daemon()? else { return Ok(None) };
-        let info = client.list()?.into_iter().find(|info| info.name == vg.as_str());
+        let on_them = |info: &VgInfo| {
+            let is_ours = |path: &String| info.devices.iter().any(|known| is_same(known, path));
+            paths.is_empty() || paths.iter().any(is_ours)
+        };
+        let live = client.list()?;
+        let info = live.into_iter().find(|info| info.name == vg.as_str() && on_them(info));
         Ok(info.map(|info| Self { client, info }))
     }
 

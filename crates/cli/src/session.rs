@@ -9,7 +9,7 @@ use crate::commands::Context;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::live::{LiveVg, disks_or_live};
+use crate::live::{LiveVg, disks_or_live, is_same};
 use crate::options::{Options, YesNo};
 use foldback_device::{
     Access, Backend, DiskFile, DiskKind, Disks, HeldPart, Hold, HoldMode, Identity, open_disks, open_files,
@@ -159,11 +159,6 @@ impl Session {
 /// Says what is waited for.
 pub(crate) fn say_waiting(waiting: &host::Waiting<'_>) {
     Console::new(0, 0).error(&waiting.to_string());
-}
-
-fn is_same(one: &str, other: &str) -> bool {
-    let real = |path: &str| std::fs::canonicalize(path).ok();
-    one == other || real(one).is_some_and(|path| Some(path) == real(other))
 }
 
 /// Those of `paths` that exist; for the others it is said that they do not.

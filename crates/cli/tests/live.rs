@@ -321,6 +321,28 @@ fn live_volumes_are_extended_renamed_and_removed() {
     assert_eq!(last, [7; BLOCK]);
 }
 
+/// Two images may hold VGs of one name: a command works on the disks that it was given.
+#[test]
+fn a_live_vg_of_the_same_name_on_other_disks_is_left_alone() {
+    let Some(live) = Live::new("twin", 128) else { return };
+    live.ok("lvcreate -L 16M -n root VG");
+    live.ok("vgchange -ay VG");
+    let other = live.lab.path("other.img");
+    File::create(&other).unwrap().set_len(128 << 20).unwrap();
+    let run = |words: &str| {
+        let words = words.replace("VG", &live.vg);
+        let words: Vec<&str> = words.split(' ').collect();
+        let output = live.lab.command(&words).env("FOLDBACK_DEVICES", &other).output().unwrap();
+        assert!(output.status.success(), "{words:?} {}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("vgcreate VG other.img");
+    run("lvcreate -L 16M -n root VG");
+    run("lvremove -y VG/root");
+    let said = live.ok("lvs --noheadings -o lv_name,lv_attr");
+    assert_eq!(said, "  root -wi-a-----\n");
+    assert!(live.file("root").exists());
+}
+
 /// lvm.conf's threshold: a store grows before it is full (lvm2.md 3.5).
 #[test]
 fn a_store_is_extended_before_it_is_full() {

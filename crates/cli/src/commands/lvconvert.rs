@@ -199,7 +199,7 @@ impl LvConvert {
         warn_of_locks(context);
         let places = session.backup_places();
         let mut listener = Listener::new(context, interrupt, origin, Pace { every, later }, places);
-        let ended = match LiveVg::find(vg)? {
+        let ended = match LiveVg::find(vg, &session.paths)? {
             Some(live) => self.live(context, session, live, (vg, lv), &mut listener),
             None => self.own(context, session, (vg, lv), &mut listener),
         };
