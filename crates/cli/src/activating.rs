@@ -4,13 +4,14 @@
 //! - What is done is done by the daemon; the command decides which LVs, and says what came of it in LVM2's words.
 
 use crate::changing::one_vg;
-use crate::commands::Context;
+use crate::commands::{Context, start_deferred};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::exporting::{self, Export};
 use crate::live::{self, LiveVg};
+use crate::options::YesNo;
 use crate::session::Session;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use foldback_device::Access;
 use foldback_lvm2_format::vg::{Lv, LvFlag, Vg};
 use foldback_units::{LvName, VgName};
@@ -29,18 +30,67 @@ pub(crate) enum Activation {
     Auto,
 }
 
+/// The options by which volumes are brought up and taken down.
+#[derive(Args, Debug)]
+pub(crate) struct ActivationOptions {
+    /// y: bring up; n: take down; ay: bring up what may be brought up by itself
+    #[arg(short, long, value_name = "y|n|ay")]
+    pub(crate) activate: Option<Activation>,
+    /// Bring up what is marked to be skipped, too
+    #[arg(short = 'K', long)]
+    ignoreactivationskip: bool,
+    /// Serve what is brought up over NBD, too, at a Unix socket or the address: tcp:PORT (of this machine alone),
+    /// tcp:ADDRESS:PORT, unix:/PATH
+    #[arg(long, value_name = "nbd[=ADDRESS]")]
+    export: Option<Export>,
+    /// Start the merges that waited until their volumes are closed
+    #[arg(long)]
+    refresh: bool,
+    #[arg(long, hide = true, value_name = "y|n")]
+    poll: Option<YesNo>,
+    #[arg(long, hide = true, value_name = "y|n")]
+    monitor: Option<YesNo>,
+    #[arg(long, hide = true)]
+    sysinit: bool,
+}
+
+impl ActivationOptions {
+    /// Whether they ask for anything.
+    pub(crate) fn wants(&self) -> Result<bool, CliError> {
+        exporting::check(self.export.as_ref(), self.activate)?;
+        Ok(self.activate.is_some() || self.refresh)
+    }
+
+    /// Does it to LVs of a VG, all where none is named.
+    pub(crate) fn carry_out(
+        &self,
+        context: &Context,
+        vg: &VgName,
+        lvs: Option<&[LvName]>,
+    ) -> Result<Exit, CliError> {
+        match self.activate {
+            Some(Activation::No) => deactivate(context, vg, lvs),
+            Some(how) => {
+                let skipped_too = self.ignoreactivationskip;
+                activate(context, vg, lvs, Wish { how, skipped_too, export: self.export.as_ref() })
+            }
+            None => refresh(context, vg, lvs),
+        }
+    }
+}
+
 /// How LVs are brought up.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish<'a> {
-    pub(crate) how: Activation,
+struct Wish<'a> {
+    how: Activation,
     /// What is marked to be skipped, too.
-    pub(crate) skipped_too: bool,
+    skipped_too: bool,
     /// Serve them so, too.
-    pub(crate) export: Option<&'a Export>,
+    export: Option<&'a Export>,
 }
 
 /// Brings LVs up, all that users see where none is named.
-pub(crate) fn activate(
+fn activate(
     context: &Context,
     vg: &VgName,
     lvs: Option<&[LvName]>,
@@ -98,7 +148,7 @@ fn is_seen(vg: &Vg, lv: &Lv) -> bool {
 }
 
 /// Takes LVs down, all where none is named.
-pub(crate) fn deactivate(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<Exit, CliError> {
+fn deactivate(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<Exit, CliError> {
     let Some(mut live) = LiveVg::find(vg, &context.options.disks())? else {
         if lvs.is_none() {
             context.console.say(&format!("0 logical volume(s) in volume group \"{vg}\" now active"));
@@ -128,12 +178,34 @@ pub(crate) fn deactivate(context: &Context, vg: &VgName, lvs: Option<&[LvName]>)
     Ok(Exit::Success)
 }
 
-/// Looks at live LVs again.
-pub(crate) fn refresh(context: &Context, vg: &VgName, _: Option<&[LvName]>) -> Result<Exit, CliError> {
-    if let Some(mut live) = LiveVg::find(vg, &context.options.disks())?
-        && !context.options.test
-    {
-        live.client.look(vg.as_str())?;
+/// Starts the merges that were deferred because their volumes were in use, where these are closed now.
+fn refresh(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<Exit, CliError> {
+    let Some(mut live) = LiveVg::find(vg, &context.options.disks())? else { return Ok(Exit::Success) };
+    let mut session = Session::open(&context.options, Access::Read)?;
+    let discovery = session.discover();
+    let found = one_vg(&discovery, vg)?;
+    let named = |lv: &LvName| lvs.is_none_or(|lvs| lvs.contains(lv));
+    let waits = |origin: &LvName| {
+        let origin = found.vg.lv(origin).and_then(|origin| live.lv(&origin.id.to_string()));
+        origin.is_some_and(|origin| origin.merge.is_none())
+    };
+    let links = found.vg.snapshots();
+    let deferred: Vec<LvName> = links
+        .all()
+        .iter()
+        .map(|snapshot| &snapshot.segment)
+        .filter(|segment| segment.merging && waits(&segment.origin))
+        .filter(|segment| named(&segment.origin) || named(&segment.cow))
+        .map(|segment| segment.cow.clone())
+        .collect();
+    drop(session);
+    if context.options.test {
+        return Ok(Exit::Success);
     }
-    Ok(Exit::Success)
+    let mut exit = Exit::Success;
+    for snapshot in deferred {
+        exit = exit.max(start_deferred(context, vg, &snapshot)?);
+    }
+    live.client.look(vg.as_str())?;
+    Ok(exit)
 }

@@ -11,7 +11,7 @@ use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, V
 use foldback_manager::activation::{Group, activate, deactivate, device_of};
 use foldback_manager::config::Config;
 use foldback_manager::host::{LockVgError, LockedVg, lock_vg};
-use foldback_manager::job::{Carried, MergeHost, Progress};
+use foldback_manager::job::{Carried, InUse, MergeHost, Progress};
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
 use foldback_user_dm::{DmError, MergeEnd, Settings, UserDm};
@@ -151,6 +151,15 @@ impl MergeHost for Host {
 
     fn unlock(&mut self) {
         self.locked = None;
+    }
+
+    /// Nobody but this process can have its devices open.
+    fn start_live(
+        &mut self,
+        transaction: &Transaction,
+        _: &[DmName],
+    ) -> Result<Option<InUse>, (Stage, HostError)> {
+        self.mapper.transact(transaction).map(|()| None)
     }
 
     fn carry_merge(

@@ -16,7 +16,7 @@ use foldback_device::Access;
 use foldback_dm_table::{DmName, HeaderWrite, Stage, Transaction};
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::ActivationError;
-use foldback_manager::apply::ApplyError;
+use foldback_manager::apply::{ApplyError, commit};
 use foldback_manager::backup::BackupPlaces;
 use foldback_manager::environment::Machine;
 use foldback_manager::host::locks;
@@ -138,12 +138,49 @@ impl Change<'_> {
                     "Logical volume {device} in use: {by}; nothing was changed."
                 )));
             }
-            Err(error) => {
-                return Err(CliError::failed(format!("{error}; nothing was changed.")));
-            }
+            Err(error) => return Err(not_switched(&error)),
         }
         backup(context, &places, &handover.next.vg, machine);
         Ok(handover.next)
+    }
+
+    /// The same for a VG that may be served or not, and a plan that writes nothing but metadata; `switch` is asked where
+    /// the LV is `active`.
+    pub(crate) fn apply_either(
+        &mut self,
+        live: Option<&mut LiveVg>,
+        (before, after): (&FoundVg, Vg),
+        active: bool,
+        switch: impl FnOnce(&FoundVg, Vec<HeaderWrite>) -> Result<Transaction, ActivationError>,
+    ) -> Result<(), CliError> {
+        let Some(live) = live else {
+            let _data = self.session.hold_all_data()?;
+            self.apply(&before.vg, |set, machine| commit(set, before, after, machine))?;
+            return Ok(());
+        };
+        let transaction = |next: &FoundVg, headers| {
+            if active {
+                return switch(next, headers);
+            }
+            Ok(Transaction { headers, ..Transaction::default() })
+        };
+        self.apply_live(live, (before, after), &[], |_| Ok(()), transaction)?;
+        Ok(())
+    }
+}
+
+/// Why a change was not carried out; only what is known to have left everything as it was says so.
+fn not_switched(error: &ApiError) -> CliError {
+    let unchanged = || CliError::failed(format!("{error}; nothing was changed."));
+    match error {
+        ApiError::Failed { stage: Some(Stage::Preload | Stage::Suspend), .. } | ApiError::NotActive(_) => {
+            unchanged()
+        }
+        // It tells itself what was taken back.
+        ApiError::Failed { stage: Some(_), .. } => CliError::failed(format!("{error}.")),
+        ApiError::Failed { stage: None, .. } => unchanged(),
+        _ => CliError::failed(format!("{error}; whether the change was committed is not known."))
+            .hint("lvs shows the metadata as they are now"),
     }
 }
 

@@ -71,6 +71,21 @@ pub enum Verb {
     },
 }
 
+impl Verb {
+    /// The device that it is about.
+    pub fn name(&self) -> &DmName {
+        match self {
+            Self::Create { name, .. }
+            | Self::Load { name, .. }
+            | Self::Suspend { name, .. }
+            | Self::Resume { name }
+            | Self::Clear { name }
+            | Self::Rename { name, .. }
+            | Self::Remove { name } => name,
+        }
+    }
+}
+
 /// 512 bytes of a metadata area's header, and what takes them back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeaderWrite {

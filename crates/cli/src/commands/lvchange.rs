@@ -4,10 +4,9 @@
 //! - An LV comes up and goes down with its whole origin group; that is asked where others go down with it.
 
 use super::Context;
-use crate::activating::{Activation, Wish, activate, deactivate, refresh};
+use crate::activating::ActivationOptions;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::exporting::{self, Export};
 use crate::names::Target;
 use clap::Args;
 
@@ -17,25 +16,8 @@ use clap::Args;
     after_help = "Examples:\n  foldback --devices disk.img lvchange -ay vg/root\n  foldback --devices disk.img lvchange -ay --export nbd vg/root\n  foldback lvchange -an vg/root"
 )]
 pub(crate) struct LvChange {
-    /// y: bring up; n: take down; ay: bring up what may be brought up by itself
-    #[arg(short, long, value_name = "y|n|ay")]
-    activate: Option<Activation>,
-    /// Bring up what is marked to be skipped, too
-    #[arg(short = 'K', long)]
-    ignoreactivationskip: bool,
-    /// Serve what is brought up over NBD, too, at a Unix socket or the address: tcp:PORT (of this machine alone),
-    /// tcp:ADDRESS:PORT, unix:/PATH
-    #[arg(long, value_name = "nbd[=ADDRESS]")]
-    export: Option<Export>,
-    /// Look at what is live again: starts a merge that waits for it
-    #[arg(long)]
-    refresh: bool,
-    #[arg(long, hide = true, value_name = "y|n")]
-    poll: Option<crate::options::YesNo>,
-    #[arg(long, hide = true, value_name = "y|n")]
-    monitor: Option<crate::options::YesNo>,
-    #[arg(long, hide = true)]
-    sysinit: bool,
+    #[command(flatten)]
+    options: ActivationOptions,
     /// Volumes; of a VG: all of them
     #[arg(value_name = "VG|LV|@TAG", required = true)]
     names: Vec<String>,
@@ -43,8 +25,7 @@ pub(crate) struct LvChange {
 
 impl LvChange {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        exporting::check(self.export.as_ref(), self.activate)?;
-        if self.activate.is_none() && !self.refresh {
+        if !self.options.wants()? {
             let message =
                 "No command with matching syntax recognised.  Run 'lvchange --help' for more information.";
             return Err(CliError {
@@ -58,11 +39,7 @@ impl LvChange {
             let one = Target::parse(name).and_then(|target| {
                 let mut worst = Exit::Success;
                 for (vg, lvs) in super::resolve(context, &target)? {
-                    let done = match self.activate {
-                        Some(Activation::No) => deactivate(context, &vg, Some(&lvs)),
-                        Some(how) => activate(context, &vg, Some(&lvs), self.wish(how)),
-                        None => refresh(context, &vg, Some(&lvs)),
-                    }?;
+                    let done = self.options.carry_out(context, &vg, Some(&lvs))?;
                     worst = worst.max(done);
                 }
                 Ok(worst)
@@ -73,9 +50,5 @@ impl LvChange {
             }));
         }
         Ok(exit)
-    }
-
-    fn wish(&self, how: Activation) -> Wish<'_> {
-        Wish { how, skipped_too: self.ignoreactivationskip, export: self.export.as_ref() }
     }
 }

@@ -297,6 +297,20 @@ fn ended<E: Cause>(merged: Result<MergeOutcome, MergeError<E>>) -> Result<Ended,
     }
 }
 
+/// Begins a merge that was marked while its volumes were in use, and leaves it to the daemon that serves them.
+pub(crate) fn start_deferred(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliError> {
+    let command = LvConvert {
+        merge: true,
+        mergesnapshot: false,
+        nameorigin: true,
+        onactivate: false,
+        interval: None,
+        background: true,
+        names: Vec::new(),
+    };
+    command.one(context, &Interrupt::watch()?, vg, lv, false)
+}
+
 fn told(context: &Context, outcome: Result<Exit, CliError>) -> Exit {
     outcome.unwrap_or_else(|error| {
         error.tell(context.console);

@@ -13,7 +13,6 @@ use crate::names::Target;
 use crate::sizes::{Extents, Of, Size};
 use clap::Args;
 use foldback_manager::activation::{Group, extend};
-use foldback_manager::apply::commit;
 use foldback_manager::ops::extend::{Amount, Extension, Situation, plan};
 use foldback_manager::ops::{PercentOf, SizeRequest};
 use foldback_manager::store::FoundVg;
@@ -60,24 +59,10 @@ impl LvExtend {
         let planned = planned.map_err(|refusal| refused(context, &refusal))?;
         tell(context, &planned.notices);
         if planned.changed && !change.is_test() {
-            if let Some(live) = &mut live {
-                let after = (found, planned.vg.clone());
-                change.apply_live(
-                    live,
-                    after,
-                    &[],
-                    |_| Ok(()),
-                    |next, headers| {
-                        if active {
-                            return Ok(extend(&Group::of(found, &lv)?, &Group::of(next, &lv)?, headers));
-                        }
-                        Ok(foldback_dm_table::Transaction { headers, ..Default::default() })
-                    },
-                )?;
-            } else {
-                let _data = change.session.hold_all_data()?;
-                change.apply(&found.vg, |set, machine| commit(set, found, planned.vg.clone(), machine))?;
-            }
+            let after = (found, planned.vg.clone());
+            change.apply_either(live.as_mut(), after, active, |next, headers| {
+                Ok(extend(&Group::of(found, &lv)?, &Group::of(next, &lv)?, headers))
+            })?;
         }
         tell(context, &planned.done);
         Ok(Exit::Success)

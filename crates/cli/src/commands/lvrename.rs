@@ -8,9 +8,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::names::{Target, vg_name};
 use clap::Args;
-use foldback_dm_table::Transaction;
 use foldback_manager::activation::{Group, rename};
-use foldback_manager::apply::commit;
 use foldback_manager::ops::lv_rename::plan;
 use foldback_units::{LvName, VgName};
 
@@ -32,26 +30,12 @@ impl LvRename {
         let found = vg_to_change(&discovery, &vg)?;
         let planned = plan(&found.vg, &old, &new).map_err(|refusal| refused(context, &refusal))?;
         if !change.is_test() {
-            if let Some(live) = &mut live {
-                let active = live.has(&found.vg, &old);
-                let new = LvName::new(&new).map_err(|error| CliError::failed(error.to_string()))?;
-                let after = (found, planned.vg.clone());
-                change.apply_live(
-                    live,
-                    after,
-                    &[],
-                    |_| Ok(()),
-                    |next, headers| {
-                        if active {
-                            return Ok(rename(&Group::of(found, &old)?, &Group::of(next, &new)?, headers));
-                        }
-                        Ok(Transaction { headers, ..Transaction::default() })
-                    },
-                )?;
-            } else {
-                let _data = change.session.hold_all_data()?;
-                change.apply(&found.vg, |set, machine| commit(set, found, planned.vg.clone(), machine))?;
-            }
+            let active = live.as_ref().is_some_and(|live| live.has(&found.vg, &old));
+            let new = LvName::new(&new).map_err(|error| CliError::failed(error.to_string()))?;
+            let after = (found, planned.vg.clone());
+            change.apply_either(live.as_mut(), after, active, |next, headers| {
+                Ok(rename(&Group::of(found, &old)?, &Group::of(next, &new)?, headers))
+            })?;
         }
         tell(context, &planned.done);
         Ok(Exit::Success)

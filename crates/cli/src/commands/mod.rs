@@ -38,6 +38,8 @@ use foldback_device::Access;
 use foldback_units::{LvName, VgName};
 use std::ffi::OsString;
 
+pub(crate) use lvconvert::start_deferred;
+
 /// Every command.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {

@@ -195,8 +195,7 @@ struct Service(Arc<Daemon>);
     interface = "org.foldback.Daemon",
     vendor = "Foldback",
     product = "foldback daemon",
-    version = env!("CARGO_PKG_VERSION"),
-    url = "https://foldback.example"
+    version = env!("CARGO_PKG_VERSION")
 )]
 impl Service {
     /// Who is there.

@@ -8,10 +8,10 @@
 //! - No I/O of a volume waits for it.
 
 use super::mapper::LiveHost;
-use super::status::lv_of;
-use super::{GroundError, Vg, locked};
+use super::standing::{Live, astray};
+use super::{Vg, locked};
 use crate::carrier::Carrier;
-use foldback_dm_table::{DeviceMapper, DmName, Table, Verb};
+use foldback_dm_table::{DeviceMapper, DmName, Verb};
 use foldback_lvm2_format::vg::Vg as VgText;
 use foldback_manager::activation::Group;
 use foldback_manager::backup::BackupPlaces;
@@ -72,47 +72,52 @@ fn keep(vg: &Weak<Vg>, wishes: &Receiver<Wish>) {
 
 fn look(vg: &Arc<Vg>) {
     vg.note_rates();
-    let good = (0..LOOKS).find_map(|attempt| {
-        if attempt > 0 {
-            std::thread::sleep(LOOK_PAUSE);
+    let mut seen = see(vg);
+    for _ in 1..LOOKS {
+        if seen.astray.is_empty() {
+            break;
         }
-        check(vg).ok()
-    });
-    if let Some(found) = good {
-        hold(vg, None);
+        std::thread::sleep(LOOK_PAUSE);
+        seen = see(vg);
+    }
+    hold(vg, &seen.astray);
+    if let Some(found) = seen.found {
         end_merges(vg, &found);
         vg.extend_stores();
-    } else {
-        hold(vg, check(vg).err().as_deref());
     }
 }
 
-/// The VG as it is, where every live volume still stands on it.
-fn check(vg: &Vg) -> Result<FoundVg, String> {
+/// A VG as it is, and the devices that do not stand on it any more.
+struct Seen {
+    found: Option<FoundVg>,
+    astray: BTreeMap<DmName, String>,
+}
+
+/// Looks between two changes of our own, so that metadata and devices belong together.
+fn see(vg: &Vg) -> Seen {
     let _one = locked(&vg.changing);
-    let text = |error: &GroundError| error.to_string();
-    let found = vg.ground.discover().map_err(|error| text(&error))?;
-    let found = found.vgs.into_iter().find(|found| found.vg.id == vg.id);
-    let found = found.ok_or("its metadata is gone")?;
-    if let Some(finding) = found.refuses_change() {
-        return Err(finding.refusal(found.vg.name.as_str()));
+    let live = tables(vg);
+    let found = read(vg);
+    let astray = astray(&vg.id, found.as_ref().map_err(String::as_str), &live);
+    let found = found.ok();
+    if let Some(found) = &found {
+        locked(&vg.state).name = found.vg.name.clone();
     }
-    let live = tables(vg)?;
-    let prefix = vg.id.compact();
-    for uuid in live.keys() {
-        let Some(id) = lv_of(&prefix, uuid) else { continue };
-        let Some(lv) = found.vg.lvs.iter().find(|lv| lv.id == id) else {
-            return Err(format!("a live logical volume ({id}) is gone from the metadata"));
-        };
-        let group = Group::of(&found, &lv.name).map_err(|error| error.to_string())?;
-        stands(&group, &live).map_err(|what| format!("{}/{}: {what}", found.vg.name, lv.name))?;
-    }
-    locked(&vg.state).name = found.vg.name.clone();
-    Ok(found)
+    Seen { found, astray }
 }
 
-/// Live tables by UUID.
-fn tables(vg: &Vg) -> Result<BTreeMap<String, (DmName, Table)>, String> {
+fn read(vg: &Vg) -> Result<FoundVg, String> {
+    let found = vg.ground.discover().map_err(|error| error.to_string())?;
+    let found = found.vgs.into_iter().find(|found| found.vg.id == vg.id);
+    let found = found.ok_or("the metadata of the volume group is gone")?;
+    match found.refuses_change() {
+        Some(finding) => Err(finding.refusal(found.vg.name.as_str())),
+        None => Ok(found),
+    }
+}
+
+/// Live tables by UUID; none where the carrier is gone, and then nothing is to be held.
+fn tables(vg: &Vg) -> Live {
     let all = |carrier: &mut Carrier| {
         let infos = carrier.dm.list().unwrap_or_default();
         let table = |carrier: &mut Carrier, name: &DmName| carrier.dm.table(name).ok().flatten();
@@ -121,47 +126,28 @@ fn tables(vg: &Vg) -> Result<BTreeMap<String, (DmName, Table)>, String> {
             .filter_map(|info| Some((info.uuid, (info.name.clone(), table(carrier, &info.name)?))))
             .collect()
     };
-    vg.carrier.call(all).map_err(|error| error.to_string())
+    vg.carrier.call(all).unwrap_or_default()
 }
 
-/// Whether the extents and the part in a merge of every device of a group are what is live.
-fn stands(group: &Group, live: &BTreeMap<String, (DmName, Table)>) -> Result<(), String> {
-    let of = |uuid: &String| live.get(uuid).map(|(_, table)| table);
-    let ground = if group.snapshots.is_empty() { &group.origin.top } else { &group.origin.real };
-    if of(&ground.uuid) != Some(&group.origin.table) {
-        return Err("its extents are not what is served".to_owned());
-    }
-    for snapshot in &group.snapshots {
-        if of(&snapshot.cow.uuid) != Some(&snapshot.cow_table) {
-            return Err(format!("the extents of snapshot {} are not what is served", snapshot.lv));
-        }
-    }
-    Ok(())
-}
-
-/// Holds the requests of all volumes and says why, or lets them go on.
-fn hold(vg: &Vg, why: Option<&str>) {
-    let was = {
-        let mut state = locked(&vg.state);
-        std::mem::replace(&mut state.trouble, why.map(str::to_owned))
-    };
-    if was.is_some() == why.is_some() {
-        return;
-    }
+/// Holds the requests of these devices and says why; lets those go on that were held and need not be any more.
+fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>) {
     let name = vg.name();
-    let verb = |name: DmName| match why {
-        Some(_) => Verb::Suspend { name, lockfs: false },
-        None => Verb::Resume { name },
-    };
-    match why {
-        Some(why) => eprintln!(
-            "foldback: somebody changed volume group {name}: {why}. Requests of its volumes wait. Put the metadata \
-             back (vgcfgrestore), or deactivate: vgchange -an {name}"
-        ),
-        None => eprintln!("foldback: volume group {name} is as it was; its volumes go on"),
+    let was = std::mem::replace(&mut locked(&vg.state).held, astray.clone());
+    let mut verbs = Vec::new();
+    for (device, why) in astray.iter().filter(|(device, _)| !was.contains_key(*device)) {
+        eprintln!(
+            "foldback: somebody changed volume group {name}: {why}. Requests to {device} wait until the metadata are \
+             put back, for example with vgcfgrestore"
+        );
+        verbs.push(Verb::Suspend { name: device.clone(), lockfs: false });
     }
-    let tops: Vec<Verb> = vg.lvs().unwrap_or_default().into_iter().map(|lv| verb(lv.device)).collect();
-    if let Err(error) = vg.apply(tops) {
+    for device in was.keys().filter(|device| !astray.contains_key(*device)) {
+        eprintln!("foldback: the metadata of {device} are as they were; its requests go on");
+        verbs.push(Verb::Resume { name: device.clone() });
+    }
+    if !verbs.is_empty()
+        && let Err(error) = vg.apply(verbs)
+    {
         eprintln!("foldback: {name}: {error}");
     }
 }

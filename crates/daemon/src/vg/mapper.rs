@@ -5,7 +5,7 @@ use crate::carrier::Carrier;
 use foldback_device::Disks;
 use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, Verb};
 use foldback_manager::host::{LockVgError, LockedVg};
-use foldback_manager::job::{Carried, MergeHost, Progress};
+use foldback_manager::job::{Carried, InUse, MergeHost, Progress};
 use foldback_units::VgName;
 use foldback_user_dm::DmError;
 use std::ops::ControlFlow;
@@ -50,11 +50,7 @@ impl DeviceMapper for LiveMapper {
     }
 
     fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, JobError)> {
-        self.0.transact(transaction.clone()).map_err(|error| match &error {
-            ChangeError::Verb { stage, .. } => (stage.unwrap_or(Stage::Preload), error.into()),
-            // A carrier that is gone has written nothing of it, or all of it: whoever reads the VG next knows.
-            ChangeError::Gone(_) | ChangeError::InUse { .. } => (Stage::Preload, error.into()),
-        })
+        self.0.transact(transaction.clone()).map_err(staged)
     }
 
     fn list(&mut self) -> Result<Vec<Info>, JobError> {
@@ -69,6 +65,14 @@ impl DeviceMapper for LiveMapper {
     fn status(&mut self, name: &DmName) -> Result<Vec<String>, JobError> {
         let name = name.clone();
         self.ask(move |carrier| carrier.dm.status(&name))
+    }
+}
+
+fn staged(error: ChangeError) -> (Stage, JobError) {
+    match &error {
+        ChangeError::Verb { stage, .. } => (stage.unwrap_or(Stage::Preload), error.into()),
+        // A carrier that is gone has written nothing of it, or all of it: whoever reads the VG next knows.
+        ChangeError::Gone(_) | ChangeError::InUse { .. } => (Stage::Preload, error.into()),
     }
 }
 
@@ -107,6 +111,18 @@ impl MergeHost for LiveHost {
 
     fn unlock(&mut self) {
         self.locked = None;
+    }
+
+    fn start_live(
+        &mut self,
+        transaction: &Transaction,
+        unless_in_use: &[DmName],
+    ) -> Result<Option<InUse>, (Stage, JobError)> {
+        match self.mapper.0.transact_closed(transaction.clone(), unless_in_use) {
+            Ok(()) => Ok(None),
+            Err(ChangeError::InUse { device, by }) => Ok(Some((device, by))),
+            Err(error) => Err(staged(error)),
+        }
     }
 
     fn carry_merge(

@@ -11,6 +11,7 @@ mod ground;
 mod keeper;
 mod mapper;
 mod rates;
+mod standing;
 mod status;
 
 pub(crate) use activation::{ActivateError, Activated};
@@ -27,6 +28,7 @@ use foldback_manager::host;
 use foldback_units::{LvmUuid, VgName};
 use foldback_user_dm::{DmError, Settings};
 use rates::Rates;
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -51,8 +53,8 @@ pub struct Vg {
 #[derive(Debug)]
 struct State {
     name: VgName,
-    /// Why its writes are held, where somebody else changed what it stands on.
-    trouble: Option<String>,
+    /// Devices whose requests wait, and why: somebody else changed what they stand on.
+    held: BTreeMap<DmName, String>,
     thread: Option<JoinHandle<()>>,
     keeper: Option<(Sender<keeper::Wish>, JoinHandle<()>)>,
     holds: Vec<Hold>,
@@ -103,7 +105,7 @@ impl Vg {
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
         let front = Front::new(run, &name, running.handle.clone());
-        let state = State { name, trouble: None, thread: Some(running.thread), keeper: None, holds };
+        let state = State { name, held: BTreeMap::new(), thread: Some(running.thread), keeper: None, holds };
         let vg = Arc::new(Self {
             id,
             front: Mutex::new(front),
@@ -128,7 +130,8 @@ impl Vg {
 
     /// What is wrong with it, for people.
     pub fn trouble(&self) -> Option<String> {
-        locked(&self.state).trouble.clone()
+        let held = locked(&self.state).held.clone();
+        held.into_iter().next().map(|(_, why)| why)
     }
 
     /// Carries out verbs one after the other; the first that fails ends it.
@@ -155,6 +158,8 @@ impl Vg {
     /// One is, and nothing was done; otherwise as [`Vg::transact`].
     pub fn transact_closed(&self, transaction: Transaction, closed: &[DmName]) -> Result<(), ChangeError> {
         let _one = locked(&self.changing);
+        let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
+        self.refuse_held(named.into_iter().flatten().map(Verb::name))?;
         let closed = self.close(closed)?;
         let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
         self.settle_front(closed)?;
@@ -162,8 +167,19 @@ impl Vg {
         outcome.map_err(|(stage, error)| ChangeError::Verb { stage: Some(stage), error })
     }
 
+    /// Refuses what would wait for requests that wait themselves.
+    fn refuse_held<'d>(&self, mut devices: impl Iterator<Item = &'d DmName>) -> Result<(), ChangeError> {
+        let state = locked(&self.state);
+        let held = devices.find_map(|device| state.held.get_key_value(device));
+        held.map_or(Ok(()), |(device, why)| {
+            let by = format!("requests that wait, since {why}; put the metadata back first");
+            Err(ChangeError::InUse { device: device.clone(), by })
+        })
+    }
+
     /// Keeps devices from being opened, unless one of them is.
     fn close(&self, devices: &[DmName]) -> Result<Closed, ChangeError> {
+        self.refuse_held(devices.iter())?;
         locked(&self.front).close(devices).map_err(|(device, by)| ChangeError::InUse { device, by })
     }
 

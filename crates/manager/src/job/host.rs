@@ -78,10 +78,7 @@ pub trait MergeHost {
         &mut self,
         transaction: &Transaction,
         unless_in_use: &[DmName],
-    ) -> Result<Option<InUse>, (Stage, Self::Error)> {
-        let _ = unless_in_use;
-        self.mapper().transact(transaction).map(|()| None)
-    }
+    ) -> Result<Option<InUse>, (Stage, Self::Error)>;
 
     /// Works on the merge into `device` until it is finished, or until `look` breaks off.
     fn carry_merge(

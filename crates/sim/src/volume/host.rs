@@ -3,9 +3,9 @@
 use super::meddler::Meddler;
 use super::reader::{Text, newest};
 use foldback_device::Disks;
-use foldback_dm_table::DmName;
+use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction};
 use foldback_lvm2_format::vg::Vg;
-use foldback_manager::job::{Carried, MergeHost, Observer, Progress};
+use foldback_manager::job::{Carried, InUse, MergeHost, Observer, Progress};
 use foldback_manager::ops::Notice;
 use foldback_testkit::SimDisks;
 use foldback_units::VgName;
@@ -34,6 +34,15 @@ impl MergeHost for Host {
     }
 
     fn unlock(&mut self) {}
+
+    /// Nobody else has the devices open.
+    fn start_live(
+        &mut self,
+        transaction: &Transaction,
+        _: &[DmName],
+    ) -> Result<Option<InUse>, (Stage, DmError)> {
+        self.dm.transact(transaction).map(|()| None)
+    }
 
     fn carry_merge(
         &mut self,

@@ -1,7 +1,9 @@
 //! A host whose mapper folds chunk by chunk, last record first, over simulated disks; and VGs for it.
 
 use crate::environment::Environment;
-use crate::job::{Carried, MergeError, MergeHost, MergeOutcome, MergeRequest, Observer, Progress, merge};
+use crate::job::{
+    Carried, InUse, MergeError, MergeHost, MergeOutcome, MergeRequest, Observer, Progress, merge,
+};
 use crate::ops::Notice;
 use crate::store::DiskSet;
 use crate::testing::{Bench, TestEnvironment, lv_name};
@@ -189,6 +191,15 @@ impl MergeHost for FakeHost {
 
     fn unlock(&mut self) {
         self.locked = false;
+    }
+
+    /// Nobody but this process can have its devices open.
+    fn start_live(
+        &mut self,
+        transaction: &Transaction,
+        _: &[DmName],
+    ) -> Result<Option<InUse>, (Stage, Broken)> {
+        self.mapper.transact(transaction).map(|()| None)
     }
 
     fn carry_merge(

@@ -1,0 +1,70 @@
+//! Whether live volumes still stand on what the metadata says.
+//!
+//! What must hold:
+//! - One that does not takes its origin group along: the group's engine writes to every store of it, and to extents that
+//!   may be somebody else's by now.
+//! - Groups whose extents are what they were are not touched by what happened to others.
+
+use super::status::lv_of;
+use foldback_dm_table::{DeviceRef, DmName, Table, Target};
+use foldback_manager::activation::Group;
+use foldback_manager::store::FoundVg;
+use foldback_units::LvmUuid;
+use std::collections::BTreeMap;
+
+/// Live tables by their devices' UUIDs.
+pub(super) type Live = BTreeMap<String, (DmName, Table)>;
+
+/// The devices that users open and that must be held, with the reason.
+pub(super) fn astray(vg: &LvmUuid, found: Result<&FoundVg, &str>, live: &Live) -> BTreeMap<DmName, String> {
+    let prefix = vg.compact();
+    let tops: Vec<_> =
+        live.iter().filter_map(|(uuid, (name, table))| Some((lv_of(&prefix, uuid)?, name, table))).collect();
+    let mut bad: BTreeMap<DeviceRef, String> = BTreeMap::new();
+    for (id, name, table) in &tops {
+        let judged = found.map_err(str::to_owned).and_then(|found| stands(found, id, live));
+        if let Err(why) = judged {
+            bad.entry(origin_of(name, table, live)).or_insert(why);
+        }
+    }
+    let held = |(_, name, table): &(LvmUuid, &DmName, &Table)| {
+        bad.get(&origin_of(name, table, live)).map(|why| ((*name).clone(), why.clone()))
+    };
+    tops.iter().filter_map(held).collect()
+}
+
+/// The device on which a group's origin lies; an LV alone is its own.
+fn origin_of(name: &DmName, table: &Table, live: &Live) -> DeviceRef {
+    let named = table.lines.first().and_then(|line| match &line.target {
+        Target::SnapshotOrigin { origin } => Some(origin),
+        Target::Snapshot(params) | Target::SnapshotMerge(params) => Some(&params.origin),
+        _ => None,
+    });
+    let Some(origin) = named else { return DeviceRef(name.0.clone()) };
+    // A snapshot of a merged view names the device that merges, which names the origin.
+    let through = live.values().find(|(other, _)| other.0 == origin.0).and_then(|(_, table)| {
+        table.lines.first().and_then(|line| match &line.target {
+            Target::SnapshotMerge(params) => Some(params.origin.clone()),
+            _ => None,
+        })
+    });
+    through.unwrap_or_else(|| origin.clone())
+}
+
+/// Whether the extents of an LV's whole group are what is live.
+fn stands(found: &FoundVg, id: &LvmUuid, live: &Live) -> Result<(), String> {
+    let vg = &found.vg.name;
+    let gone = || format!("a logical volume that is served ({id}) is gone from the metadata");
+    let lv = found.vg.lvs.iter().find(|lv| lv.id == *id).ok_or_else(gone)?;
+    let group = Group::of(found, &lv.name).map_err(|error| error.to_string())?;
+    let of = |uuid: &String| live.get(uuid).map(|(_, table)| table);
+    let ground = if group.snapshots.is_empty() { &group.origin.top } else { &group.origin.real };
+    if of(&ground.uuid) != Some(&group.origin.table) {
+        return Err(format!("the extents of {vg}/{} are not what is served", group.origin.lv));
+    }
+    let moved = group.snapshots.iter().find(|snapshot| of(&snapshot.cow.uuid) != Some(&snapshot.cow_table));
+    match moved {
+        Some(snapshot) => Err(format!("the extents of {vg}/{} are not what is served", snapshot.lv)),
+        None => Ok(()),
+    }
+}
