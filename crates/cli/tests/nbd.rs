@@ -231,6 +231,40 @@ fn the_next_daemon_serves_at_the_same_place() {
     live.end();
 }
 
+/// A volume that is served in no other way than over NBD stays served.
+#[test]
+fn an_export_is_ended_when_nobody_is_connected() {
+    let content = random(6, SIZE);
+    let live = Live::with_content(&content);
+    let unexport = ["lvchange", "--unexport", "nbd", "vg/root"];
+    assert!(live.ok(&unexport).contains("vg/root is not exported"));
+    let uri = |live: &Live| live.ok(&["lvs", "--noheadings", "-o", "lv_nbd", "vg/root"]).trim().to_owned();
+    let said = live.ok(&["lvchange", "-ay", "--export", "nbd", "vg/root"]);
+    assert!(
+        said.trim().ends_with(&uri(&live)) && uri(&live).starts_with("nbd+unix:///root?socket="),
+        "{said}"
+    );
+    assert!(!live.ok(&["lvs", "-o", "lv_all"]).contains("nbd+unix"), "LVM2's groups have LVM2's fields");
+    let mut client = live.connect();
+    let (code, why) = live.run(&unexport);
+    if !live.lab.path("run/vg/root").exists() {
+        lab::skip("an_export_is_ended_when_nobody_is_connected", "without FUSE an export is the only way");
+        assert!(code == Some(5) && why.contains("over NBD alone"), "{why}");
+        drop(client);
+        return live.end();
+    }
+    assert!(code == Some(5) && why.contains("in use by an NBD client"), "{why}");
+    assert_eq!(client.read(0, 4096), content[..4096], "it is served on");
+    drop(client);
+    assert!(live.ok(&unexport).contains("vg/root no longer exported"));
+    assert!(!live.socket().exists());
+    assert_eq!(uri(&live), "");
+    assert!(live.ok(&unexport).contains("vg/root is not exported"), "again is harmless");
+    live.ok(&["lvchange", "-ay", "--export", "nbd", "vg/root"]);
+    assert_eq!(live.connect().read(0, SIZE), content);
+    live.end();
+}
+
 #[test]
 fn what_cannot_be_exported_is_refused() {
     let live = Live::with_content(&random(5, SIZE));
