@@ -2,7 +2,8 @@
 //!
 //! What must hold:
 //! - A pause stops no request: the windows under way end while the device is served. After that a suspend is short.
-//! - Pause and pace belong to the origin: they outlive its group, and a resume of the device ends neither.
+//! - Pause and pace belong to the origin: they outlive its group, and a resume of the device ends neither. They end with
+//!   the merge.
 
 use crate::error::{DmError, DmErrorKind};
 use crate::group::{GroupId, OriginGroup, Pacing};

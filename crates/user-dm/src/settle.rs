@@ -79,6 +79,10 @@ impl<D: Disks> UserDm<D> {
         opened: &mut Opened,
         stranded: &mut Vec<u64>,
     ) -> Result<(), DmErrorKind> {
+        if !wanted.stores.values().any(|store| store.merge) {
+            // The next merge into this origin is another one.
+            self.pacing.remove(&origin);
+        }
         let existing = self.groups.iter().find(|(_, group)| group.origin == origin).map(|(id, _)| *id);
         let id = match existing {
             Some(id) => {

@@ -42,6 +42,18 @@ trait Calls {
     async fn unexport_nbd(&mut self, vg: &str, lv: &str) -> zlink::Result<Result<(), Refused>>;
     async fn apply(&mut self, vg: &str, verb: &VerbText) -> zlink::Result<Result<(), Refused>>;
     async fn devices(&mut self, vg: &str) -> zlink::Result<Result<DeviceList, Refused>>;
+    async fn pause_merge(
+        &mut self,
+        vg: &str,
+        device: &str,
+        pause: bool,
+    ) -> zlink::Result<Result<(), Refused>>;
+    async fn set_merge_rate(
+        &mut self,
+        vg: &str,
+        device: &str,
+        rate: Option<u64>,
+    ) -> zlink::Result<Result<(), Refused>>;
     async fn look(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
 }
 
@@ -250,6 +262,22 @@ impl Client {
     /// The VG is not active.
     pub fn devices(&mut self, vg: &str) -> Result<Vec<DeviceInfo>, ApiError> {
         Ok(ask!(self, connection => connection.devices(vg))?.devices)
+    }
+
+    /// Begins no further window of the merge into a device, or goes on with it.
+    ///
+    /// # Errors
+    /// Nothing merges into it.
+    pub fn pause_merge(&mut self, vg: &str, device: &str, pause: bool) -> Result<(), ApiError> {
+        ask!(self, connection => connection.pause_merge(vg, device, pause))
+    }
+
+    /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
+    ///
+    /// # Errors
+    /// Nothing merges into it.
+    pub fn set_merge_rate(&mut self, vg: &str, device: &str, rate: Option<u64>) -> Result<(), ApiError> {
+        ask!(self, connection => connection.set_merge_rate(vg, device, rate))
     }
 
     /// Asks the VG's job to look now.

@@ -128,9 +128,11 @@ fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
         chunks_total: merge.chunks_total,
         chunks_left: merge.chunks_left,
         chunk_sectors: merge.chunk.get(),
+        paused: merge.paused,
         failed: merge.failed,
         finished: merge.finished,
         rate: merge.rate,
+        limit: merge.limit,
     });
     LvInfo {
         file: places.file.map(text),
@@ -271,6 +273,21 @@ impl Service {
     async fn devices(&self, vg: String) -> Result<DeviceList, Refused> {
         let vg = self.0.vg(&vg_name(&vg)?)?;
         Ok(DeviceList { devices: devices(&vg)? })
+    }
+
+    /// Begins no further window of the merge into a device, or goes on with it.
+    async fn pause_merge(&self, vg: String, device: String, pause: bool) -> Result<(), Refused> {
+        let vg = self.0.vg(&vg_name(&vg)?)?;
+        Ok(vg.pause_merge(&DmName(device), pause).map_err(DaemonError::from)?)
+    }
+
+    /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
+    async fn set_merge_rate(&self, vg: String, device: String, rate: Option<u64>) -> Result<(), Refused> {
+        if rate == Some(0) {
+            return Err(bad("a rate of nothing would be a pause"));
+        }
+        let vg = self.0.vg(&vg_name(&vg)?)?;
+        Ok(vg.set_merge_rate(&DmName(device), rate).map_err(DaemonError::from)?)
     }
 
     /// Asks the VG's job to look now instead of within a second.

@@ -63,12 +63,16 @@ pub struct MergeInfo {
     pub chunks_left: u64,
     /// Sectors of each.
     pub chunk_sectors: u64,
+    /// Somebody has paused it.
+    pub paused: bool,
     /// It stands, for an error.
     pub failed: bool,
     /// Only the metadata's end is missing.
     pub finished: bool,
     /// Chunks merged in a second, where that is known.
     pub rate: Option<u64>,
+    /// Bytes that it may move in a second, where that is limited.
+    pub limit: Option<u64>,
 }
 
 /// A live volume.

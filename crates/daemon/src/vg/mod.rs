@@ -10,6 +10,7 @@ mod filling;
 mod ground;
 mod keeper;
 mod mapper;
+mod pacing;
 mod rates;
 mod standing;
 mod status;
@@ -160,8 +161,13 @@ impl Vg {
         let _one = locked(&self.changing);
         let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
         self.refuse_held(named.into_iter().flatten().map(Verb::name))?;
-        let closed = self.close(closed)?;
-        let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
+        let stand = self.stand(&transaction.suspend)?;
+        let done = self.close(closed).and_then(|closed| {
+            let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
+            Ok((closed, outcome))
+        });
+        self.let_merge(stand)?;
+        let (closed, outcome) = done?;
         self.settle_front(closed)?;
         self.look();
         outcome.map_err(|(stage, error)| ChangeError::Verb { stage: Some(stage), error })
