@@ -29,6 +29,7 @@ mod reporting;
 mod session;
 mod signatures;
 mod sizes;
+mod steering;
 
 use std::process::ExitCode;
 

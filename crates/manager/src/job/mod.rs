@@ -2,9 +2,11 @@
 
 mod error;
 mod host;
+mod keep;
 mod live;
 mod merge;
 mod room;
+mod undo;
 
 #[cfg(test)]
 mod tests;
