@@ -6,6 +6,7 @@
 
 use crate::live::{LiveVg, RemoteError, RemoteMapper};
 use crate::session::Session;
+use foldback_daemon::Terms;
 use foldback_daemon::api::ApiError;
 use foldback_daemon::api::types::{LvInfo, MergeInfo};
 use foldback_device::{DiskFile, Disks};
@@ -30,14 +31,16 @@ pub(crate) struct LiveHost {
     pub(crate) paths: Vec<String>,
     pub(crate) config: Config,
     locked: Option<LockedVg>,
+    /// What the merge may move in a second, in bytes.
+    merge_rate: Option<u64>,
 }
 
 impl LiveHost {
     /// Over the disks of a session, under the names by which the daemon knows them.
-    pub(crate) fn new(session: Session, live: LiveVg) -> Self {
+    pub(crate) fn new(session: Session, live: LiveVg, merge_rate: Option<u64>) -> Self {
         let Session { files, disks, paths, config, .. } = session;
         let mapper = RemoteMapper { client: live.client, vg: live.info.name };
-        Self { mapper, disks, files, paths, config, locked: None }
+        Self { mapper, disks, files, paths, config, locked: None, merge_rate }
     }
 
     /// The live volume of that device, `None` where there is none any more.
@@ -76,7 +79,8 @@ impl MergeHost for LiveHost {
         unless_in_use: &[DmName],
     ) -> Result<Option<InUse>, (Stage, RemoteError)> {
         let RemoteMapper { client, vg } = &mut self.mapper;
-        match client.transact_closed(vg, transaction, unless_in_use) {
+        let terms = Terms { closed: unless_in_use.to_vec(), merge_rate: self.merge_rate };
+        match client.transact_on(vg, transaction, &terms) {
             Ok(()) => Ok(None),
             Err(ApiError::InUse { device, by }) => Ok(Some((DmName(device), by))),
             Err(ApiError::Failed { stage: Some(stage), message }) => {

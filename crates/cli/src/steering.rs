@@ -12,6 +12,7 @@ use crate::exit::Exit;
 use crate::live::LiveVg;
 use crate::session::Session;
 use crate::sizes::Size;
+use crate::switching::Switch;
 use foldback_device::Access;
 use foldback_dm_table::{Table, Target};
 use foldback_lvm2_format::vg::Vg;
@@ -22,7 +23,7 @@ use std::str::FromStr;
 
 /// What a merge may move in a second: a size, or `none` for as much as it can.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Rate(Option<u64>);
+pub(crate) struct Rate(pub(crate) Option<u64>);
 
 impl FromStr for Rate {
     type Err = String;
@@ -128,7 +129,7 @@ fn take_back(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliErr
     let after = cancel(&found.vg, &snapshot, begun).map_err(|refusal| refused(context, &refusal))?;
     if !change.is_test() {
         // The devices are those of an ordinary snapshot already.
-        change.apply_either(live.as_mut(), (found, after), false, |_, _| Ok(Default::default()))?;
+        change.apply_either(live.as_mut(), (found, after), false, |_, _| Ok(Switch::default()))?;
     }
     context.console.say(&format!("Merging of volume {vg}/{snapshot} cancelled; nothing was merged."));
     Ok(Exit::Success)

@@ -87,8 +87,8 @@ pub(crate) struct LvConvert {
     /// Go on with a merge that was paused or failed
     #[arg(long, group = "steer", conflicts_with_all = ["merge", "mergesnapshot"])]
     resume: bool,
-    /// Let a running merge move so much in a second; none: as much as it can
-    #[arg(long, value_name = "SIZE[/s]", group = "steer", conflicts_with_all = ["merge", "mergesnapshot"])]
+    /// Let a merge of active volumes, that begins or runs, move so much in a second; none: as much as it can
+    #[arg(long, value_name = "SIZE[/s]", group = "steer")]
     rate: Option<Rate>,
     /// Seconds between two lines of progress; 0: one for every step; +N: the first after N
     #[arg(short, long, value_name = "[+]SECONDS")]
@@ -131,7 +131,7 @@ impl LvConvert {
         asked(self.cancel, Steer::Cancel)
             .or(asked(self.pause, Steer::Pause))
             .or(asked(self.resume, Steer::Resume))
-            .or(self.rate.map(Steer::Rate))
+            .or(self.rate.filter(|_| !self.merge && !self.mergesnapshot).map(Steer::Rate))
     }
 
     /// Does to each merge that is named what is asked for.
@@ -287,6 +287,10 @@ impl LvConvert {
         (vg, lv): (&VgName, &LvName),
         listener: &mut Listener<'_>,
     ) -> Result<Ended, CliError> {
+        if self.rate.is_some() {
+            return Err(CliError::failed(format!("{vg} is not active: its merges run as fast as they can."))
+                .hint(format!("vgchange -ay {vg} brings it up; then the merge can be paced")));
+        }
         let mut host = Host::new(session)?;
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let request = self.request(context, &paths, system_id.as_deref(), (vg, lv))?;
@@ -303,7 +307,7 @@ impl LvConvert {
         listener: &mut Listener<'_>,
     ) -> Result<Ended, CliError> {
         session.speak_as(&live);
-        let mut host = LiveHost::new(session, live);
+        let mut host = LiveHost::new(session, live, self.rate.and_then(|rate| rate.0));
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let request = self.request(context, &paths, system_id.as_deref(), (vg, lv))?;
         ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))

@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod dm;
 mod export;
+mod freeze;
 mod generate;
 mod import;
 mod lvchange;
@@ -70,6 +71,7 @@ pub(crate) enum Command {
     Export(export::Export),
     Import(import::Import),
     Demo(demo::Demo),
+    Freeze(freeze::Freeze),
     Generate(generate::Generate),
 }
 
@@ -105,6 +107,7 @@ impl Command {
             Self::Export(_) => "export",
             Self::Import(_) => "import",
             Self::Demo(_) => "demo",
+            Self::Freeze(_) => "freeze",
             Self::Generate(_) => "generate",
             Self::Pvs(_) => "pvs",
             Self::Vgs(_) => "vgs",
@@ -129,6 +132,7 @@ impl Command {
             Self::Export(arguments) => arguments.run(context),
             Self::Import(arguments) => arguments.run(context),
             Self::Demo(arguments) => arguments.run(context),
+            Self::Freeze(arguments) => arguments.run(context),
             Self::Generate(arguments) => arguments.run(context),
             Self::Pvs(arguments) => arguments.run(context),
             Self::Vgs(arguments) => arguments.run(context),

@@ -7,8 +7,8 @@
 use super::service::{DeviceList, Info, Left, Place, Refused, VgList};
 use super::types::{ActivationInfo, DeviceInfo, TransactionText, VerbText, VgInfo};
 use crate::rundir::RunDir;
-use crate::vg::Setting;
-use foldback_dm_table::{DmName, Stage, Transaction, Verb};
+use crate::vg::{Setting, Terms};
+use foldback_dm_table::{Stage, Transaction, Verb};
 use std::fmt;
 use std::io;
 use zlink::proxy;
@@ -32,6 +32,7 @@ trait Calls {
         vg: &str,
         transaction: &TransactionText,
         closed: &[String],
+        merge_rate: Option<u64>,
     ) -> zlink::Result<Result<(), Refused>>;
     async fn export_nbd(
         &mut self,
@@ -213,22 +214,22 @@ impl Client {
     /// # Errors
     /// The stage says what it leaves.
     pub fn transact(&mut self, vg: &str, transaction: &Transaction) -> Result<(), ApiError> {
-        self.transact_closed(vg, transaction, &[])
+        self.transact_on(vg, transaction, &Terms::default())
     }
 
-    /// The same, unless one of these devices is in use.
+    /// The same on these terms.
     ///
     /// # Errors
-    /// One is, and nothing was done; otherwise the stage says what it leaves.
-    pub fn transact_closed(
+    /// They do not hold, and nothing was done; otherwise the stage says what it leaves.
+    pub fn transact_on(
         &mut self,
         vg: &str,
         transaction: &Transaction,
-        closed: &[DmName],
+        terms: &Terms,
     ) -> Result<(), ApiError> {
         let text = TransactionText::from(transaction);
-        let closed: Vec<String> = closed.iter().map(|name| name.0.clone()).collect();
-        ask!(self, connection => connection.transact(vg, &text, &closed))
+        let closed: Vec<String> = terms.closed.iter().map(|name| name.0.clone()).collect();
+        ask!(self, connection => connection.transact(vg, &text, &closed, terms.merge_rate))
     }
 
     /// Serves a live volume over NBD, by its name or its device's; where.

@@ -2,7 +2,7 @@
 
 use super::types::{ActivationInfo, DeviceInfo, LvInfo, MergeInfo, TransactionText, VerbText, VgInfo};
 use crate::served::{Daemon, DaemonError};
-use crate::vg::{ChangeError, LvStatus, Setting, Vg};
+use crate::vg::{ChangeError, LvStatus, Setting, Terms, Vg};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_units::{LvName, VgName};
 use rustix::process::geteuid;
@@ -111,6 +111,10 @@ impl From<DaemonError> for Refused {
 #[expect(clippy::needless_pass_by_value, reason = "errors are handed over by map_err")]
 fn bad(message: impl ToString) -> Refused {
     Refused::BadRequest { message: message.to_string() }
+}
+
+fn not_nothing(rate: Option<u64>) -> Result<Option<u64>, Refused> {
+    if rate == Some(0) { Err(bad("a rate of nothing would be a pause")) } else { Ok(rate) }
 }
 
 fn vg_name(text: &str) -> Result<VgName, Refused> {
@@ -237,16 +241,19 @@ impl Service {
 
     /// Commits a change of a VG, and switches its live devices with it.
     ///
-    /// Nothing is done where one of the `closed` devices is in use; none can be opened while it is done.
+    /// Nothing is done where one of the `closed` devices is in use; none can be opened while it is done. A merge that
+    /// begins may move `merge_rate` bytes in a second.
     async fn transact(
         &self,
         vg: String,
         transaction: TransactionText,
         closed: Vec<String>,
+        merge_rate: Option<u64>,
     ) -> Result<(), Refused> {
         let transaction = Transaction::try_from(&transaction).map_err(bad)?;
-        let closed: Vec<DmName> = closed.into_iter().map(DmName).collect();
-        Ok(self.0.transact(&vg_name(&vg)?, transaction, &closed)?)
+        let merge_rate = not_nothing(merge_rate)?;
+        let terms = Terms { closed: closed.into_iter().map(DmName).collect(), merge_rate };
+        Ok(self.0.transact(&vg_name(&vg)?, transaction, &terms)?)
     }
 
     /// Serves a live volume over NBD, by its name or its device's. Asking twice for the same is asking once.
@@ -283,9 +290,7 @@ impl Service {
 
     /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
     async fn set_merge_rate(&self, vg: String, device: String, rate: Option<u64>) -> Result<(), Refused> {
-        if rate == Some(0) {
-            return Err(bad("a rate of nothing would be a pause"));
-        }
+        let rate = not_nothing(rate)?;
         let vg = self.0.vg(&vg_name(&vg)?)?;
         Ok(vg.set_merge_rate(&DmName(device), rate).map_err(DaemonError::from)?)
     }

@@ -14,7 +14,7 @@ mod wake;
 pub(crate) use client::NbdExport;
 
 use foldback_device::{Disks, Memory, Slice};
-use foldback_dm_table::{DeviceMapper, DmName};
+use foldback_dm_table::{DeviceMapper, DmName, Verb};
 use foldback_engine::RequestKind;
 use foldback_units::{SectorRange, Sectors};
 use foldback_user_dm::{DmError, IoError, Settings, Ticket, UserDm, VolumeRequest};
@@ -401,6 +401,14 @@ impl Carrier {
     /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
     pub(crate) fn set_merge_rate(&mut self, device: &DmName, rate: Option<u64>) -> Result<(), DmError> {
         self.paces.set(&mut self.dm, device, rate, Instant::now())
+    }
+
+    /// The same for every device among these that merges.
+    pub(crate) fn pace_merges(&mut self, resumed: &[Verb], rate: u64) {
+        for verb in resumed {
+            // Into most of them nothing merges.
+            self.set_merge_rate(verb.name(), Some(rate)).ok();
+        }
     }
 
     /// What the merge into a device may move in a second, where that is limited.

@@ -61,6 +61,15 @@ struct State {
     holds: Vec<Hold>,
 }
 
+/// On what terms live devices are switched.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Terms {
+    /// Nothing is done where one of these is in use, and none can be opened meanwhile.
+    pub closed: Vec<DmName>,
+    /// What a merge that begins may move in a second, in bytes; without it as much as it can.
+    pub merge_rate: Option<u64>,
+}
+
 /// Why a change of live devices failed, and in which stage.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
@@ -150,21 +159,28 @@ impl Vg {
     /// # Errors
     /// The stage says what an error leaves.
     pub fn transact(&self, transaction: Transaction) -> Result<(), ChangeError> {
-        self.transact_closed(transaction, &[])
+        self.transact_on(transaction, &Terms::default())
     }
 
-    /// The same, unless one of these devices is in use.
+    /// The same on these terms.
     ///
     /// # Errors
-    /// One is, and nothing was done; otherwise as [`Vg::transact`].
-    pub fn transact_closed(&self, transaction: Transaction, closed: &[DmName]) -> Result<(), ChangeError> {
+    /// They do not hold, and nothing was done; otherwise as [`Vg::transact`].
+    pub fn transact_on(&self, transaction: Transaction, terms: &Terms) -> Result<(), ChangeError> {
         let _one = locked(&self.changing);
         let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
         self.refuse_held(named.into_iter().flatten().map(Verb::name))?;
         let stand = self.stand(&transaction.suspend)?;
-        let done = self.close(closed).and_then(|closed| {
-            let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
-            Ok((closed, outcome))
+        let rate = terms.merge_rate;
+        let done = self.close(&terms.closed).and_then(|closed| {
+            let switch = move |carrier: &mut carrier::Carrier| {
+                let outcome = carrier.dm.transact(&transaction);
+                if let Some(rate) = rate {
+                    carrier.pace_merges(&transaction.resume, rate);
+                }
+                outcome
+            };
+            Ok((closed, self.carrier.call(switch)?))
         });
         self.let_merge(stand)?;
         let (closed, outcome) = done?;

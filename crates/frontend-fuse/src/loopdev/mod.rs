@@ -10,7 +10,7 @@
 //! on a thread that answers requests.
 
 mod claim;
-mod ioctl;
+pub(crate) mod ioctl;
 mod sysfs;
 
 pub use claim::{LoopClaim, detach_stale};

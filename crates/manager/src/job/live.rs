@@ -73,7 +73,9 @@ impl<H: MergeHost> Job<'_, '_, H> {
     pub(super) fn not_now(&mut self, merge: &Merge, in_use: Used) -> Outcome<Begun, H> {
         let (Start::Now(notices) | Start::Deferred(notices)) =
             decide(&self.request.vg, merge, self.request.mode, in_use)?;
-        notices.into_iter().for_each(|notice| self.observer.notice(notice));
+        for notice in notices {
+            self.observer.notice(notice);
+        }
         Ok(Begun::Deferred)
     }
 

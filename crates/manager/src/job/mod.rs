@@ -6,6 +6,7 @@ mod keep;
 mod live;
 mod merge;
 mod room;
+mod stores;
 mod undo;
 
 #[cfg(test)]
