@@ -102,6 +102,25 @@ pub(crate) struct LvConvert {
 }
 
 impl LvConvert {
+    /// `--merge` with the origin's name, or the snapshot's, and nothing else.
+    fn merge(namesnapshot: bool) -> Self {
+        Self {
+            merge: true,
+            mergesnapshot: false,
+            nameorigin: !namesnapshot,
+            namesnapshot,
+            onactivate: false,
+            undo: None,
+            cancel: false,
+            pause: false,
+            resume: false,
+            rate: None,
+            interval: None,
+            background: false,
+            names: Vec::new(),
+        }
+    }
+
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let steer = self.steer();
         if !(self.merge || self.mergesnapshot || steer.is_some()) || self.names.is_empty() {
@@ -368,23 +387,15 @@ fn ended<E: Cause>(merged: Result<MergeOutcome, MergeError<E>>) -> Result<Ended,
     }
 }
 
+/// Merges a snapshot under its own name, for `trial keep`.
+pub(crate) fn keep(context: &Context, vg: &VgName, lv: &LvName, background: bool) -> Result<Exit, CliError> {
+    let command = LvConvert { background, ..LvConvert::merge(true) };
+    command.one(context, &Interrupt::watch()?, vg, lv, false)
+}
+
 /// Begins a merge that was marked while its volumes were in use, and leaves it to the daemon that serves them.
 pub(crate) fn start_deferred(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliError> {
-    let command = LvConvert {
-        merge: true,
-        mergesnapshot: false,
-        nameorigin: true,
-        namesnapshot: false,
-        onactivate: false,
-        undo: None,
-        cancel: false,
-        pause: false,
-        resume: false,
-        rate: None,
-        interval: None,
-        background: true,
-        names: Vec::new(),
-    };
+    let command = LvConvert { background: true, ..LvConvert::merge(false) };
     command.one(context, &Interrupt::watch()?, vg, lv, false)
 }
 

@@ -28,6 +28,13 @@ pub(crate) struct LvRemove {
     names: Vec<String>,
 }
 
+/// Removes one LV, for `trial drop`.
+pub(crate) fn remove(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliError> {
+    let mut failed = None;
+    remove_from(context, vg, std::slice::from_ref(lv), true, &mut |error| failed = Some(error))?;
+    failed.map_or(Ok(Exit::Success), Err)
+}
+
 impl LvRemove {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let mut exit = Exit::Success;

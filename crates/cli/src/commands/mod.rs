@@ -21,6 +21,7 @@ mod lvrename;
 mod lvs;
 mod pvcreate;
 mod pvs;
+mod trial;
 mod vgchange;
 mod vgcreate;
 mod vgs;
@@ -72,11 +73,12 @@ pub(crate) enum Command {
     Import(import::Import),
     Demo(demo::Demo),
     Freeze(freeze::Freeze),
+    Trial(trial::Trial),
     Generate(generate::Generate),
 }
 
 /// What every command gets beside its own arguments.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) options: Options,
     pub(crate) console: Console,
@@ -108,6 +110,7 @@ impl Command {
             Self::Import(_) => "import",
             Self::Demo(_) => "demo",
             Self::Freeze(_) => "freeze",
+            Self::Trial(_) => "trial",
             Self::Generate(_) => "generate",
             Self::Pvs(_) => "pvs",
             Self::Vgs(_) => "vgs",
@@ -133,6 +136,7 @@ impl Command {
             Self::Import(arguments) => arguments.run(context),
             Self::Demo(arguments) => arguments.run(context),
             Self::Freeze(arguments) => arguments.run(context),
+            Self::Trial(arguments) => arguments.run(context),
             Self::Generate(arguments) => arguments.run(context),
             Self::Pvs(arguments) => arguments.run(context),
             Self::Vgs(arguments) => arguments.run(context),

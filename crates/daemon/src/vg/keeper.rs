@@ -84,6 +84,7 @@ fn look(vg: &Arc<Vg>) {
     hold(vg, &seen.astray);
     if let Some(found) = seen.found {
         end_merges(vg, &found);
+        vg.end_trials(&found.vg);
         vg.extend_stores();
     }
 }

@@ -14,6 +14,7 @@ mod pacing;
 mod rates;
 mod standing;
 mod status;
+mod trials;
 
 pub(crate) use activation::{ActivateError, Activated};
 pub use ground::Setting;
@@ -56,6 +57,8 @@ struct State {
     name: VgName,
     /// Devices whose requests wait, and why: somebody else changed what they stand on.
     held: BTreeMap<DmName, String>,
+    /// Why a trial that was kept could not be ended, where it was said already.
+    trial_trouble: Option<String>,
     thread: Option<JoinHandle<()>>,
     keeper: Option<(Sender<keeper::Wish>, JoinHandle<()>)>,
     holds: Vec<Hold>,
@@ -115,7 +118,14 @@ impl Vg {
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
         let front = Front::new(run, &name, running.handle.clone());
-        let state = State { name, held: BTreeMap::new(), thread: Some(running.thread), keeper: None, holds };
+        let state = State {
+            name,
+            held: BTreeMap::new(),
+            trial_trouble: None,
+            thread: Some(running.thread),
+            keeper: None,
+            holds,
+        };
         let vg = Arc::new(Self {
             id,
             front: Mutex::new(front),

@@ -22,6 +22,7 @@ use foldback_manager::apply::create_lv;
 use foldback_manager::ops::allocation::Policy;
 use foldback_manager::ops::lv_create::{self, NewLv};
 use foldback_manager::ops::names::user_lv_name;
+use foldback_manager::ops::trial;
 use foldback_manager::ops::{Layout, PercentOf, Refusal, SizeRequest};
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, Sectors, VgName};
@@ -119,7 +120,7 @@ pub(crate) struct LvCreate {
 }
 
 /// What LVM2 takes and has no meaning where nobody serves the new volume.
-#[derive(Args, Debug)]
+#[derive(Args, Default, Debug)]
 struct Ignored {
     #[arg(short, long, hide = true, value_parser = ["y", "n", "ay", "ey", "en", "ly", "ln", "sy"])]
     activate: Option<String>,
@@ -134,6 +135,29 @@ struct Ignored {
 }
 
 impl LvCreate {
+    /// A snapshot as `trial start` takes it.
+    pub(crate) fn trial(target: String, name: String, size: Option<Size>, extents: Option<Extents>) -> Self {
+        Self {
+            size,
+            extents,
+            name: Some(name),
+            snapshot: true,
+            freeze: false,
+            chunksize: None,
+            permission: None,
+            stripes: 1,
+            stripesize: None,
+            zero: None,
+            addtag: vec![trial::TRIAL.to_owned()],
+            kind: None,
+            alloc: None,
+            setactivationskip: None,
+            ignored: Ignored::default(),
+            target,
+            pvs: Vec::new(),
+        }
+    }
+
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
         let is_snapshot = self.snapshot || self.kind == Some(Type::Snapshot);
