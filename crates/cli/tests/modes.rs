@@ -82,7 +82,7 @@ fn a_snapshot_in_use_becomes_the_volume() {
     let origin = live.open("root");
     live.run("lvconvert --merge --namesnapshot VG/trial").failed_with(5, &["root"]);
     assert!(live.content("root") == new);
-    assert_eq!(live.ok("lvs --noheadings -o lv_attr VG/root"), "  owi-a-s---\n");
+    assert_eq!(live.ok("lvs --noheadings -o lv_attr VG/root"), "  owi-aos---\n");
     drop(origin);
     live.ok("lvcreate -s -L 8M -n other VG/root");
     live.run("lvconvert --merge --namesnapshot VG/trial").failed_with(5, &["other"]);
@@ -100,7 +100,7 @@ fn a_snapshot_in_use_becomes_the_volume() {
     let trial = live.open("trial");
     scribble(&trial, &mut expected, 5, 20);
     live.wait_until_merged();
-    assert_eq!(live.ok("lvs -a --noheadings -o lv_name,lv_attr"), "  trial -wi-a-----\n");
+    assert_eq!(live.ok("lvs -a --noheadings -o lv_name,lv_attr"), "  trial -wi-ao----\n");
     assert_eq!(uuid(&live, "trial"), id);
     scribble(&trial, &mut expected, 6, 20);
     drop(trial);

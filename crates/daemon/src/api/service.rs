@@ -147,7 +147,7 @@ fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
         device: lv.device.0,
         sectors: lv.size.get(),
         suspended: lv.suspended,
-        open_count: lv.open_count,
+        open_count: lv.open_count.saturating_add(u32::from(vg.is_open(&lv.id))),
         table: lv.table,
         status: lv.status,
         merge,

@@ -86,7 +86,7 @@ pub struct LvInfo {
     pub sectors: u64,
     /// Its requests wait.
     pub suspended: bool,
-    /// How many use it.
+    /// How many use it: tables of other devices, and one more where programs have it open.
     pub open_count: u32,
     /// The live table.
     pub table: String,

@@ -227,6 +227,11 @@ impl Vg {
         locked(&self.front).places(lv)
     }
 
+    /// Whether somebody has a volume open.
+    pub fn is_open(&self, lv: &LvmUuid) -> bool {
+        locked(&self.front).is_open(lv)
+    }
+
     /// Serves a volume over NBD, by its name or its device's; where.
     ///
     /// # Errors
