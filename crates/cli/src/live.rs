@@ -127,6 +127,22 @@ impl LiveVg {
     }
 }
 
+/// Refuses to read or write the content of a VG beside the daemon that serves it, and says where it is to be had.
+pub(crate) fn refuse_live(vg: &VgName, lv: &LvName, paths: &[String]) -> Result<(), CliError> {
+    let Some(live) = LiveVg::find(vg, paths)? else { return Ok(()) };
+    let file = live
+        .info
+        .lvs
+        .iter()
+        .flat_map(|served| &served.file)
+        .find(|file| file.rsplit('/').next() == Some(lv.as_str()));
+    let hint = match file {
+        Some(file) => format!("read and write {file}"),
+        None => format!("bring it up with lvchange -ay {vg}/{lv}, then read and write what it is served as"),
+    };
+    Err(CliError::failed(format!("Volume group {vg} is active: its daemon holds the disks.")).hint(hint))
+}
+
 /// What a daemon has to know of the disks that a command was given.
 pub(crate) fn setting(options: &Options, paths: &[String]) -> Result<Setting, CliError> {
     let absolute = |path: &String| {

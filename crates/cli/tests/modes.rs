@@ -322,3 +322,39 @@ fn a_frozen_file_system_is_whole_in_its_snapshot_and_thaws() {
     sh(&format!("umount {at}"));
     wait_until_free(&device);
 }
+
+/// Merges run on several origins at once; of volumes that are not active, in a VG of which others are, too.
+#[test]
+fn several_merges_run_at_once_and_beside_active_volumes() {
+    let Some(live) = Live::new("several", 256) else { return };
+    live.ok("vgchange -ay VG");
+    let mut old = Vec::new();
+    for (number, lv) in ["a", "b", "c"].into_iter().enumerate() {
+        live.ok(&format!("lvcreate -L 16M -n {lv} VG"));
+        if number == 0 {
+            live.ok("vgchange -ay VG");
+        }
+        let (before, after) = (random(60 + number as u64, SIZE / 2), random(70 + number as u64, SIZE / 2));
+        write_all(&live, lv, &before);
+        live.ok(&format!("lvcreate -s -l 100%ORIGIN -n {lv}_old VG/{lv}"));
+        write_all(&live, lv, &after);
+        old.push(before);
+    }
+    live.ok("lvchange -an VG/c");
+    live.run("export VG/c c.raw").failed_with(5, &["its daemon holds the disks", "lvchange -ay"]);
+    live.run("export VG/a a.raw").failed_with(5, &["read and write", "/a"]);
+    for lv in ["a", "b"] {
+        live.ok(&format!("lvconvert --merge -b --rate 1m VG/{lv}_old"));
+    }
+    let merging = live.ok("lvs -a --noheadings -o lv_attr");
+    assert_eq!(merging.matches("  Owi").count(), 2, "{merging}");
+    live.ok("lvconvert --merge VG/c_old");
+    for lv in ["a", "b"] {
+        live.ok(&format!("lvconvert --rate none VG/{lv}"));
+    }
+    live.wait_until_merged();
+    live.ok("vgchange -ay VG");
+    for (lv, before) in ["a", "b", "c"].into_iter().zip(old) {
+        assert!(live.content(lv) == before, "{lv}");
+    }
+}

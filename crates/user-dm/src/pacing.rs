@@ -57,6 +57,11 @@ impl<D: Disks> UserDm<D> {
         })
     }
 
+    /// The same for merges that begin from now on: a window that was begun is not stopped any more.
+    pub fn set_pace_of_new_merges(&mut self, allowance: Option<Bytes>) {
+        self.new_merges = allowance.map(Bytes::to_sectors_floor);
+    }
+
     /// Tops up what the merge into `device` may move. Windows are no longer than what is left, so that a low rate is even
     /// when this is called often.
     ///

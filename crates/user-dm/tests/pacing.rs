@@ -83,6 +83,20 @@ fn a_paced_merge_moves_what_it_may() {
     assert_eq!(sectors(&mut dm, "root", LEN), before.views[0]);
 }
 
+#[test]
+fn a_merge_can_be_paced_from_its_first_window_on() {
+    let before = filled(44, 300);
+    let mut dm = over(&before.disks);
+    activate_all(&mut dm);
+    dm.set_pace_of_new_merges(Some(Bytes(0)));
+    dm.transact(&start_merge()).unwrap();
+    run(&mut dm);
+    assert_eq!(left(&dm), 300);
+    dm.set_merge_pace(&name("root"), None).unwrap();
+    run_merge(&mut dm);
+    assert_eq!(sectors(&mut dm, "root", LEN), before.views[0]);
+}
+
 /// A pause that comes too late must not stop the origin's next merge.
 #[test]
 fn a_pause_ends_with_its_merge() {

@@ -11,7 +11,7 @@ use crate::carrying::Host;
 use crate::changing::{one_vg, refused, warn_of_locks};
 use crate::error::{Cause, CliError};
 use crate::exit::Exit;
-use crate::following::LiveHost;
+use crate::following::{LiveHost, bring_up, take_down};
 use crate::interrupt::Interrupt;
 use crate::live::LiveVg;
 use crate::merging::{DEFAULT_INTERVAL, Listener, Pace};
@@ -257,6 +257,7 @@ impl LvConvert {
         }
         let of_snapshot = links.of_cow(lv).filter(|_| !self.namesnapshot);
         let origin = of_snapshot.map_or(lv, |snapshot| &snapshot.segment.origin);
+        let origin_name = origin.clone();
         let every = self.interval.map_or(DEFAULT_INTERVAL, |interval| Duration::from_secs(interval.seconds));
         let later = self.background || self.interval.is_some_and(|interval| interval.later);
         let origin = format!("{vg}/{origin}");
@@ -273,7 +274,19 @@ impl LvConvert {
         let places = session.backup_places();
         let mut listener = Listener::new(context, interrupt, origin, Pace { every, later }, places);
         let ended = match LiveVg::find(vg, &session.paths)? {
-            Some(live) => self.live(context, session, live, (vg, lv), &mut listener),
+            Some(mut live) => {
+                let down = found.vg.lv(lv).is_some_and(|lv| live.lv(&lv.id.to_string()).is_none());
+                let brought = down && self.mode() != Mode::OnActivate;
+                if brought {
+                    bring_up(context, &mut live, lv)?;
+                }
+                let ended = self.live(context, session, live, (vg, lv), &mut listener);
+                let stays = matches!(ended, Ok(Ended::As(MergeOutcome::Left | MergeOutcome::Deferred)));
+                if brought && !stays {
+                    take_down(context, vg, (lv, &origin_name))?;
+                }
+                ended
+            }
             None => self.own(context, session, (vg, lv), &mut listener),
         };
         drop(listener);

@@ -27,7 +27,7 @@ use crate::rundir::RunDir;
 use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_manager::host;
-use foldback_units::{LvmUuid, VgName};
+use foldback_units::{Bytes, LvmUuid, VgName};
 use foldback_user_dm::{DmError, Settings};
 use rates::Rates;
 use std::collections::BTreeMap;
@@ -184,7 +184,9 @@ impl Vg {
         let rate = terms.merge_rate;
         let done = self.close(&terms.closed).and_then(|closed| {
             let switch = move |carrier: &mut carrier::Carrier| {
+                carrier.dm.set_pace_of_new_merges(rate.map(|_| Bytes::ZERO));
                 let outcome = carrier.dm.transact(&transaction);
+                carrier.dm.set_pace_of_new_merges(None);
                 if let Some(rate) = rate {
                     carrier.pace_merges(&transaction.resume, rate);
                 }
