@@ -143,6 +143,10 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             NoCommand { text: called.as_called(&error.render().to_string()), exit: Exit::Success }
         }
+        // Of a command that has commands of its own.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if words.len() > 1 => {
+            bad(called.as_called(&error.render().to_string()))
+        }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => bad(format!(
             "{}  No command was given.  Try 'foldback help'.\n",
             CommandLine::command().render_help()

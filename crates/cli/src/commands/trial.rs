@@ -35,6 +35,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Run on a snapshot for a while; keep what came of it, or drop it
 #[derive(Args, Debug)]
 #[command(
+    arg_required_else_help = true,
     after_help = "What is written on a trial goes to its store alone; the volume under it stays as it is, and must not \
                   be in use. Name the volume or the trial.\n\nExamples:\n  foldback trial start vg/root        then mount \
                   /dev/vg/root_trial, and use it\n  foldback trial keep vg/root         what is there becomes vg/root, while it is \
