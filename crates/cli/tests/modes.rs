@@ -358,3 +358,38 @@ fn several_merges_run_at_once_and_beside_active_volumes() {
         assert!(live.content(lv) == before, "{lv}");
     }
 }
+
+/// Other snapshots are written, extended and removed while a merge runs, those of the merged view, too; with the last of
+/// these LVM2 may use the VG again.
+#[test]
+fn other_snapshots_live_on_during_a_merge() {
+    let Some(live) = Live::new("others", 384) else { return };
+    let old = random(81, SIZE);
+    live.ok("lvcreate -L 32M -n root VG");
+    live.ok("vgchange -ay VG");
+    write_all(&live, "root", &old);
+    for name in ["snap", "other", "goes"] {
+        live.ok(&format!("lvcreate -s -l 100%ORIGIN -n {name} VG/root"));
+    }
+    write_all(&live, "root", &random(82, SIZE));
+    live.ok("lvconvert --merge -b --rate 1m VG/snap");
+    live.ok("lvcreate -s -L 8M -n view VG/root");
+    let (mut view, mut other) = (old.clone(), old.clone());
+    scribble(&live.open("view"), &mut view, 83, 30);
+    live.ok("lvextend -L +24M VG/view");
+    live.ok("lvextend -L +4M VG/other");
+    scribble(&live.open("other"), &mut other, 84, 30);
+    let mut root = old;
+    scribble(&live.open("root"), &mut root, 85, 200);
+    live.ok("lvremove -y VG/goes");
+    live.ok("lvrename VG/other kept");
+    assert!(live.content("view") == view && live.content("kept") == other && live.content("root") == root);
+    assert!(metadata(&live).contains("MERGEVIEW"));
+    live.ok("lvremove -y VG/view");
+    assert!(!metadata(&live).contains("MERGEVIEW"), "nothing is left that LVM2 would spoil");
+    live.run("lvrename VG/snap no").failed_with(5, &["snap"]);
+    live.ok("lvconvert --rate none VG/root");
+    live.wait_until_merged();
+    assert!(live.content("kept") == other && live.content("root") == root);
+    assert_eq!(live.ok("lvs -a --noheadings -o lv_name").replace("  ", ""), "kept\nroot\n");
+}
