@@ -195,6 +195,7 @@ fn a_merge_is_paused_and_paced() {
     scribble(&root, &mut expected, 42, 60);
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(left(), stands, "it stands");
+    assert_eq!(live.ok("lvs --noheadings -o merge_state VG/root").trim(), "paused");
     live.ok("lvconvert --resume VG/root");
     let begun = Instant::now();
     let number = |text: &str| text.parse::<u64>().unwrap();
