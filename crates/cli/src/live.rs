@@ -13,6 +13,7 @@ use foldback_daemon::{RunDir, Setting};
 use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Stage, Table, Transaction, Verb};
 use foldback_lvm2_format::vg::Vg;
 use foldback_units::{LvName, Sectors, VgName};
+use std::borrow::BorrowMut;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -126,6 +127,22 @@ impl LiveVg {
     }
 }
 
+/// Refuses to read or write the content of a VG beside the daemon that serves it, and says where it is to be had.
+pub(crate) fn refuse_live(vg: &VgName, lv: &LvName, paths: &[String]) -> Result<(), CliError> {
+    let Some(live) = LiveVg::find(vg, paths)? else { return Ok(()) };
+    let file = live
+        .info
+        .lvs
+        .iter()
+        .flat_map(|served| &served.file)
+        .find(|file| file.rsplit('/').next() == Some(lv.as_str()));
+    let hint = match file {
+        Some(file) => format!("read and write {file}"),
+        None => format!("bring it up with lvchange -ay {vg}/{lv}, then read and write what it is served as"),
+    };
+    Err(CliError::failed(format!("Volume group {vg} is active: its daemon holds the disks.")).hint(hint))
+}
+
 /// What a daemon has to know of the disks that a command was given.
 pub(crate) fn setting(options: &Options, paths: &[String]) -> Result<Setting, CliError> {
     let absolute = |path: &String| {
@@ -157,8 +174,8 @@ pub(crate) fn disks_or_live(options: &Options) -> Result<Vec<String>, CliError> 
 
 /// The daemon as the executor of a command's verbs.
 #[derive(Debug)]
-pub(crate) struct RemoteMapper {
-    pub(crate) client: Client,
+pub(crate) struct RemoteMapper<C = Client> {
+    pub(crate) client: C,
     pub(crate) vg: String,
 }
 
@@ -179,31 +196,31 @@ pub(crate) enum RemoteError {
     Lock(#[from] foldback_manager::host::LockVgError),
 }
 
-impl RemoteMapper {
+impl<C: BorrowMut<Client>> RemoteMapper<C> {
     fn device(&mut self, name: &DmName) -> Result<foldback_daemon::api::types::DeviceInfo, RemoteError> {
-        let all = self.client.devices(&self.vg)?;
+        let all = self.client.borrow_mut().devices(&self.vg)?;
         all.into_iter()
             .find(|device| device.name == name.0)
             .ok_or_else(|| RemoteError::NoDevice(name.clone()))
     }
 }
 
-impl DeviceMapper for RemoteMapper {
+impl<C: BorrowMut<Client>> DeviceMapper for RemoteMapper<C> {
     type Error = RemoteError;
 
     fn apply(&mut self, verb: &Verb) -> Result<(), RemoteError> {
-        Ok(self.client.apply(&self.vg, verb)?)
+        Ok(self.client.borrow_mut().apply(&self.vg, verb)?)
     }
 
     fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, RemoteError)> {
-        self.client.transact(&self.vg, transaction).map_err(|error| match &error {
+        self.client.borrow_mut().transact(&self.vg, transaction).map_err(|error| match &error {
             ApiError::Failed { stage: Some(stage), .. } => (*stage, error.into()),
             _ => (Stage::Preload, error.into()),
         })
     }
 
     fn list(&mut self) -> Result<Vec<Info>, RemoteError> {
-        let all = self.client.devices(&self.vg)?;
+        let all = self.client.borrow_mut().devices(&self.vg)?;
         let info = |device: foldback_daemon::api::types::DeviceInfo| Info {
             name: DmName(device.name),
             uuid: device.uuid,

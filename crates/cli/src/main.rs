@@ -18,6 +18,7 @@ mod error;
 mod exit;
 mod exporting;
 mod following;
+mod freezing;
 mod interrupt;
 mod live;
 mod merging;
@@ -29,6 +30,8 @@ mod reporting;
 mod session;
 mod signatures;
 mod sizes;
+mod steering;
+mod switching;
 
 use std::process::ExitCode;
 

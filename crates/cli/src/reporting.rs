@@ -220,6 +220,7 @@ fn look_at_live(served: &VgInfo, facts: &mut Facts) {
             open: info.open_count > 0,
             suspended: info.suspended,
             merge_failed: status == Some(SnapshotStatus::MergeFailed),
+            merge_state: info.merge.as_ref().map(merge_state),
             merge_left: info.merge.as_ref().map(|merge| in_sectors(merge, merge.chunks_left)),
             merge_rate: info.merge.as_ref().and_then(|merge| Some(in_sectors(merge, merge.rate?))),
             merge_seconds: info.merge.as_ref().and_then(|merge| merge.chunks_left.checked_div(merge.rate?)),
@@ -240,6 +241,15 @@ fn look_at_live(served: &VgInfo, facts: &mut Facts) {
                 lv.live = Some(live);
             }
         }
+    }
+}
+
+fn merge_state(merge: &MergeInfo) -> &'static str {
+    match merge {
+        MergeInfo { failed: true, .. } => "failed",
+        MergeInfo { finished: true, .. } => "finished",
+        MergeInfo { paused: true, .. } => "paused",
+        MergeInfo { .. } => "running",
     }
 }
 

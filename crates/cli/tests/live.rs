@@ -20,104 +20,15 @@
 
 mod lab;
 
-use lab::{Lab, Run, random, skip};
-use rustix::fs::OFlags;
-use rustix::process::{Pid, Signal, kill_process};
+use lab::live::{Live, Mount, sh, wait_until_free};
+use lab::{random, skip};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const SIZE: usize = 32 << 20;
 const BLOCK: usize = 4096;
-
-/// A lab with a VG of its own name, whose daemon ends with it.
-struct Live {
-    lab: Lab,
-    vg: String,
-}
-
-impl Live {
-    /// `None`, loudly, where there is no FUSE.
-    fn new(test: &str, mebibytes: u64) -> Option<Self> {
-        if OpenOptions::new().read(true).write(true).open("/dev/fuse").is_err() || !is_root() {
-            skip(test, "it needs root and /dev/fuse");
-            return None;
-        }
-        let lab = Lab::empty(mebibytes);
-        let vg = format!("fb{test}{}", std::process::id());
-        lab.ok(&["vgcreate", &vg, "disk.img"]);
-        Some(Self { lab, vg })
-    }
-
-    /// Runs a command in which `VG` stands for the VG's name.
-    fn run(&self, words: &str) -> Run {
-        let words: Vec<String> = words.split(' ').map(|word| word.replace("VG", &self.vg)).collect();
-        self.lab.run(&words.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    #[track_caller]
-    fn ok(&self, words: &str) -> String {
-        let run = self.run(words);
-        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{words}\n{}", run.stdout);
-        run.stdout.replace(&self.vg, "VG")
-    }
-
-    fn file(&self, lv: &str) -> PathBuf {
-        self.lab.path("run").join(&self.vg).join(lv)
-    }
-
-    fn open(&self, lv: &str) -> File {
-        OpenOptions::new().read(true).write(true).open(self.file(lv)).unwrap()
-    }
-
-    fn content(&self, lv: &str) -> Vec<u8> {
-        std::fs::read(self.file(lv)).unwrap()
-    }
-
-    fn daemon(&self) -> Option<Pid> {
-        let text = std::fs::read_to_string(self.lab.path("run/daemon.lock")).ok()?;
-        Pid::from_raw(text.trim().parse().ok()?)
-    }
-
-    fn kill_daemon(&self) {
-        kill_process(self.daemon().unwrap(), Signal::KILL).unwrap();
-    }
-
-    /// Waits for the daemon to end a merge by itself.
-    #[track_caller]
-    fn wait_until_merged(&self) {
-        let begun = Instant::now();
-        while self.ok("lvs --noheadings -a -o lv_name,lv_attr").contains('O') {
-            assert!(begun.elapsed() < Duration::from_mins(1), "the merge does not end");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        drop(self.run("vgchange -an VG"));
-        // What could not be taken down cleanly must not outlive the test.
-        let busy = self.file("").exists();
-        if let Some(pid) = self.daemon().filter(|_| busy) {
-            kill_process(pid, Signal::KILL).ok();
-            drop(Command::new("umount").arg("-l").arg(self.file("")).output());
-        }
-    }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{script}\n{said}{}", String::from_utf8_lossy(&output.stderr));
-    said
-}
 
 /// The story of 2008: snapshot, change, second snapshot, fold the first back, look, fold the second back.
 #[test]
@@ -278,24 +189,6 @@ fn a_file_system_goes_back_to_its_snapshot() {
     wait_until_free(&device);
     live.ok("vgchange -an VG");
     assert!(!Path::new(&device).exists());
-}
-
-/// The kernel lets go of the device of a file system some time after `umount` has returned.
-fn wait_until_free(device: &str) {
-    let exclusive = i32::try_from(OFlags::EXCL.bits()).unwrap();
-    let begun = Instant::now();
-    while let Err(error) = OpenOptions::new().read(true).custom_flags(exclusive).open(device) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{device}: {error}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-struct Mount(PathBuf);
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg(&self.0).output());
-    }
 }
 
 /// Stores and volumes grow, are renamed and go, under who has them open.

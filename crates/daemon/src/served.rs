@@ -7,7 +7,9 @@
 use crate::front;
 use crate::rundir::RunDir;
 use crate::state::{Active, ActiveVg};
-use crate::vg::{ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Vg, locked};
+use crate::vg::{
+    ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Terms, Vg, locked,
+};
 use foldback_dm_table::{DmName, Transaction};
 use foldback_lvm2_format::vg::Lv;
 use foldback_manager::store::{SelectError, select};
@@ -207,10 +209,10 @@ impl Daemon {
         &self,
         name: &VgName,
         transaction: Transaction,
-        closed: &[DmName],
+        terms: &Terms,
     ) -> Result<(), DaemonError> {
         let vg = self.vg(name)?;
-        let outcome = vg.transact_closed(transaction, closed);
+        let outcome = vg.transact_on(transaction, terms);
         self.tidy(&vg);
         self.remember();
         Ok(outcome?)

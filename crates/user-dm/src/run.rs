@@ -16,6 +16,7 @@ use crate::resolve::Names;
 use crate::traffic::{Ended, Failed, Owner, Part, Traffic};
 use foldback_device::{Completion, DiskId, Disks, Geometry, Slice};
 use foldback_engine::{Buffer, Fault, Outcome, Space, StoreId, StoreOpen, WhenFull};
+use foldback_units::Sectors;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -31,6 +32,8 @@ pub struct UserDm<D> {
     pub(crate) groups: BTreeMap<GroupId, OriginGroup>,
     /// By the device under the origin.
     pub(crate) pacing: BTreeMap<Lower, Pacing>,
+    /// The allowance of merges that begin.
+    pub(crate) new_merges: Option<Sectors>,
     /// What becomes of a store that is full, by its device.
     pub(crate) when_full: BTreeMap<Lower, WhenFull>,
     pub(crate) requests: BTreeMap<u64, Pending>,
@@ -68,6 +71,7 @@ impl<D: Disks> UserDm<D> {
             devices: BTreeMap::new(),
             groups: BTreeMap::new(),
             pacing: BTreeMap::new(),
+            new_merges: None,
             when_full: BTreeMap::new(),
             requests: BTreeMap::new(),
             answers: VecDeque::new(),

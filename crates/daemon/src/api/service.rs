@@ -2,7 +2,7 @@
 
 use super::types::{ActivationInfo, DeviceInfo, LvInfo, MergeInfo, TransactionText, VerbText, VgInfo};
 use crate::served::{Daemon, DaemonError};
-use crate::vg::{ChangeError, LvStatus, Setting, Vg};
+use crate::vg::{ChangeError, LvStatus, Setting, Terms, Vg};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_units::{LvName, VgName};
 use rustix::process::geteuid;
@@ -113,6 +113,10 @@ fn bad(message: impl ToString) -> Refused {
     Refused::BadRequest { message: message.to_string() }
 }
 
+fn not_nothing(rate: Option<u64>) -> Result<Option<u64>, Refused> {
+    if rate == Some(0) { Err(bad("a rate of nothing would be a pause")) } else { Ok(rate) }
+}
+
 fn vg_name(text: &str) -> Result<VgName, Refused> {
     VgName::new(text).map_err(bad)
 }
@@ -128,9 +132,11 @@ fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
         chunks_total: merge.chunks_total,
         chunks_left: merge.chunks_left,
         chunk_sectors: merge.chunk.get(),
+        paused: merge.paused,
         failed: merge.failed,
         finished: merge.finished,
         rate: merge.rate,
+        limit: merge.limit,
     });
     LvInfo {
         file: places.file.map(text),
@@ -141,7 +147,7 @@ fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
         device: lv.device.0,
         sectors: lv.size.get(),
         suspended: lv.suspended,
-        open_count: lv.open_count,
+        open_count: lv.open_count.saturating_add(u32::from(vg.is_open(&lv.id))),
         table: lv.table,
         status: lv.status,
         merge,
@@ -235,16 +241,19 @@ impl Service {
 
     /// Commits a change of a VG, and switches its live devices with it.
     ///
-    /// Nothing is done where one of the `closed` devices is in use; none can be opened while it is done.
+    /// Nothing is done where one of the `closed` devices is in use; none can be opened while it is done. A merge that
+    /// begins may move `merge_rate` bytes in a second.
     async fn transact(
         &self,
         vg: String,
         transaction: TransactionText,
         closed: Vec<String>,
+        merge_rate: Option<u64>,
     ) -> Result<(), Refused> {
         let transaction = Transaction::try_from(&transaction).map_err(bad)?;
-        let closed: Vec<DmName> = closed.into_iter().map(DmName).collect();
-        Ok(self.0.transact(&vg_name(&vg)?, transaction, &closed)?)
+        let merge_rate = not_nothing(merge_rate)?;
+        let terms = Terms { closed: closed.into_iter().map(DmName).collect(), merge_rate };
+        Ok(self.0.transact(&vg_name(&vg)?, transaction, &terms)?)
     }
 
     /// Serves a live volume over NBD, by its name or its device's. Asking twice for the same is asking once.
@@ -271,6 +280,19 @@ impl Service {
     async fn devices(&self, vg: String) -> Result<DeviceList, Refused> {
         let vg = self.0.vg(&vg_name(&vg)?)?;
         Ok(DeviceList { devices: devices(&vg)? })
+    }
+
+    /// Begins no further window of the merge into a device, or goes on with it.
+    async fn pause_merge(&self, vg: String, device: String, pause: bool) -> Result<(), Refused> {
+        let vg = self.0.vg(&vg_name(&vg)?)?;
+        Ok(vg.pause_merge(&DmName(device), pause).map_err(DaemonError::from)?)
+    }
+
+    /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
+    async fn set_merge_rate(&self, vg: String, device: String, rate: Option<u64>) -> Result<(), Refused> {
+        let rate = not_nothing(rate)?;
+        let vg = self.0.vg(&vg_name(&vg)?)?;
+        Ok(vg.set_merge_rate(&DmName(device), rate).map_err(DaemonError::from)?)
     }
 
     /// Asks the VG's job to look now instead of within a second.

@@ -63,12 +63,16 @@ pub struct MergeInfo {
     pub chunks_left: u64,
     /// Sectors of each.
     pub chunk_sectors: u64,
+    /// Somebody has paused it.
+    pub paused: bool,
     /// It stands, for an error.
     pub failed: bool,
     /// Only the metadata's end is missing.
     pub finished: bool,
     /// Chunks merged in a second, where that is known.
     pub rate: Option<u64>,
+    /// Bytes that it may move in a second, where that is limited.
+    pub limit: Option<u64>,
 }
 
 /// A live volume.
@@ -82,7 +86,7 @@ pub struct LvInfo {
     pub sectors: u64,
     /// Its requests wait.
     pub suspended: bool,
-    /// How many use it.
+    /// How many use it: tables of other devices, and one more where programs have it open.
     pub open_count: u32,
     /// The live table.
     pub table: String,

@@ -7,17 +7,19 @@
 
 mod client;
 mod nbd;
+mod pace;
 mod poller;
 mod wake;
 
 pub(crate) use client::NbdExport;
 
 use foldback_device::{Disks, Memory, Slice};
-use foldback_dm_table::{DeviceMapper, DmName};
+use foldback_dm_table::{DeviceMapper, DmName, Verb};
 use foldback_engine::RequestKind;
 use foldback_units::{SectorRange, Sectors};
 use foldback_user_dm::{DmError, IoError, Settings, Ticket, UserDm, VolumeRequest};
 use nbd::{Ground, Nbd};
+use pace::Paces;
 use poller::{Poller, Watched};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -25,7 +27,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wake::Wake;
 
 /// Our device-mapper over a VG's disks.
@@ -80,6 +82,7 @@ pub struct Carrier {
     pub dm: Mapper,
     replies: Replies,
     nbd: Nbd,
+    paces: Paces,
     poller: Poller,
     wake: Arc<Wake>,
     inbox: Receiver<Message>,
@@ -274,13 +277,14 @@ impl Carrier {
         }
         let dm = UserDm::new(disks, paths, settings).map_err(io::Error::other)?;
         let (replies, told) = (HashMap::new(), BTreeSet::new());
-        Ok(Self { dm, replies, nbd: Nbd::new(), poller, wake, inbox, events, told })
+        Ok(Self { dm, replies, nbd: Nbd::new(), paces: Paces::default(), poller, wake, inbox, events, told })
     }
 
     fn run(mut self) {
         let mut busy = false;
         loop {
             let resting = self.nbd.wake_listeners(&self.poller);
+            let resting = resting.into_iter().chain(self.paces.rest()).min();
             let limit = if busy { Some(Duration::ZERO) } else { resting };
             // A poller that fails has nothing left to wait for; the volumes fail their requests rather than hang.
             let Ok(ready) = self.poller.wait(limit) else { break };
@@ -293,6 +297,7 @@ impl Carrier {
                 let sockets = ready.into_iter().filter(|(what, _)| !matches!(*what, INBOX | DISKS));
                 sockets.for_each(|(what, ready)| nbd.ready(what, ready, ground));
             });
+            self.paces.top_up(&mut self.dm, Instant::now());
             match self.step() {
                 Ok(moved) => busy |= moved,
                 Err(_) => break,
@@ -391,6 +396,24 @@ impl Carrier {
                 done(Err(IoError::NoDevice));
             }
         }
+    }
+
+    /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
+    pub(crate) fn set_merge_rate(&mut self, device: &DmName, rate: Option<u64>) -> Result<(), DmError> {
+        self.paces.set(&mut self.dm, device, rate, Instant::now())
+    }
+
+    /// The same for every device among these that merges.
+    pub(crate) fn pace_merges(&mut self, resumed: &[Verb], rate: u64) {
+        for verb in resumed {
+            // Into most of them nothing merges.
+            self.set_merge_rate(verb.name(), Some(rate)).ok();
+        }
+    }
+
+    /// What the merge into a device may move in a second, where that is limited.
+    pub(crate) fn merge_rate(&self, device: &DmName) -> Option<u64> {
+        self.paces.rate(device)
     }
 
     /// The length of a device.

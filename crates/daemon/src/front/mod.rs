@@ -286,6 +286,16 @@ impl Front {
         }
     }
 
+    /// Whether somebody uses a volume, as far as that is known without looking at processes.
+    pub(crate) fn is_open(&self, lv: &LvmUuid) -> bool {
+        let served = self.table.served();
+        let Some((id, lv)) = served.iter().find(|(_, served)| served.lv == *lv) else { return false };
+        let mut blocks = self.blocks.iter().filter(|(other, _)| other == id);
+        self.session.as_ref().is_some_and(|session| session.is_open(*id))
+            || blocks.any(|(_, block)| block.device.is_built_on())
+            || self.exports.is_open(lv)
+    }
+
     /// Why there are no files, where that is so.
     pub(crate) fn no_files(&self) -> Option<&str> {
         self.no_files.as_deref()

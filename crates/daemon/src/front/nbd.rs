@@ -131,6 +131,11 @@ impl Exports {
         of.map(|exported| exported.place.address.to_string()).collect()
     }
 
+    /// Whether an NBD client has a volume open.
+    pub(super) fn is_open(&self, lv: &ServedLv) -> bool {
+        self.is_exported(&lv.lv) && matches!(self.carrier.nbd_users(&lv.device), Ok(1..))
+    }
+
     /// Keeps a volume from being opened; who uses it, where somebody does.
     pub(super) fn close(&self, lv: &ServedLv) -> Result<Option<NbdClaim>, (DmName, String)> {
         if !self.is_exported(&lv.lv) && !matches!(self.carrier.nbd_users(&lv.device), Ok(1..)) {

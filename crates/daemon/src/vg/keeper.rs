@@ -18,6 +18,7 @@ use foldback_manager::backup::BackupPlaces;
 use foldback_manager::environment::Machine;
 use foldback_manager::job::{self, MergeRequest, Observer, Progress};
 use foldback_manager::ops::Notice;
+use foldback_manager::ops::merge_start::Mode;
 use foldback_manager::store::FoundVg;
 use foldback_units::LvmUuid;
 use std::collections::BTreeMap;
@@ -83,6 +84,7 @@ fn look(vg: &Arc<Vg>) {
     hold(vg, &seen.astray);
     if let Some(found) = seen.found {
         end_merges(vg, &found);
+        vg.end_trials(&found.vg);
         vg.extend_stores();
     }
 }
@@ -177,7 +179,8 @@ fn end_merges(vg: &Arc<Vg>, found: &FoundVg) {
             vg: found.vg.name.clone(),
             lv: merging.lv,
             force: true,
-            on_activate: false,
+            mode: Mode::NameOrigin,
+            undo: None,
             leave: false,
         };
         let mut machine = Machine::new("foldback daemon");

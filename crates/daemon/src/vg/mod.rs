@@ -10,9 +10,11 @@ mod filling;
 mod ground;
 mod keeper;
 mod mapper;
+mod pacing;
 mod rates;
 mod standing;
 mod status;
+mod trials;
 
 pub(crate) use activation::{ActivateError, Activated};
 pub use ground::Setting;
@@ -25,7 +27,7 @@ use crate::rundir::RunDir;
 use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_manager::host;
-use foldback_units::{LvmUuid, VgName};
+use foldback_units::{Bytes, LvmUuid, VgName};
 use foldback_user_dm::{DmError, Settings};
 use rates::Rates;
 use std::collections::BTreeMap;
@@ -55,9 +57,20 @@ struct State {
     name: VgName,
     /// Devices whose requests wait, and why: somebody else changed what they stand on.
     held: BTreeMap<DmName, String>,
+    /// Why a trial that was kept could not be ended, where it was said already.
+    trial_trouble: Option<String>,
     thread: Option<JoinHandle<()>>,
     keeper: Option<(Sender<keeper::Wish>, JoinHandle<()>)>,
     holds: Vec<Hold>,
+}
+
+/// On what terms live devices are switched.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Terms {
+    /// Nothing is done where one of these is in use, and none can be opened meanwhile.
+    pub closed: Vec<DmName>,
+    /// What a merge that begins may move in a second, in bytes; without it as much as it can.
+    pub merge_rate: Option<u64>,
 }
 
 /// Why a change of live devices failed, and in which stage.
@@ -105,7 +118,14 @@ impl Vg {
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
         let front = Front::new(run, &name, running.handle.clone());
-        let state = State { name, held: BTreeMap::new(), thread: Some(running.thread), keeper: None, holds };
+        let state = State {
+            name,
+            held: BTreeMap::new(),
+            trial_trouble: None,
+            thread: Some(running.thread),
+            keeper: None,
+            holds,
+        };
         let vg = Arc::new(Self {
             id,
             front: Mutex::new(front),
@@ -149,19 +169,33 @@ impl Vg {
     /// # Errors
     /// The stage says what an error leaves.
     pub fn transact(&self, transaction: Transaction) -> Result<(), ChangeError> {
-        self.transact_closed(transaction, &[])
+        self.transact_on(transaction, &Terms::default())
     }
 
-    /// The same, unless one of these devices is in use.
+    /// The same on these terms.
     ///
     /// # Errors
-    /// One is, and nothing was done; otherwise as [`Vg::transact`].
-    pub fn transact_closed(&self, transaction: Transaction, closed: &[DmName]) -> Result<(), ChangeError> {
+    /// They do not hold, and nothing was done; otherwise as [`Vg::transact`].
+    pub fn transact_on(&self, transaction: Transaction, terms: &Terms) -> Result<(), ChangeError> {
         let _one = locked(&self.changing);
         let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
         self.refuse_held(named.into_iter().flatten().map(Verb::name))?;
-        let closed = self.close(closed)?;
-        let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
+        let stand = self.stand(&transaction.suspend)?;
+        let rate = terms.merge_rate;
+        let done = self.close(&terms.closed).and_then(|closed| {
+            let switch = move |carrier: &mut carrier::Carrier| {
+                carrier.dm.set_pace_of_new_merges(rate.map(|_| Bytes::ZERO));
+                let outcome = carrier.dm.transact(&transaction);
+                carrier.dm.set_pace_of_new_merges(None);
+                if let Some(rate) = rate {
+                    carrier.pace_merges(&transaction.resume, rate);
+                }
+                outcome
+            };
+            Ok((closed, self.carrier.call(switch)?))
+        });
+        self.let_merge(stand)?;
+        let (closed, outcome) = done?;
         self.settle_front(closed)?;
         self.look();
         outcome.map_err(|(stage, error)| ChangeError::Verb { stage: Some(stage), error })
@@ -193,6 +227,11 @@ impl Vg {
     /// Where a volume is served.
     pub fn places(&self, lv: &LvmUuid) -> Places {
         locked(&self.front).places(lv)
+    }
+
+    /// Whether somebody has a volume open.
+    pub fn is_open(&self, lv: &LvmUuid) -> bool {
+        locked(&self.front).is_open(lv)
     }
 
     /// Serves a volume over NBD, by its name or its device's; where.

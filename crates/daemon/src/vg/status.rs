@@ -19,12 +19,16 @@ pub struct MergeStatus {
     pub chunks_left: u64,
     /// Of each.
     pub chunk: Sectors,
+    /// Somebody has paused it.
+    pub paused: bool,
     /// It stands, for an error.
     pub failed: bool,
     /// Only the metadata's end is missing.
     pub finished: bool,
     /// Chunks merged in a second, where that is known.
     pub rate: Option<u64>,
+    /// Bytes that it may move in a second, where that is limited.
+    pub limit: Option<u64>,
 }
 
 /// A live volume.
@@ -110,9 +114,11 @@ fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
         chunks_total: progress.chunks_total,
         chunks_left: progress.chunks_left,
         chunk: progress.chunk_size.len(),
+        paused: progress.paused,
         failed: progress.failed,
         finished: progress.finished,
         rate: None,
+        limit: carrier.merge_rate(&info.name),
     });
     Some(LvStatus {
         id,

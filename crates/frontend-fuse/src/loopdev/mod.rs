@@ -10,7 +10,7 @@
 //! on a thread that answers requests.
 
 mod claim;
-mod ioctl;
+pub(crate) mod ioctl;
 mod sysfs;
 
 pub use claim::{LoopClaim, detach_stale};
@@ -138,6 +138,12 @@ impl LoopDevice {
     pub fn users(&self) -> Result<Vec<User>, FuseError> {
         drop(self.open(0)?);
         users(self.number).map_err(|error| self.failed("asking", error))
+    }
+
+    /// Whether it is mounted where this process sees it, or another device is built on it. Cheap: no process is looked at.
+    pub fn is_built_on(&self) -> bool {
+        let mounted = |device| !in_use::mounts(device, &sysfs::node(self.number)).is_empty();
+        sysfs::device(self.number).is_ok_and(mounted) || !sysfs::holders(self.number).is_empty()
     }
 
     /// Waits up to half a second until nobody uses the device, then holds it with O_EXCL: nobody mounts it until the

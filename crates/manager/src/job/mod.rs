@@ -2,9 +2,12 @@
 
 mod error;
 mod host;
+mod keep;
 mod live;
 mod merge;
 mod room;
+mod stores;
+mod undo;
 
 #[cfg(test)]
 mod tests;

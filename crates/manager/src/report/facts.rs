@@ -178,6 +178,8 @@ pub struct Live {
     pub suspended: bool,
     /// Its merge stands, for an error.
     pub merge_failed: bool,
+    /// How a merge is: `running`, `paused`, `failed`, or `finished` where only its end in the metadata is missing.
+    pub merge_state: Option<&'static str>,
     /// What a running merge has still to do.
     pub merge_left: Option<Sectors>,
     /// What it does in a second.

@@ -222,6 +222,9 @@ pub(super) const FIELDS: &[Field] = &[
     right("lv_snapshot_invalid", "SnapInvalid", 15, "Set if the store was invalidated", |row| {
         Value::Flag("snapshot invalid", attributes::invalid(row.lv))
     }),
+    left("merge_state", "MState", 0, "How a merge is: running, paused, failed or finished", |row| {
+        live(row, |live| live.merge_state).map_or(Value::Blank, Value::text)
+    }),
     right("merge_left", "MLeft", 0, "What a running merge has still to do", |row| {
         live(row, |live| live.merge_left).map_or(Value::Blank, Value::Size)
     }),
