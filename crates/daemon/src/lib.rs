@@ -24,4 +24,4 @@ mod vg;
 
 pub use rundir::RunDir;
 pub use served::{Daemon, DaemonError};
-pub use vg::{LvStatus, MergeStatus, Setting};
+pub use vg::{LvStatus, MergeStatus, Setting, StoreWait};

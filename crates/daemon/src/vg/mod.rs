@@ -15,6 +15,7 @@ mod standing;
 mod status;
 
 pub(crate) use activation::{ActivateError, Activated};
+pub use filling::StoreWait;
 pub use ground::Setting;
 pub(crate) use ground::{Ground, GroundError};
 pub use status::{LvStatus, MergeStatus};
@@ -26,9 +27,10 @@ use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_manager::host;
 use foldback_units::{LvmUuid, VgName};
-use foldback_user_dm::{DmError, Settings};
+use foldback_user_dm::{DmError, Settings, WhenFull};
 use rates::Rates;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -46,6 +48,7 @@ pub struct Vg {
     changing: Mutex<()>,
     front: Mutex<Front>,
     refused: Mutex<filling::Refused>,
+    waits: Mutex<filling::Waits>,
     /// Chunks that merges have left, and sectors that stores have allocated.
     rates: Mutex<(Rates, Rates)>,
 }
@@ -104,12 +107,18 @@ impl Vg {
         let files = ground.files.clone();
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
+        // Otherwise a full store is invalidated at once, as in the kernel.
+        if ground.config.snapshot_autoextend.is_on() {
+            let hold = |carrier: &mut carrier::Carrier| carrier.dm.otherwise_when_full(WhenFull::Hold);
+            running.handle.call(hold).map_err(io::Error::other)?;
+        }
         let front = Front::new(run, &name, running.handle.clone());
         let state = State { name, held: BTreeMap::new(), thread: Some(running.thread), keeper: None, holds };
         let vg = Arc::new(Self {
             id,
             front: Mutex::new(front),
             refused: Mutex::default(),
+            waits: Mutex::default(),
             ground,
             carrier: running.handle,
             state: Mutex::new(state),
@@ -161,7 +170,7 @@ impl Vg {
         let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
         self.refuse_held(named.into_iter().flatten().map(Verb::name))?;
         let closed = self.close(closed)?;
-        let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
+        let outcome = self.carrier.call(move |carrier| carrier.transact(&transaction))?;
         self.settle_front(closed)?;
         self.look();
         outcome.map_err(|(stage, error)| ChangeError::Verb { stage: Some(stage), error })
