@@ -7,11 +7,12 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::options::Options;
-use foldback_daemon::api::types::{LvInfo, VgInfo};
+use foldback_daemon::api::types::{LvInfo, StoreWaitInfo, VgInfo};
 use foldback_daemon::api::{ApiError, Client};
 use foldback_daemon::{RunDir, Setting};
 use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Stage, Table, Transaction, Verb};
 use foldback_lvm2_format::vg::Vg;
+use foldback_manager::report::VgFacts;
 use foldback_units::{LvName, Sectors, VgName};
 use std::borrow::BorrowMut;
 use std::os::unix::process::CommandExt;
@@ -248,6 +249,20 @@ pub(crate) fn warn_of_trouble(context: &Context, vgs: &[VgInfo]) {
         if let Some(trouble) = &vg.trouble {
             context.console.warn(&format!("VG {}: {trouble}; requests of its volumes wait.", vg.name));
         }
+    }
+}
+
+/// Warns where writes wait for room in the store of a snapshot, by the names that the metadata has.
+pub(crate) fn warn_of_waits(context: &Context, vg: &VgFacts, lvs: &[LvInfo]) {
+    for (info, wait) in lvs.iter().filter_map(|info| Some((info, info.wait.as_ref()?))) {
+        let Some(lv) = vg.lvs.iter().find(|lv| lv.uuid == info.id) else { continue };
+        let StoreWaitInfo { seconds, seconds_left, why } = wait;
+        let full = format!("{}/{}", vg.name, lv.name);
+        context.console.warn(&format!(
+            "Snapshot {full} is full; writes that need room in it have waited for {seconds} s. In {seconds_left} s it becomes \
+             invalid, and its content is lost. It was not extended: {why}. Make room with: lvextend -L +SIZE {full}; or give \
+             it up with: lvremove {full}"
+        ));
     }
 }
 

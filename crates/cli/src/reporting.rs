@@ -163,6 +163,9 @@ pub(crate) fn run(
     live::warn_of_trouble(context, &served);
     for vg in &served {
         look_at_live(vg, &mut facts);
+        if let Some(facts) = facts.vgs.iter().find(|facts| facts.uuid == vg.id) {
+            live::warn_of_waits(context, facts, &vg.lvs);
+        }
     }
     let mut chosen = Chosen { everything: names.is_empty(), hidden: options.all, ..Chosen::default() };
     let mut exit = if found.faults.is_empty() { Exit::Success } else { Exit::Failed };
@@ -223,7 +226,9 @@ fn look_at_live(served: &VgInfo, facts: &mut Facts) {
             merge_left: info.merge.as_ref().map(|merge| in_sectors(merge, merge.chunks_left)),
             merge_rate: info.merge.as_ref().and_then(|merge| Some(in_sectors(merge, merge.rate?))),
             merge_seconds: info.merge.as_ref().and_then(|merge| merge.chunks_left.checked_div(merge.rate?)),
-            store_seconds: status.and_then(|status| seconds_to_full(status, info.fill_rate?)),
+            store_seconds: status
+                .filter(|_| info.merge.is_none())
+                .and_then(|status| seconds_to_full(status, info.fill_rate)),
         };
         let mut known = vec![index];
         if info.merge.is_some() {
@@ -253,11 +258,13 @@ fn in_sectors(merge: &MergeInfo, chunks: u64) -> Sectors {
     Sectors(chunks.saturating_mul(merge.chunk_sectors))
 }
 
-fn seconds_to_full(status: SnapshotStatus, rate: u64) -> Option<u64> {
+/// One that is full is full, whatever the rate.
+fn seconds_to_full(status: SnapshotStatus, rate: Option<u64>) -> Option<u64> {
     match status {
-        SnapshotStatus::Usage { allocated, total, .. } => {
-            total.saturating_sub(allocated).get().checked_div(rate)
-        }
+        SnapshotStatus::Usage { allocated, total, .. } => match total.saturating_sub(allocated).get() {
+            0 => Some(0),
+            left => left.checked_div(rate?),
+        },
         _ => None,
     }
 }

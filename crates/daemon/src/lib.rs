@@ -24,4 +24,4 @@ mod vg;
 
 pub use rundir::RunDir;
 pub use served::{Daemon, DaemonError};
-pub use vg::{LvStatus, MergeStatus, Setting, Terms};
+pub use vg::{LvStatus, MergeStatus, Setting, StoreWait, Terms};

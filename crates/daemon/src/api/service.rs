@@ -1,6 +1,8 @@
 //! The API's side of the daemon.
 
-use super::types::{ActivationInfo, DeviceInfo, LvInfo, MergeInfo, TransactionText, VerbText, VgInfo};
+use super::types::{
+    ActivationInfo, DeviceInfo, LvInfo, MergeInfo, StoreWaitInfo, TransactionText, VerbText, VgInfo,
+};
 use crate::served::{Daemon, DaemonError};
 use crate::vg::{ChangeError, LvStatus, Setting, Terms, Vg};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
@@ -152,6 +154,11 @@ fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
         status: lv.status,
         merge,
         fill_rate: lv.fill_rate,
+        wait: lv.wait.map(|wait| StoreWaitInfo {
+            seconds: wait.seconds,
+            seconds_left: wait.seconds_left,
+            why: wait.why,
+        }),
     }
 }
 

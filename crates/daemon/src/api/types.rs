@@ -75,6 +75,17 @@ pub struct MergeInfo {
     pub limit: Option<u64>,
 }
 
+/// Writes that need room in a snapshot's store wait for it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct StoreWaitInfo {
+    /// For so many seconds.
+    pub seconds: u64,
+    /// After so many more the snapshot is invalidated.
+    pub seconds_left: u64,
+    /// Why the store was not extended.
+    pub why: String,
+}
+
 /// A live volume.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
 pub struct LvInfo {
@@ -96,6 +107,8 @@ pub struct LvInfo {
     pub merge: Option<MergeInfo>,
     /// Sectors of its store that are taken in a second, where that is known.
     pub fill_rate: Option<u64>,
+    /// Its store is full, and writes wait for room in it.
+    pub wait: Option<StoreWaitInfo>,
     /// The file that serves it.
     pub file: Option<String>,
     /// The block device on that file.

@@ -89,9 +89,9 @@ impl Ground {
         found
     }
 
-    /// Locks the VG to change it.
-    pub fn lock(&self, vg: &VgName) -> Result<host::LockedVg, host::LockVgError> {
-        host::lock_vg(vg, &self.files, &self.config, &mut say_waiting)
+    /// Locks the VG to change it, waiting for nobody: who does that comes again in a second.
+    pub fn lock_at_once(&self, vg: &VgName) -> Result<host::LockedVg, host::LockVgError> {
+        host::lock_vg_at_once(vg, &self.files, &self.config)
     }
 
     /// Where backups go.
