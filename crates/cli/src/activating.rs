@@ -7,7 +7,7 @@ use crate::changing::one_vg;
 use crate::commands::{Context, start_deferred};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::exporting::{self, Export};
+use crate::exporting::{self, Export, Unexport};
 use crate::live::{self, LiveVg};
 use crate::options::YesNo;
 use crate::session::Session;
@@ -43,6 +43,9 @@ pub(crate) struct ActivationOptions {
     /// tcp:ADDRESS:PORT, unix:/PATH
     #[arg(long, value_name = "nbd[=ADDRESS]")]
     export: Option<Export>,
+    /// End serving them over NBD; refused while a client is connected
+    #[arg(long, value_name = "nbd", conflicts_with_all = ["activate", "export", "refresh"])]
+    unexport: Option<Unexport>,
     /// Start the merges that waited until their volumes are closed
     #[arg(long)]
     refresh: bool,
@@ -58,7 +61,7 @@ impl ActivationOptions {
     /// Whether they ask for anything.
     pub(crate) fn wants(&self) -> Result<bool, CliError> {
         exporting::check(self.export.as_ref(), self.activate)?;
-        Ok(self.activate.is_some() || self.refresh)
+        Ok(self.activate.is_some() || self.refresh || self.unexport.is_some())
     }
 
     /// Does it to LVs of a VG, all where none is named.
@@ -68,6 +71,9 @@ impl ActivationOptions {
         vg: &VgName,
         lvs: Option<&[LvName]>,
     ) -> Result<Exit, CliError> {
+        if self.unexport.is_some() {
+            return exporting::unexport(context, vg, lvs);
+        }
         match self.activate {
             Some(Activation::No) => deactivate(context, vg, lvs),
             Some(how) => {

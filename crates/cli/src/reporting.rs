@@ -9,6 +9,7 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::exporting;
 use crate::live;
 use crate::names::Target;
 use crate::session::Session;
@@ -230,6 +231,9 @@ fn look_at_live(served: &VgInfo, facts: &mut Facts) {
                 .filter(|_| info.merge.is_none())
                 .and_then(|status| seconds_to_full(status, info.fill_rate)),
         };
+        if let Some(lv) = vg.lvs.get_mut(index) {
+            lv.nbd = info.nbd.iter().map(|address| exporting::uri(address, &lv.name)).collect();
+        }
         let mut known = vec![index];
         if info.merge.is_some() {
             // The snapshot that merges has no device that users could open; its state is the origin's.

@@ -44,7 +44,7 @@ pub enum DaemonError {
     Change(ChangeError),
     /// Serving over NBD.
     #[error(transparent)]
-    Nbd(#[from] front::NbdError),
+    Nbd(front::NbdError),
     /// Somebody uses a volume.
     #[error("Logical volume {device} in use: {by}.")]
     InUse {
@@ -53,6 +53,15 @@ pub enum DaemonError {
         /// Who.
         by: String,
     },
+}
+
+impl From<front::NbdError> for DaemonError {
+    fn from(error: front::NbdError) -> Self {
+        match error {
+            front::NbdError::InUse { device, by } => Self::InUse { device, by },
+            other => Self::Nbd(other),
+        }
+    }
 }
 
 impl From<ChangeError> for DaemonError {
@@ -222,7 +231,7 @@ impl Daemon {
     /// Ends serving a live volume over NBD.
     ///
     /// # Errors
-    /// It is not active.
+    /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&self, name: &VgName, lv: &str) -> Result<(), DaemonError> {
         self.vg(name)?.unexport_nbd(lv)?;
         self.remember();

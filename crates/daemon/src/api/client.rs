@@ -243,7 +243,7 @@ impl Client {
     /// Ends that.
     ///
     /// # Errors
-    /// It is not active.
+    /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&mut self, vg: &str, lv: &str) -> Result<(), ApiError> {
         ask!(self, connection => connection.unexport_nbd(vg, lv))
     }

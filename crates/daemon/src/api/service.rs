@@ -271,7 +271,7 @@ impl Service {
         Ok(Place { address: self.0.export_nbd(&vg_name(&vg)?, &lv, address.as_deref())? })
     }
 
-    /// Ends that. What clients have asked for is answered; then they are disconnected.
+    /// Ends that, unless a client is connected.
     async fn unexport_nbd(&self, vg: String, lv: String) -> Result<(), Refused> {
         Ok(self.0.unexport_nbd(&vg_name(&vg)?, &lv)?)
     }

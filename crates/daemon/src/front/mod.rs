@@ -142,10 +142,15 @@ impl Front {
         self.exports.export(&lv, address)
     }
 
-    /// Ends that.
+    /// Ends that, unless a client is connected or nothing else serves the volume.
     pub(crate) fn unexport_nbd(&mut self, lv: &str) -> Result<(), NbdError> {
         let lv = self.served_lv(lv)?;
+        if self.no_files.is_some() {
+            return Err(NbdError::OnlyWay(lv.device.0));
+        }
+        let closed = self.exports.close(&lv).map_err(|(device, by)| NbdError::InUse { device, by })?;
         self.exports.stop(&lv.lv);
+        drop(closed);
         Ok(())
     }
 

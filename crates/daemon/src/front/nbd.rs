@@ -30,6 +30,19 @@ pub enum NbdError {
         /// Why not.
         error: io::Error,
     },
+    /// A client is connected.
+    #[error("{device} is in use by {by}")]
+    InUse {
+        /// Which.
+        device: DmName,
+        /// Who.
+        by: String,
+    },
+    /// Nothing else serves it.
+    #[error(
+        "{0} is served over NBD alone, since there are no files; to end that, take it down: lvchange -an"
+    )]
+    OnlyWay(String),
     /// The carrier.
     #[error(transparent)]
     Gone(#[from] CarrierGone),

@@ -255,7 +255,7 @@ impl Vg {
     /// Ends serving a volume over NBD.
     ///
     /// # Errors
-    /// It is not active.
+    /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&self, lv: &str) -> Result<(), NbdError> {
         let _one = locked(&self.changing);
         locked(&self.front).unexport_nbd(lv)

@@ -248,6 +248,8 @@ pub struct LvFacts {
     pub partial: bool,
     /// What is known while it is served.
     pub live: Option<Live>,
+    /// Where NBD clients find it.
+    pub nbd: Vec<String>,
     /// What a look into its store says; `None` where nobody looked, as LVM2 never does.
     pub store: Option<StoreFacts>,
     /// Its segments in order.

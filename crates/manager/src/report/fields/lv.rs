@@ -237,6 +237,7 @@ pub(super) const FIELDS: &[Field] = &[
     right("store_seconds", "SSecs", 0, "Seconds until the store is full, at its present rate", |row| {
         live(row, |live| live.store_seconds).map_or(Value::Blank, Value::count)
     }),
+    left("lv_nbd", "NBD", 0, "URIs at which NBD clients find it", |row| Value::list(&row.lv.nbd)),
     absent("vdo_operating_mode", "VDOOperatingMode", 0),
     absent("vdo_compression_state", "VDOCompressionState", 0),
     absent("vdo_index_state", "VDOIndexState", 0),
