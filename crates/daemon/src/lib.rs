@@ -17,6 +17,7 @@
 pub mod api;
 mod carrier;
 mod front;
+mod own_waits;
 mod rundir;
 mod served;
 mod state;

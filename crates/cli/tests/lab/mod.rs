@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod live;
+pub(crate) mod served;
 
 use foldback_device::{Access, DiskFile, HeldPart, Hold, HoldMode};
 use std::fs::{self, File};

@@ -3,6 +3,7 @@
 use super::types::{
     ActivationInfo, DeviceInfo, LvInfo, MergeInfo, StoreWaitInfo, TransactionText, VerbText, VgInfo,
 };
+use crate::own_waits;
 use crate::served::{Daemon, DaemonError};
 use crate::vg::{ChangeError, LvStatus, Setting, Terms, Vg};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
@@ -340,6 +341,7 @@ pub fn serve(daemon: Daemon) -> Result<(), DaemonStopped> {
     // For people and scripts that look for the process.
     lock.set_len(0)?;
     writeln!(lock, "{}", std::process::id())?;
+    own_waits::prevent();
     let socket = run.socket();
     match std::fs::remove_file(&socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
