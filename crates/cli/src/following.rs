@@ -29,6 +29,7 @@ pub(crate) struct LiveHost {
     files: Vec<Arc<DiskFile>>,
     pub(crate) paths: Vec<String>,
     pub(crate) config: Config,
+    extends_stores: bool,
     locked: Option<LockedVg>,
 }
 
@@ -36,8 +37,9 @@ impl LiveHost {
     /// Over the disks of a session, under the names by which the daemon knows them.
     pub(crate) fn new(session: Session, live: LiveVg) -> Self {
         let Session { files, disks, paths, config, .. } = session;
+        let extends_stores = live.info.extends_stores;
         let mapper = RemoteMapper { client: live.client, vg: live.info.name };
-        Self { mapper, disks, files, paths, config, locked: None }
+        Self { mapper, disks, files, paths, config, extends_stores, locked: None }
     }
 
     /// The live volume of that device, `None` where there is none any more.
@@ -68,6 +70,10 @@ impl MergeHost for LiveHost {
 
     fn unlock(&mut self) {
         self.locked = None;
+    }
+
+    fn extends_stores(&self) -> bool {
+        self.extends_stores
     }
 
     fn start_live(

@@ -165,7 +165,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let found = select::to_change(&found, vg)?;
         let merge = plan::check(&found.vg, lv)?;
         let live = self.live_group(found, lv)?;
-        self.check_stores(found, &merge, live.is_some())?;
+        self.check_stores(found, &merge, live.as_ref())?;
         // Locks and stores may have taken long.
         if self.observer.stops() {
             return Ok(Begun::Nothing);
@@ -205,7 +205,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
     ///
     /// A live store is written while it is read here: what looks damaged is left to whoever carries it, who has checked
     /// it when it was brought up.
-    fn check_stores(&mut self, found: &FoundVg, merge: &Merge, live: bool) -> Outcome<(), H> {
+    fn check_stores(&mut self, found: &FoundVg, merge: &Merge, live: Option<&Group>) -> Outcome<(), H> {
         let links = found.vg.snapshots();
         let mut disks = self.host.disks();
         let mut set = DiskSet::new(&mut *disks, self.request.paths);
@@ -222,27 +222,33 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 continue;
             }
             let refuses = report.findings.iter().find(|finding| finding.severity() == Severity::Refuse);
-            if let Some(finding) = refuses.filter(|_| !live) {
+            if let Some(finding) = refuses.filter(|_| live.is_none()) {
                 let (origin, finding) = (merge.origin.clone(), Box::new(finding.clone()));
                 return Err(MergeError::Damaged { vg: vg(), origin, lv: lv.clone(), finding });
             }
             stores.extend(report.store.map(|store| (snapshot, store)));
         }
         drop(disks);
-        self.check_room(found, merge, &stores)
+        self.check_room(found, merge, &stores, live)
     }
 
-    /// Refuses where another snapshot would overflow.
+    /// Refuses where another snapshot would overflow; warns where that is live, unless the merge is under way.
     fn check_room(
-        &self,
+        &mut self,
         found: &FoundVg,
         merge: &Merge,
         stores: &[(Snapshot<'_>, CheckedStore)],
+        live: Option<&Group>,
     ) -> Outcome<(), H> {
         let is_merging = |one: &&(Snapshot<'_>, CheckedStore)| one.0.segment.cow == merge.snapshot;
         let Some((snapshot, store)) = stores.iter().find(is_merging) else { return Ok(()) };
         let merging = (store, chunk_size(snapshot, store));
         self.check_end(found, merge, snapshot, merging)?;
+        if let Some(live) = live
+            && self.is_merging(live)?
+        {
+            return Ok(());
+        }
         // The merge does not change what a snapshot of the merged view shows: nothing is copied out to it.
         let others = stores.iter().filter(|one| !is_merging(one) && !one.0.merge_view);
         for (snapshot, store) in others {
@@ -251,7 +257,9 @@ impl<H: MergeHost> Job<'_, '_, H> {
             let store_size = found.vg.lv(other).map_or(Sectors::ZERO, |lv| size(lv.extent_count()));
             let other_store = (store, chunk_size(snapshot, store));
             let room = Room::of(merging, other_store, size(snapshot.extent_count), store_size);
-            if !room.suffices() && !self.request.force {
+            if let Some(live) = live {
+                self.warn_of_overflow(live, merge, merging, other, room)?;
+            } else if !room.suffices() && !self.request.force {
                 let (vg, lv, other) = (self.request.vg.clone(), merge.snapshot.clone(), other.clone());
                 let Room { needed, free, chunk_size } = room;
                 return Err(MergeError::WouldOverflow { vg, lv, other, needed, free, chunk_size });

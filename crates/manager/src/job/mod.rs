@@ -4,6 +4,7 @@ mod error;
 mod host;
 mod live;
 mod merge;
+mod overflow;
 mod room;
 
 #[cfg(test)]
