@@ -193,7 +193,7 @@ impl Vg {
         };
         let transaction = extend(&Group::of(found, &lv)?, &Group::of(&handover.next, &lv)?, handover.headers);
         self.transact(transaction)?;
-        for notice in &planned.done {
+        if let Some(notice) = planned.done.first() {
             eprintln!("foldback: the store of {name}/{lv} fills: {}", notice.text);
         }
         // Not before: they may lie on a volume whose writes have waited for this.
