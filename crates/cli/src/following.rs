@@ -33,6 +33,7 @@ pub(crate) struct LiveHost {
     files: Vec<Arc<DiskFile>>,
     pub(crate) paths: Vec<String>,
     pub(crate) config: Config,
+    extends_stores: bool,
     locked: Option<LockedVg>,
     /// What the merge may move in a second, in bytes.
     merge_rate: Option<u64>,
@@ -42,8 +43,9 @@ impl LiveHost {
     /// Over the disks of a session, under the names by which the daemon knows them.
     pub(crate) fn new(session: Session, live: LiveVg, merge_rate: Option<u64>) -> Self {
         let Session { files, disks, paths, config, .. } = session;
+        let extends_stores = live.info.extends_stores;
         let mapper = RemoteMapper { client: live.client, vg: live.info.name };
-        Self { mapper, disks, files, paths, config, locked: None, merge_rate }
+        Self { mapper, disks, files, paths, config, extends_stores, locked: None, merge_rate }
     }
 
     /// The live volume of that device, `None` where there is none any more.
@@ -74,6 +76,10 @@ impl MergeHost for LiveHost {
 
     fn unlock(&mut self) {
         self.locked = None;
+    }
+
+    fn extends_stores(&self) -> bool {
+        self.extends_stores
     }
 
     fn start_live(

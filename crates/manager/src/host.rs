@@ -153,15 +153,26 @@ pub fn lock_vg(
     Ok(LockedVg { _vg: vg, _images: hold_metadata(files, HoldMode::Exclusive, watcher)? })
 }
 
-/// The same, without waiting for anybody: for who can come again.
+/// The same, waiting only for who is done in a moment: for who can come again.
 ///
 /// # Errors
-/// One of them is not to be had now.
-pub fn lock_vg_at_once(
+/// One of them is not to be had within `patience`.
+pub fn lock_vg_soon(
     vg: &VgName,
     files: &[Arc<DiskFile>],
     config: &Config,
+    patience: Duration,
 ) -> Result<LockedVg, LockVgError> {
+    let start = Instant::now();
+    loop {
+        match lock_vg_at_once(vg, files, config) {
+            Err(_) if start.elapsed() < patience => sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
+
+fn lock_vg_at_once(vg: &VgName, files: &[Arc<DiskFile>], config: &Config) -> Result<LockedVg, LockVgError> {
     let vg = Locks::new(&config.locking_dir, LockWait::Fail).vg(vg, LockMode::Exclusive)?;
     let hold = |file| Hold::take(file, HeldPart::Metadata, HoldMode::Exclusive);
     Ok(LockedVg { _vg: vg, _images: files.iter().map(hold).collect::<Result<_, _>>()? })

@@ -132,6 +132,8 @@ pub struct VgInfo {
     pub trouble: Option<String>,
     /// Why volumes are not served as files, where that is so.
     pub no_files: Option<String>,
+    /// Stores are extended before they are full, by lvm.conf's threshold.
+    pub extends_stores: bool,
     /// Its live volumes.
     pub lvs: Vec<LvInfo>,
 }

@@ -7,7 +7,7 @@
 //! - A store that is full is extended at once, however little time there was since the last look: writes that need room in
 //!   it wait meanwhile. With the last free extents it gets what is left.
 //! - They wait for no more than `foldback/hold_seconds`; then the snapshot is given up (C5 is the engine's). No lock is
-//!   waited for, so nobody can make that later.
+//!   waited for longer than a moment, so nobody can make that later.
 //! - A group whose extents are somebody else's by now is not touched: its requests wait for another reason.
 //! - What is said, is said once.
 
@@ -164,6 +164,11 @@ impl Vg {
         locked(&self.waits).retain(|id, _| waits(id));
     }
 
+    /// Whether somebody waits for room in a store that could not be extended.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !locked(&self.waits).is_empty()
+    }
+
     /// Who waits for room in a snapshot's store.
     pub(crate) fn wait_for_room(&self, id: &LvmUuid) -> Option<StoreWait> {
         let wait = locked(&self.waits).get(id.as_bytes())?.clone();
@@ -175,7 +180,7 @@ impl Vg {
     /// Extends a store by the first of these amounts for which there is room.
     fn extend_store(&self, id: &LvmUuid, requests: &[SizeRequest]) -> Result<(), Failed> {
         let name = self.name();
-        let _locked = self.ground.lock_at_once(&name)?;
+        let _locked = self.ground.lock_soon(&name)?;
         let found = self.ground.discover()?;
         let found = select::to_change(&found, &name)?;
         let lv = found.vg.lvs.iter().find(|lv| lv.id == *id).ok_or(Failed::Nothing)?.name.clone();
@@ -188,7 +193,7 @@ impl Vg {
         };
         let transaction = extend(&Group::of(found, &lv)?, &Group::of(&handover.next, &lv)?, handover.headers);
         self.transact(transaction)?;
-        for notice in &planned.done {
+        if let Some(notice) = planned.done.first() {
             eprintln!("foldback: the store of {name}/{lv} fills: {}", notice.text);
         }
         // Not before: they may lie on a volume whose writes have waited for this.

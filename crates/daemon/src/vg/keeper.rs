@@ -6,7 +6,8 @@
 //! - A merge is ended within a second of its last durable step, by the first of keeper and command that has the lock.
 //! - Where somebody else changed what a live volume stands on, its requests are held and it is said so; they go on when
 //!   the metadata say again what is served. Volumes whose ground did not change are not touched.
-//! - No I/O of a volume waits for it, but writes that find a store full; for their sake it waits for no lock.
+//! - No I/O of a volume waits for it, but writes that find a store full; for their sake it waits for no lock longer than a
+//!   moment.
 
 use super::mapper::{JobError, LiveHost};
 use super::standing::{Live, astray};
@@ -32,6 +33,8 @@ use std::time::Duration;
 
 /// How often the VG is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// The same while writes wait for room in a store that could not be extended.
+const INTERVAL_WAITED_FOR: Duration = Duration::from_millis(250);
 /// How often it is read before it counts as changed: a commit under way may be seen in part.
 const LOOKS: u32 = 3;
 /// Between two of them.
@@ -62,8 +65,9 @@ pub(crate) fn pass_on(events: Receiver<()>, wishes: Sender<Wish>) -> io::Result<
 }
 
 fn keep(vg: &Weak<Vg>, wishes: &Receiver<Wish>) {
+    let mut interval = INTERVAL;
     loop {
-        match wishes.recv_timeout(INTERVAL) {
+        match wishes.recv_timeout(interval) {
             Ok(Wish::End) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(Wish::Look) | Err(RecvTimeoutError::Timeout) => {}
         }
@@ -75,6 +79,7 @@ fn keep(vg: &Weak<Vg>, wishes: &Receiver<Wish>) {
         }
         let Some(vg) = vg.upgrade() else { return };
         look(&vg);
+        interval = if vg.is_waiting() { INTERVAL_WAITED_FOR } else { INTERVAL };
     }
 }
 

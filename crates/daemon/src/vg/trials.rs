@@ -53,7 +53,7 @@ impl Vg {
             return Ok(());
         }
         let name = self.name();
-        let _locked = self.ground.lock_at_once(&name)?;
+        let _locked = self.ground.lock_soon(&name)?;
         let found = self.ground.discover()?;
         let found = select::to_change(&found, &name)?;
         let Some(ended) = trial::end_one(&found.vg)? else { return Ok(()) };
