@@ -128,6 +128,7 @@ impl MergeHost for LiveHost {
 /// Brings up volumes that are to be merged, in a VG whose disks the daemon holds for others.
 pub(crate) fn bring_up(context: &Context, live: &mut LiveVg, lv: &LvName) -> Result<(), CliError> {
     let setting = setting(&context.options, &live.info.devices)?;
+    let _metadata = Session::open(&context.options, Access::Read)?;
     let done = live.client.activate(&live.info.name, &[lv.to_string()], &setting)?;
     done.failed.into_iter().next().map_or(Ok(()), |why| Err(CliError::failed(format!("{why}."))))
 }
@@ -143,11 +144,11 @@ pub(crate) fn take_down(
     let discovery = session.discover();
     let there = one_vg(&discovery, vg)?;
     let name = [origin, snapshot].into_iter().find(|name| there.vg.lv(name).is_some());
-    drop(session);
     if let Some(name) = name
         && let Err(error) = live.client.deactivate(vg.as_str(), &[name.to_string()])
     {
         context.console.warn(&format!("{vg}/{name} stays active: {error}."));
     }
+    drop(session);
     Ok(())
 }
