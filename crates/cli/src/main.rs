@@ -29,6 +29,7 @@ mod reporting;
 mod session;
 mod signatures;
 mod sizes;
+mod starting;
 
 use std::process::ExitCode;
 
