@@ -30,6 +30,7 @@ mod reporting;
 mod session;
 mod signatures;
 mod sizes;
+mod starting;
 mod steering;
 mod switching;
 

@@ -134,6 +134,24 @@ pub(crate) fn sh(script: &str) -> String {
     said
 }
 
+/// Runs a script that opens a fresh device with `O_EXCL`. Another daemon that looks for a free loop device at this moment
+/// may hold it while it finds out that it is taken.
+#[track_caller]
+pub(crate) fn sh_alone(script: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        if output.status.success() {
+            return said;
+        }
+        let again = said.contains("busy") && begun.elapsed() < Duration::from_secs(5);
+        assert!(again, "{script}\n{said}");
+        sleep(Duration::from_millis(50));
+    }
+}
+
 /// Why served block devices cannot be tried here, where that is so.
 pub(crate) fn no_block_devices() -> Option<&'static str> {
     if !rustix::process::geteuid().is_root() {
