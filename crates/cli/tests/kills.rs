@@ -19,7 +19,7 @@
 
 mod lab;
 
-use lab::served::{Served, no_block_devices};
+use lab::live::{Live, no_block_devices};
 use lab::{random, skip};
 use rustix::process::{Signal, kill_process};
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ fn write(file: &File, writer: usize, round: u64, known: &[Seed]) -> May {
 }
 
 struct Story {
-    live: Served,
+    live: Live,
     /// What the origin holds.
     known: Vec<Seed>,
     /// What the snapshot must hold for ever.
@@ -82,7 +82,7 @@ struct Story {
 
 impl Story {
     fn begin(test: &str) -> Self {
-        let live = Served::new(test, 256);
+        let live = Live::new(test, 256);
         live.ok("lvcreate -L 32M -n root VG");
         live.ok("vgchange -ay VG");
         let mut known = vec![0; BLOCKS];
@@ -98,7 +98,7 @@ impl Story {
         Self { live, known, frozen, merges: 0 }
     }
 
-    fn open(live: &Served, lv: &str) -> File {
+    fn open(live: &Live, lv: &str) -> File {
         OpenOptions::new().read(true).write(true).open(live.file(lv)).unwrap()
     }
 

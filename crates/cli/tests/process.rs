@@ -18,7 +18,7 @@
 
 mod lab;
 
-use lab::served::Served;
+use lab::live::Live;
 use rustix::process::Pid;
 use std::fs;
 
@@ -60,7 +60,7 @@ fn has(capability: u32) -> bool {
 
 #[test]
 fn a_daemon_does_what_it_may_against_waiting_for_itself_and_says_once_what_it_may_not() {
-    let live = Served::new("own", 64);
+    let live = Live::new("own", 64);
     live.ok("lvcreate -L 16M -n root VG");
     live.ok("vgchange -ay VG");
     let daemon = live.daemon().unwrap();

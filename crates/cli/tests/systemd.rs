@@ -19,7 +19,7 @@
 
 mod lab;
 
-use lab::served::Served;
+use lab::live::Live;
 use lab::skip;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -72,7 +72,7 @@ fn a_passed_socket_is_served_and_left() {
     if !is_there("systemd-socket-activate") {
         return skip("a_passed_socket_is_served_and_left", "there is no systemd-socket-activate");
     }
-    let live = Served::new("passed", 64);
+    let live = Live::new("passed", 64);
     live.ok("lvcreate -L 16M -n root VG");
     let (run, told) = (live.lab.path("run"), live.lab.path("notify"));
     fs::create_dir(&run).unwrap();
@@ -138,7 +138,7 @@ fn where_systemd_runs_it_starts_the_daemon() {
     if !rustix::process::geteuid().is_root() {
         return skip(test, "it needs root");
     }
-    let live = Served::new("unit", 64);
+    let live = Live::new("unit", 64);
     live.ok("lvcreate -L 16M -n root VG");
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-ec", STAND_IN]);

@@ -20,7 +20,7 @@
 
 mod lab;
 
-use lab::served::{Mounted, Served, no_block_devices, sh, sh_alone};
+use lab::live::{Live, Mounted, no_block_devices, sh, sh_alone};
 use lab::{random, skip};
 use std::collections::BTreeMap;
 use std::fs;
@@ -216,7 +216,7 @@ fn a_busy_file_system_goes_back(kind: &Kind) {
     if let Some(why) = missing(kind) {
         return skip(&format!("a_busy_file_system_goes_back on {}", kind.name), &why);
     }
-    let live = Served::new(kind.name, 1400);
+    let live = Live::new(kind.name, 1400);
     live.ok("lvcreate -L 320M -n root VG");
     live.ok("vgchange -ay VG");
     let (device, mount) = (live.device("root"), live.lab.path("mnt"));

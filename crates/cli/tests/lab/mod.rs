@@ -10,7 +10,6 @@
 )]
 
 pub(crate) mod live;
-pub(crate) mod served;
 
 use foldback_device::{Access, DiskFile, HeldPart, Hold, HoldMode};
 use std::fs::{self, File};
