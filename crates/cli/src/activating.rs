@@ -141,8 +141,9 @@ fn activate(
             done.merging
         ));
     }
-    if let Some(export) = export {
-        exporting::export(context, vg, &chosen, export)?;
+    match export {
+        Some(export) => exporting::export(context, vg, &chosen, export)?,
+        None => exporting::tell_instead(context, vg, &chosen)?,
     }
     Ok(if done.failed.is_empty() { Exit::Success } else { Exit::Failed })
 }

@@ -66,8 +66,15 @@ fn manager_commands(program: &Path, user: bool) -> [Vec<String>; 2] {
         run.extend(["--property".to_owned(), property.to_owned()]);
     }
     if !user {
-        // File systems on its volumes go first when the machine goes down, as with the installed unit.
-        for property in ["Before=local-fs-pre.target", "Wants=local-fs-pre.target"] {
+        // File systems on its volumes go first when the machine goes down, as with the installed unit. The usual
+        // dependencies would be a cycle: they put it behind all mounts.
+        for property in [
+            "DefaultDependencies=no",
+            "Wants=local-fs-pre.target",
+            "Before=local-fs-pre.target",
+            "Before=shutdown.target",
+            "Conflicts=shutdown.target",
+        ] {
             run.extend(["--property".to_owned(), property.to_owned()]);
         }
     }
@@ -102,6 +109,7 @@ mod tests {
         assert_eq!(start, "systemctl --system --no-ask-password start foldback.service");
         assert!(run.starts_with("systemd-run --system") && run.ends_with(" /opt/foldback daemon"), "{run}");
         assert!(run.contains("--collect") && run.contains("Before=local-fs-pre.target"), "{run}");
+        assert!(run.contains("DefaultDependencies=no"), "{run}");
         let [start, run] = manager_commands(Path::new("/opt/foldback"), true).map(|words| words.join(" "));
         assert!(start.contains("--user") && !run.contains("local-fs"), "{start} {run}");
     }
