@@ -1,6 +1,8 @@
 //! The API's side of the daemon.
 
-use super::types::{ActivationInfo, DeviceInfo, LvInfo, MergeInfo, TransactionText, VerbText, VgInfo};
+use super::types::{
+    ActivationInfo, DeviceInfo, LvInfo, MapInfo, MergeInfo, TransactionText, VerbText, VgInfo,
+};
 use crate::served::{Daemon, DaemonError};
 use crate::vg::{ChangeError, LvStatus, Setting, Vg};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
@@ -277,6 +279,12 @@ impl Service {
     async fn look(&self, vg: String) -> Result<(), Refused> {
         self.0.vg(&vg_name(&vg)?)?.look();
         Ok(())
+    }
+
+    /// Which chunks of a live volume, by its UUID, are kept in stores; of a merge: which are left, and which were merged.
+    async fn map(&self, vg: String, lv: String) -> Result<MapInfo, Refused> {
+        let vg = self.0.vg(&vg_name(&vg)?)?;
+        super::seeing::map(&vg, &lv)
     }
 }
 
