@@ -19,6 +19,7 @@ mod lvextend;
 mod lvremove;
 mod lvrename;
 mod lvs;
+mod map;
 mod pvcreate;
 mod pvs;
 mod trial;
@@ -69,6 +70,7 @@ pub(crate) enum Command {
     Daemon(daemon::Daemon),
     Dm(dm::Dm),
     Check(check::Check),
+    Map(map::Map),
     Export(export::Export),
     Import(import::Import),
     Demo(demo::Demo),
@@ -106,6 +108,7 @@ impl Command {
             Self::Daemon(_) => "daemon",
             Self::Dm(_) => "dm",
             Self::Check(_) => "check",
+            Self::Map(_) => "map",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
             Self::Demo(_) => "demo",
@@ -132,6 +135,7 @@ impl Command {
             Self::Daemon(arguments) => arguments.run(context),
             Self::Dm(arguments) => arguments.run(context),
             Self::Check(arguments) => arguments.run(context),
+            Self::Map(arguments) => arguments.run(context),
             Self::Export(arguments) => arguments.run(context),
             Self::Import(arguments) => arguments.run(context),
             Self::Demo(arguments) => arguments.run(context),

@@ -6,6 +6,7 @@
 
 mod client;
 mod listening;
+mod seeing;
 mod service;
 pub mod types;
 

@@ -2,7 +2,7 @@
 
 use super::listening::Listening;
 use super::types::{
-    ActivationInfo, DeviceInfo, LvInfo, MergeInfo, StoreWaitInfo, TransactionText, VerbText, VgInfo,
+    ActivationInfo, DeviceInfo, LvInfo, MapInfo, MergeInfo, StoreWaitInfo, TransactionText, VerbText, VgInfo,
 };
 use crate::own_waits;
 use crate::served::{Daemon, DaemonError};
@@ -315,6 +315,12 @@ impl Service {
     async fn look(&self, vg: String) -> Result<(), Refused> {
         self.0.vg(&vg_name(&vg)?)?.look();
         Ok(())
+    }
+
+    /// Which chunks of a live volume, by its UUID, are kept in stores; of a merge: which are left, and which were merged.
+    async fn map(&self, vg: String, lv: String) -> Result<MapInfo, Refused> {
+        let vg = self.0.vg(&vg_name(&vg)?)?;
+        super::seeing::map(&vg, &lv)
     }
 }
 

@@ -138,6 +138,21 @@ pub struct VgInfo {
     pub lvs: Vec<LvInfo>,
 }
 
+/// Which chunks of a volume are kept in stores, by cells of equal length; the last cell may be shorter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct MapInfo {
+    /// `snapshot`, `origin`, `merge`, or `plain` where no snapshot is involved.
+    pub of: String,
+    /// The volume's length.
+    pub sectors: u64,
+    /// A cell's length: a power of two.
+    pub cell_sectors: u64,
+    /// For each cell, sectors that are kept in a store; of a merge: that are still to be merged.
+    pub kept: Vec<u64>,
+    /// Of a merge, for each cell: sectors that were merged since the volume was activated.
+    pub merged: Option<Vec<u64>>,
+}
+
 /// What came of an activation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
 pub struct ActivationInfo {

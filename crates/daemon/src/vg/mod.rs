@@ -9,6 +9,7 @@ mod activation;
 mod filling;
 mod ground;
 mod keeper;
+mod map;
 mod mapper;
 mod pacing;
 mod rates;
