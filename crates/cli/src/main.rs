@@ -31,6 +31,7 @@ mod reporting;
 mod session;
 mod signatures;
 mod sizes;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -24,6 +24,7 @@ mod pvs;
 mod vgchange;
 mod vgcreate;
 mod vgs;
+mod watch;
 
 use crate::changing::one_vg;
 use crate::command_line::{Called, parse};
@@ -69,6 +70,7 @@ pub(crate) enum Command {
     Dm(dm::Dm),
     Check(check::Check),
     Map(map::Map),
+    Watch(watch::Watch),
     Export(export::Export),
     Import(import::Import),
     Demo(demo::Demo),
@@ -105,6 +107,7 @@ impl Command {
             Self::Dm(_) => "dm",
             Self::Check(_) => "check",
             Self::Map(_) => "map",
+            Self::Watch(_) => "watch",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
             Self::Demo(_) => "demo",
@@ -130,6 +133,7 @@ impl Command {
             Self::Dm(arguments) => arguments.run(context),
             Self::Check(arguments) => arguments.run(context),
             Self::Map(arguments) => arguments.run(context),
+            Self::Watch(arguments) => arguments.run(context),
             Self::Export(arguments) => arguments.run(context),
             Self::Import(arguments) => arguments.run(context),
             Self::Demo(arguments) => arguments.run(context),
