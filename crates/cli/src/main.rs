@@ -35,6 +35,7 @@ mod sizes;
 mod starting;
 mod steering;
 mod switching;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -184,7 +184,7 @@ pub(crate) fn run(
 
 /// Fills in what the stores of snapshots say, which LVM2 leaves blank while they are not active. A store that cannot be
 /// read stays blank: `check` says why.
-fn look_into_stores(session: &mut Session, found: &Discovery, facts: &mut Facts) {
+pub(crate) fn look_into_stores(session: &mut Session, found: &Discovery, facts: &mut Facts) {
     let mut set = DiskSet::new(&mut *session.disks, &session.paths);
     for (vg, facts) in found.vgs.iter().zip(&mut facts.vgs) {
         if vg.refuses_use().is_some() {
@@ -212,7 +212,7 @@ fn look_into_stores(session: &mut Session, found: &Discovery, facts: &mut Facts)
 }
 
 /// Fills in what is known of volumes that the daemon serves, by their UUIDs.
-fn look_at_live(served: &VgInfo, facts: &mut Facts) {
+pub(crate) fn look_at_live(served: &VgInfo, facts: &mut Facts) {
     let Some(vg) = facts.vgs.iter_mut().find(|vg| vg.uuid == served.id) else { return };
     for info in &served.lvs {
         let Some(index) = vg.lvs.iter().position(|lv| lv.uuid == info.id) else { continue };
@@ -411,14 +411,14 @@ impl Choice for Chosen {
 }
 
 /// As LVM2 writes it: `2026-11-23 08:57:31 +0000`.
-fn local_time(seconds: i64) -> String {
+pub(crate) fn local_time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(
         |_| String::new(),
         |time| time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z").to_string(),
     )
 }
 
-fn device_number(path: &str) -> Option<(u32, u32)> {
+pub(crate) fn device_number(path: &str) -> Option<(u32, u32)> {
     let metadata = std::fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
     Some((rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev())))
 }

@@ -26,6 +26,7 @@ mod trial;
 mod vgchange;
 mod vgcreate;
 mod vgs;
+mod watch;
 
 use crate::changing::one_vg;
 use crate::command_line::{Called, parse};
@@ -71,6 +72,7 @@ pub(crate) enum Command {
     Dm(dm::Dm),
     Check(check::Check),
     Map(map::Map),
+    Watch(watch::Watch),
     Export(export::Export),
     Import(import::Import),
     Demo(demo::Demo),
@@ -109,6 +111,7 @@ impl Command {
             Self::Dm(_) => "dm",
             Self::Check(_) => "check",
             Self::Map(_) => "map",
+            Self::Watch(_) => "watch",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
             Self::Demo(_) => "demo",
@@ -136,6 +139,7 @@ impl Command {
             Self::Dm(arguments) => arguments.run(context),
             Self::Check(arguments) => arguments.run(context),
             Self::Map(arguments) => arguments.run(context),
+            Self::Watch(arguments) => arguments.run(context),
             Self::Export(arguments) => arguments.run(context),
             Self::Import(arguments) => arguments.run(context),
             Self::Demo(arguments) => arguments.run(context),

@@ -11,7 +11,7 @@ mod text;
 
 pub(crate) use read::Reader;
 pub(crate) use svg::svg;
-pub(crate) use text::{Signs, text};
+pub(crate) use text::{Signs, in_words, legend, text};
 
 use foldback_units::{Cells, Sectors};
 
@@ -62,11 +62,6 @@ pub(crate) struct Picture {
 }
 
 impl VolumeMap {
-    /// Whether it is of a merge.
-    pub(crate) fn merges(&self) -> bool {
-        matches!(self.what, What::Merge(_))
-    }
-
     /// In at most `room` parts.
     pub(crate) fn picture(&self, room: usize) -> Picture {
         let cells = self.kept.counts().len();

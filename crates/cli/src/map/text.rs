@@ -48,12 +48,11 @@ impl Signs {
     }
 
     /// Of one part.
-    pub(crate) fn sign(self, part: Part, in_merge: bool) -> char {
+    pub(crate) fn sign(self, part: Part) -> char {
         let [none, .., all] = self.kept();
         let [merged, half] = self.merging();
         match (part.kept.is_zero(), part.merged.is_zero()) {
             (true, true) => none,
-            (false, true) if in_merge => all,
             (true, false) => merged,
             (false, false) => half,
             (false, true) => self.kept().get(part.level()).copied().unwrap_or(all),
@@ -90,7 +89,11 @@ pub(crate) fn legend(map: &VolumeMap, signs: Signs) -> Vec<(String, &'static str
     match &map.what {
         What::Plain => {}
         What::Merge(_) => {
-            lines.push((format!("{all} {half}"), "still to be merged, all or in part", amount(kept)));
+            lines.push((
+                format!("{little}{more}{much}{all}"),
+                "still to be merged, little to all",
+                amount(kept),
+            ));
             if let Some(merged) = merged {
                 lines.push((
                     format!("{merged_sign} {half}"),
@@ -135,20 +138,20 @@ pub(crate) fn text(map: &VolumeMap, signs: Signs) -> String {
         in_words(map),
         Units::in_words(picture.each)
     );
-    rows(&mut text, &picture, signs, map.merges());
+    rows(&mut text, &picture, signs);
     text.push('\n');
     for (sign, meaning, amount) in legend(map, signs) {
         // Writing to a string cannot fail.
-        writeln!(text, "  {sign:>4}  {meaning:<38}  {amount}").ok();
+        writeln!(text, "  {sign:>4}  {meaning:<40}  {amount}").ok();
     }
     text
 }
 
-fn rows(text: &mut String, picture: &Picture, signs: Signs, merges: bool) {
+fn rows(text: &mut String, picture: &Picture, signs: Signs) {
     for (row, parts) in (0_u64..).zip(picture.parts.chunks(COLUMNS)) {
         let columns = u64::try_from(COLUMNS).unwrap_or(u64::MAX);
         let start = picture.each.checked_mul(row.saturating_mul(columns)).unwrap_or_default();
-        let line: String = parts.iter().map(|part| signs.sign(*part, merges)).collect();
+        let line: String = parts.iter().map(|part| signs.sign(*part)).collect();
         writeln!(text, "  {:>11} {line}", amount(start)).ok();
     }
 }
@@ -180,12 +183,12 @@ mod tests {
                 .into_iter()
                 .flat_map(|room| {
                     let picture = map.picture(room);
-                    picture.parts.into_iter().take(4).map(|part| signs.sign(part, true)).collect::<Vec<_>>()
+                    picture.parts.into_iter().take(4).map(|part| signs.sign(part)).collect::<Vec<_>>()
                 })
                 .collect();
             seen.sort_unstable();
             seen.dedup();
-            assert_eq!(seen.len(), 4, "{seen:?}");
+            assert_eq!(seen.len(), 5, "left, left in part, merged, both, neither: {seen:?}");
             assert_eq!(legend(&map, signs).len(), 3);
         }
     }
