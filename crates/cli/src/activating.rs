@@ -120,13 +120,13 @@ fn activate(
         .collect();
     let wanted: Vec<String> = chosen.iter().map(|(name, _)| name.clone()).collect();
     let setting = live::setting(&context.options, &session.paths)?;
-    // The daemon reads the metadata itself.
-    drop(session);
     if context.options.test {
         return Ok(Exit::Success);
     }
     let mut client = live::daemon_started()?;
+    // The daemon reads the metadata itself, while this session keeps others from changing them.
     let done = client.activate(vg.as_str(), &wanted, &setting)?;
+    drop(session);
     for failed in &done.failed {
         context.console.error(&format!("{failed}."));
     }
@@ -141,8 +141,9 @@ fn activate(
             done.merging
         ));
     }
-    if let Some(export) = export {
-        exporting::export(context, vg, &chosen, export)?;
+    match export {
+        Some(export) => exporting::export(context, vg, &chosen, export)?,
+        None => exporting::tell_instead(context, vg, &chosen)?,
     }
     Ok(if done.failed.is_empty() { Exit::Success } else { Exit::Failed })
 }
@@ -173,11 +174,11 @@ fn deactivate(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<
         .filter(|lv| lvs.is_none_or(|lvs| lvs.contains(&lv.name)))
         .map(|lv| lv.name.to_string())
         .collect();
-    drop(session);
     if context.options.test {
         return Ok(Exit::Success);
     }
     let left = live.client.deactivate(vg.as_str(), &wanted)?;
+    drop(session);
     if lvs.is_none() {
         context.console.say(&format!("{left} logical volume(s) in volume group \"{vg}\" now active"));
     }

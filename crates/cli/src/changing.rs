@@ -128,7 +128,11 @@ impl Change<'_> {
     ) -> Result<FoundVg, CliError> {
         let Self { context, session, machine, freeze, .. } = self;
         let places = session.backup_places();
-        archive(context, &places, &before.vg, machine);
+        // It may lie on a volume whose writes wait for this very change.
+        let holds = live.info.lvs.iter().any(|lv| lv.wait.is_some());
+        if !holds {
+            archive(context, &places, &before.vg, machine);
+        }
         let mut set = DiskSet::new(&mut *session.disks, &session.paths);
         prepare(&mut set)?;
         let handover = stage(&mut set, before, after, machine).map_err(ApplyError::from)?.hand_over();
@@ -161,6 +165,9 @@ impl Change<'_> {
                 )));
             }
             Err(error) => return Err(not_switched(&error)),
+        }
+        if holds {
+            archive(context, &places, &before.vg, machine);
         }
         backup(context, &places, &handover.next.vg, machine);
         Ok(handover.next)

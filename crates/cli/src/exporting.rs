@@ -98,6 +98,19 @@ pub(crate) fn unexport(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -
     Ok(Exit::Success)
 }
 
+/// Where a VG cannot be served as files, NBD serves it instead: why, and where these LVs (names and UUIDs) are.
+pub(crate) fn tell_instead(context: &Context, vg: &VgName, lvs: &[(String, String)]) -> Result<(), CliError> {
+    let Some(live) = LiveVg::find(vg, &context.options.disks())? else { return Ok(()) };
+    let Some(why) = &live.info.no_files else { return Ok(()) };
+    context.console.warn(&format!("Volume group {vg} is served over NBD and not as files: {why}."));
+    for (name, lv) in lvs.iter().filter_map(|(name, id)| Some((name, live.lv(id)?))) {
+        for address in &lv.nbd {
+            context.console.say(&format!("Logical volume {vg}/{name} exported: {}", uri(address, name)));
+        }
+    }
+    Ok(())
+}
+
 /// The NBD URI of an export at one of the daemon's addresses.
 pub(crate) fn uri(address: &str, export: &str) -> String {
     match address.split_once(':') {

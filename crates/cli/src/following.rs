@@ -33,6 +33,7 @@ pub(crate) struct LiveHost {
     files: Vec<Arc<DiskFile>>,
     pub(crate) paths: Vec<String>,
     pub(crate) config: Config,
+    extends_stores: bool,
     locked: Option<LockedVg>,
     /// What the merge may move in a second, in bytes.
     merge_rate: Option<u64>,
@@ -42,8 +43,9 @@ impl LiveHost {
     /// Over the disks of a session, under the names by which the daemon knows them.
     pub(crate) fn new(session: Session, live: LiveVg, merge_rate: Option<u64>) -> Self {
         let Session { files, disks, paths, config, .. } = session;
+        let extends_stores = live.info.extends_stores;
         let mapper = RemoteMapper { client: live.client, vg: live.info.name };
-        Self { mapper, disks, files, paths, config, locked: None, merge_rate }
+        Self { mapper, disks, files, paths, config, extends_stores, locked: None, merge_rate }
     }
 
     /// The live volume of that device, `None` where there is none any more.
@@ -74,6 +76,10 @@ impl MergeHost for LiveHost {
 
     fn unlock(&mut self) {
         self.locked = None;
+    }
+
+    fn extends_stores(&self) -> bool {
+        self.extends_stores
     }
 
     fn start_live(
@@ -122,6 +128,7 @@ impl MergeHost for LiveHost {
 /// Brings up volumes that are to be merged, in a VG whose disks the daemon holds for others.
 pub(crate) fn bring_up(context: &Context, live: &mut LiveVg, lv: &LvName) -> Result<(), CliError> {
     let setting = setting(&context.options, &live.info.devices)?;
+    let _metadata = Session::open(&context.options, Access::Read)?;
     let done = live.client.activate(&live.info.name, &[lv.to_string()], &setting)?;
     done.failed.into_iter().next().map_or(Ok(()), |why| Err(CliError::failed(format!("{why}."))))
 }
@@ -137,11 +144,11 @@ pub(crate) fn take_down(
     let discovery = session.discover();
     let there = one_vg(&discovery, vg)?;
     let name = [origin, snapshot].into_iter().find(|name| there.vg.lv(name).is_some());
-    drop(session);
     if let Some(name) = name
         && let Err(error) = live.client.deactivate(vg.as_str(), &[name.to_string()])
     {
         context.console.warn(&format!("{vg}/{name} stays active: {error}."));
     }
+    drop(session);
     Ok(())
 }

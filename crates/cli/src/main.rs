@@ -6,6 +6,7 @@
 //! - Results go to standard output, everything else to standard error; lines begin with two blanks.
 //! - A command that failed says what it attempted, on what, why, and what can be done.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 mod activating;
 mod carrying;
@@ -21,6 +22,7 @@ mod following;
 mod freezing;
 mod interrupt;
 mod live;
+mod map;
 mod merging;
 mod names;
 mod options;
@@ -30,8 +32,10 @@ mod reporting;
 mod session;
 mod signatures;
 mod sizes;
+mod starting;
 mod steering;
 mod switching;
+mod watch;
 
 use std::process::ExitCode;
 

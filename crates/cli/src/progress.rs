@@ -64,7 +64,7 @@ fn bar_on(target: ProgressDrawTarget, width: usize, what: &str, total: Option<u6
 }
 
 /// A name in so many columns, its end cut off where it must be.
-fn cut(name: &str, columns: usize) -> String {
+pub(crate) fn cut(name: &str, columns: usize) -> String {
     let columns = columns.max(NAME_LEAST);
     if name.chars().count() <= columns {
         return name.to_owned();

@@ -164,6 +164,9 @@ pub(crate) fn run(
     live::warn_of_trouble(context, &served);
     for vg in &served {
         look_at_live(vg, &mut facts);
+        if let Some(facts) = facts.vgs.iter().find(|facts| facts.uuid == vg.id) {
+            live::warn_of_waits(context, facts, &vg.lvs);
+        }
     }
     let mut chosen = Chosen { everything: names.is_empty(), hidden: options.all, ..Chosen::default() };
     let mut exit = if found.faults.is_empty() { Exit::Success } else { Exit::Failed };
@@ -181,7 +184,7 @@ pub(crate) fn run(
 
 /// Fills in what the stores of snapshots say, which LVM2 leaves blank while they are not active. A store that cannot be
 /// read stays blank: `check` says why.
-fn look_into_stores(session: &mut Session, found: &Discovery, facts: &mut Facts) {
+pub(crate) fn look_into_stores(session: &mut Session, found: &Discovery, facts: &mut Facts) {
     let mut set = DiskSet::new(&mut *session.disks, &session.paths);
     for (vg, facts) in found.vgs.iter().zip(&mut facts.vgs) {
         if vg.refuses_use().is_some() {
@@ -209,7 +212,7 @@ fn look_into_stores(session: &mut Session, found: &Discovery, facts: &mut Facts)
 }
 
 /// Fills in what is known of volumes that the daemon serves, by their UUIDs.
-fn look_at_live(served: &VgInfo, facts: &mut Facts) {
+pub(crate) fn look_at_live(served: &VgInfo, facts: &mut Facts) {
     let Some(vg) = facts.vgs.iter_mut().find(|vg| vg.uuid == served.id) else { return };
     for info in &served.lvs {
         let Some(index) = vg.lvs.iter().position(|lv| lv.uuid == info.id) else { continue };
@@ -224,7 +227,9 @@ fn look_at_live(served: &VgInfo, facts: &mut Facts) {
             merge_left: info.merge.as_ref().map(|merge| in_sectors(merge, merge.chunks_left)),
             merge_rate: info.merge.as_ref().and_then(|merge| Some(in_sectors(merge, merge.rate?))),
             merge_seconds: info.merge.as_ref().and_then(|merge| merge.chunks_left.checked_div(merge.rate?)),
-            store_seconds: status.and_then(|status| seconds_to_full(status, info.fill_rate?)),
+            store_seconds: status
+                .filter(|_| info.merge.is_none())
+                .and_then(|status| seconds_to_full(status, info.fill_rate)),
         };
         if let Some(lv) = vg.lvs.get_mut(index) {
             lv.nbd = info.nbd.iter().map(|address| exporting::uri(address, &lv.name)).collect();
@@ -257,11 +262,13 @@ fn in_sectors(merge: &MergeInfo, chunks: u64) -> Sectors {
     Sectors(chunks.saturating_mul(merge.chunk_sectors))
 }
 
-fn seconds_to_full(status: SnapshotStatus, rate: u64) -> Option<u64> {
+/// One that is full is full, whatever the rate.
+fn seconds_to_full(status: SnapshotStatus, rate: Option<u64>) -> Option<u64> {
     match status {
-        SnapshotStatus::Usage { allocated, total, .. } => {
-            total.saturating_sub(allocated).get().checked_div(rate)
-        }
+        SnapshotStatus::Usage { allocated, total, .. } => match total.saturating_sub(allocated).get() {
+            0 => Some(0),
+            left => left.checked_div(rate?),
+        },
         _ => None,
     }
 }
@@ -404,14 +411,14 @@ impl Choice for Chosen {
 }
 
 /// As LVM2 writes it: `2026-11-23 08:57:31 +0000`.
-fn local_time(seconds: i64) -> String {
+pub(crate) fn local_time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(
         |_| String::new(),
         |time| time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z").to_string(),
     )
 }
 
-fn device_number(path: &str) -> Option<(u32, u32)> {
+pub(crate) fn device_number(path: &str) -> Option<(u32, u32)> {
     let metadata = std::fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
     Some((rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev())))
 }

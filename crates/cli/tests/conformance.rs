@@ -167,6 +167,12 @@ conforms! {
     pvs case!("pvs", ["disk.img"], ["nosuch"]) =>
         accepts_help, rejects_unknown_option, answers_to_its_own_name, reads_only, json_parses,
         says_how_disks_are_named, a_missing_disk_is_named;
+    watch case!("watch", ["vg"], ["nosuch"]) =>
+        accepts_help, rejects_unknown_option, answers_to_its_own_name, missing_vg_is_named, reads_only,
+        says_how_disks_are_named, a_missing_disk_is_named;
+    map case!("map", ["vg/snap"], ["nosuch/snap"]) =>
+        accepts_help, rejects_unknown_option, answers_to_its_own_name, missing_vg_is_named, reads_only,
+        says_how_disks_are_named, a_missing_disk_is_named;
     check case!("check", ["vg/snap"], ["nosuch/snap"]) =>
         accepts_help, rejects_unknown_option, answers_to_its_own_name, missing_vg_is_named, reads_only, json_parses,
         says_how_disks_are_named, a_missing_disk_is_named;

@@ -20,7 +20,7 @@
 
 mod lab;
 
-use lab::live::{Live, Mount, sh, wait_until_free};
+use lab::live::{Live, Mounted, sh, wait_until_free};
 use lab::{random, skip};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -33,7 +33,7 @@ const BLOCK: usize = 4096;
 /// The story of 2008: snapshot, change, second snapshot, fold the first back, look, fold the second back.
 #[test]
 fn a_volume_goes_back_and_forth_while_it_is_served() {
-    let Some(live) = Live::new("story", 256) else { return };
+    let Some(live) = Live::as_root("story", 256) else { return };
     let (old, new) = (random(1, SIZE), random(2, SIZE));
     live.ok("lvcreate -L 32M -n root VG");
     live.ok("vgchange -ay VG");
@@ -74,7 +74,7 @@ fn a_volume_goes_back_and_forth_while_it_is_served() {
 /// Reads and writes go to the merged view from the first moment on (I1); nobody has to ask for its end (K11).
 #[test]
 fn the_origin_is_written_while_it_merges() {
-    let Some(live) = Live::new("writes", 256) else { return };
+    let Some(live) = Live::as_root("writes", 256) else { return };
     let (old, new) = (random(3, SIZE), random(4, SIZE));
     live.ok("lvcreate -L 32M -n root VG");
     live.ok("lvcreate -s -l 100%ORIGIN -n snap VG/root");
@@ -111,7 +111,7 @@ fn the_origin_is_written_while_it_merges() {
 /// snapshots stay bit for bit.
 #[test]
 fn nothing_flushed_is_lost_when_the_daemon_is_killed() {
-    let Some(live) = Live::new("killed", 256) else { return };
+    let Some(live) = Live::as_root("killed", 256) else { return };
     live.ok("lvcreate -L 32M -n root VG");
     live.ok("vgchange -ay VG");
     let mut expected = random(5, SIZE);
@@ -158,17 +158,17 @@ fn nothing_flushed_is_lost_when_the_daemon_is_killed() {
 /// ext4 on the block device: snapshot under a mounted file system, merge right before the mount, end under it.
 #[test]
 fn a_file_system_goes_back_to_its_snapshot() {
-    let Some(live) = Live::new("ext", 512) else { return };
+    let Some(live) = Live::as_root("ext", 512) else { return };
     if !Path::new("/dev/loop-control").exists() {
         return skip("a_file_system_goes_back_to_its_snapshot", "there are no loop devices");
     }
     live.ok("lvcreate -L 128M -n root VG");
     live.ok("vgchange -ay VG");
     let (device, mount) = (format!("/dev/{}/root", live.vg), live.lab.path("mnt"));
-    std::fs::create_dir(&mount).unwrap();
-    let mount = Mount(mount);
-    let at = mount.0.display();
-    sh(&format!("mkfs.ext4 -q {device} && mount {device} {at} && cp -r /usr/share/perl5 {at}/ && sync"));
+    sh(&format!("mkfs.ext4 -q {device}"));
+    let mounted = Mounted::new(&device, &mount);
+    let at = mounted.at.display().to_string();
+    sh(&format!("cp -r /usr/share/perl5 {at}/ && sync"));
     let sums = format!("cd {at} && find . -type f | sort | xargs -d '\\n' sha256sum");
     let before = sh(&sums);
     live.ok("lvcreate -s -L 64M -n snap VG/root");
@@ -178,14 +178,14 @@ fn a_file_system_goes_back_to_its_snapshot() {
     busy.failed_with(5, &["in use", "mounted"]);
     let said = live.ok("lvconvert --merge VG/snap");
     assert!(said.contains("Delaying merge since origin is open."), "{said}");
-    sh(&format!("umount {at}"));
-    wait_until_free(&device);
+    mounted.unmount();
     live.ok("lvconvert --merge -b VG/snap");
-    sh(&format!("mount {device} {at}"));
+    let mounted = Mounted::new(&device, &mount);
     assert_eq!(sh(&sums), before, "mounted at once, and every file is back");
     live.wait_until_merged();
     assert_eq!(sh(&sums), before, "the table was swapped under it");
-    sh(&format!("umount {at} && e2fsck -fn {device}"));
+    mounted.unmount();
+    sh(&format!("e2fsck -fn {device}"));
     wait_until_free(&device);
     live.ok("vgchange -an VG");
     assert!(!Path::new(&device).exists());
@@ -194,7 +194,7 @@ fn a_file_system_goes_back_to_its_snapshot() {
 /// Stores and volumes grow, are renamed and go, under who has them open.
 #[test]
 fn live_volumes_are_extended_renamed_and_removed() {
-    let Some(live) = Live::new("grow", 256) else { return };
+    let Some(live) = Live::as_root("grow", 256) else { return };
     live.ok("lvcreate -L 32M -n root VG");
     live.ok("vgchange -ay VG");
     live.ok("lvcreate -s -L 8M -n snap VG/root");
@@ -219,7 +219,7 @@ fn live_volumes_are_extended_renamed_and_removed() {
 /// Two images may hold VGs of one name: a command works on the disks that it was given.
 #[test]
 fn a_live_vg_of_the_same_name_on_other_disks_is_left_alone() {
-    let Some(live) = Live::new("twin", 128) else { return };
+    let Some(live) = Live::as_root("twin", 128) else { return };
     live.ok("lvcreate -L 16M -n root VG");
     live.ok("vgchange -ay VG");
     let other = live.lab.path("other.img");
@@ -242,7 +242,7 @@ fn a_live_vg_of_the_same_name_on_other_disks_is_left_alone() {
 /// the other goes on; with the right metadata both go on, and nothing was lost.
 #[test]
 fn a_volume_whose_metadata_somebody_changed_is_held_and_no_other() {
-    let Some(live) = Live::new("foreign", 128) else { return };
+    let Some(live) = Live::as_root("foreign", 128) else { return };
     live.ok("lvcreate -L 16M -n stays VG");
     let image = OpenOptions::new().read(true).write(true).open(live.lab.path("disk.img")).unwrap();
     let mut older = vec![0; 1 << 20];
@@ -286,7 +286,7 @@ fn a_volume_whose_metadata_somebody_changed_is_held_and_no_other() {
 /// lvm.conf's threshold: a store grows before it is full (lvm2.md 3.5).
 #[test]
 fn a_store_is_extended_before_it_is_full() {
-    let Some(live) = Live::new("auto", 256) else { return };
+    let Some(live) = Live::as_root("auto", 256) else { return };
     live.lab.write(
         "lvm.conf",
         b"activation {\n snapshot_autoextend_threshold = 70\n snapshot_autoextend_percent = 50\n}\n",

@@ -19,7 +19,7 @@
 
 mod lab;
 
-use lab::live::{Live, Mount, sh, wait_until_free};
+use lab::live::{Live, Mounted, sh};
 use lab::{random, skip};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -73,7 +73,7 @@ fn metadata(live: &Live) -> String {
 /// in the end; whoever has the origin open is in the way.
 #[test]
 fn a_snapshot_in_use_becomes_the_volume() {
-    let Some(live) = Live::new("keep", 256) else { return };
+    let Some(live) = Live::as_root("keep", 256) else { return };
     let (old, new) = origin_and_snapshot(&live, "trial", 1);
     let id = uuid(&live, "trial");
     let trial = live.open("trial");
@@ -112,7 +112,7 @@ fn a_snapshot_in_use_becomes_the_volume() {
 /// The same for volumes that nobody serves.
 #[test]
 fn a_snapshot_that_nobody_serves_becomes_the_volume() {
-    let Some(live) = Live::new("keepdown", 256) else { return };
+    let Some(live) = Live::as_root("keepdown", 256) else { return };
     let (old, _) = origin_and_snapshot(&live, "trial", 11);
     let id = uuid(&live, "trial");
     live.ok("vgchange -an VG");
@@ -126,7 +126,7 @@ fn a_snapshot_that_nobody_serves_becomes_the_volume() {
 /// The mark of a merge that waits is taken back where it is certain that nothing was merged, and nowhere else.
 #[test]
 fn a_merge_that_waits_is_cancelled_and_one_that_runs_is_not() {
-    let Some(live) = Live::new("cancel", 256) else { return };
+    let Some(live) = Live::as_root("cancel", 256) else { return };
     let (old, new) = origin_and_snapshot(&live, "snap", 21);
     live.run("lvconvert --cancel VG/snap").failed_with(5, &["is not merging"]);
     let root = live.open("root");
@@ -157,7 +157,7 @@ fn a_merge_that_waits_is_cancelled_and_one_that_runs_is_not() {
 /// `--undo`: the rollback itself is rolled back, live and not; without room for that nothing begins.
 #[test]
 fn a_rollback_is_rolled_back() {
-    let Some(live) = Live::new("undo", 128) else { return };
+    let Some(live) = Live::as_root("undo", 128) else { return };
     let (old, new) = origin_and_snapshot(&live, "before", 31);
     live.ok("lvconvert --merge --undo after VG/before");
     assert!(live.content("root") == old && live.content("after") == new);
@@ -174,7 +174,7 @@ fn a_rollback_is_rolled_back() {
 /// A merge stands, goes slowly, goes on, and everything is served meanwhile.
 #[test]
 fn a_merge_is_paused_and_paced() {
-    let Some(live) = Live::new("pace", 256) else { return };
+    let Some(live) = Live::as_root("pace", 256) else { return };
     let (old, _) = origin_and_snapshot(&live, "snap", 41);
     live.run("lvconvert --pause VG/snap").failed_with(5, &["is not merging"]);
     live.ok("lvconvert --merge -b --rate 1m/s VG/snap");
@@ -214,7 +214,7 @@ fn a_merge_is_paused_and_paced() {
 /// writes, the death of the daemon and the end of the merge. LVM2 is kept away as long as it matters.
 #[test]
 fn a_snapshot_is_taken_while_another_merges() {
-    let Some(live) = Live::new("view", 256) else { return };
+    let Some(live) = Live::as_root("view", 256) else { return };
     let (old, _) = origin_and_snapshot(&live, "snap", 51);
     live.ok("lvconvert --merge -b --rate 1m VG/snap");
     let mut expected = old;
@@ -248,7 +248,7 @@ fn a_snapshot_is_taken_while_another_merges() {
 /// Snapshots of two volumes show one instant: what was written second is never there without what was written first.
 #[test]
 fn snapshots_of_several_volumes_show_one_instant() {
-    let Some(live) = Live::new("instant", 256) else { return };
+    let Some(live) = Live::as_root("instant", 256) else { return };
     live.ok("vgchange -ay VG");
     for lv in ["data", "log"] {
         live.ok(&format!("lvcreate -an -L 16M -n {lv} VG"));
@@ -287,7 +287,7 @@ fn snapshots_of_several_volumes_show_one_instant() {
 /// `--freeze`: the file system in the snapshot needs no recovery; whatever becomes of the command, the mounted one thaws.
 #[test]
 fn a_frozen_file_system_is_whole_in_its_snapshot_and_thaws() {
-    let Some(live) = Live::new("freeze", 256) else { return };
+    let Some(live) = Live::as_root("freeze", 256) else { return };
     if !Path::new("/dev/loop-control").exists() {
         return skip("a_frozen_file_system_is_whole", "there are no loop devices");
     }
@@ -295,11 +295,10 @@ fn a_frozen_file_system_is_whole_in_its_snapshot_and_thaws() {
     live.ok("lvcreate -an -L 64M -n root VG");
     live.ok("vgchange -ay VG");
     let device = format!("/dev/{}/root", live.vg);
-    let mount = live.lab.path("mnt");
-    std::fs::create_dir(&mount).unwrap();
-    let mount = Mount(mount);
-    let at = mount.0.display();
-    sh(&format!("mkfs.ext4 -q {device} && mount {device} {at} && echo before > {at}/file"));
+    sh(&format!("mkfs.ext4 -q {device}"));
+    let mounted = Mounted::new(&device, &live.lab.path("mnt"));
+    let at = mounted.at.display().to_string();
+    sh(&format!("echo before > {at}/file"));
     live.ok("lvcreate -s -l 100%ORIGIN --freeze -n frozen VG/root");
     live.ok("lvcreate -s -l 100%ORIGIN -n pulled VG/root");
     sh(&format!("echo after > {at}/file && sync"));
@@ -309,7 +308,7 @@ fn a_frozen_file_system_is_whole_in_its_snapshot_and_thaws() {
     assert_eq!(sh(&format!("debugfs -R 'cat file' /dev/{}/frozen 2>/dev/null", live.vg)), "before\n");
     // The helper thaws when its parent is gone, and by itself.
     for closes in [true, false] {
-        let mut helper = live.lab.command(&["freeze", mount.0.to_str().unwrap()]);
+        let mut helper = live.lab.command(&["freeze", &at]);
         let mut helper = helper.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         BufReader::new(helper.stdout.take().unwrap()).read_line(&mut said).unwrap();
@@ -320,14 +319,13 @@ fn a_frozen_file_system_is_whole_in_its_snapshot_and_thaws() {
         drop(kept);
         sh(&format!("echo thawed > {at}/file && sync"));
     }
-    sh(&format!("umount {at}"));
-    wait_until_free(&device);
+    mounted.unmount();
 }
 
 /// Merges run on several origins at once; of volumes that are not active, in a VG of which others are, too.
 #[test]
 fn several_merges_run_at_once_and_beside_active_volumes() {
-    let Some(live) = Live::new("several", 256) else { return };
+    let Some(live) = Live::as_root("several", 256) else { return };
     live.ok("vgchange -ay VG");
     let mut old = Vec::new();
     for (number, lv) in ["a", "b", "c"].into_iter().enumerate() {
@@ -364,7 +362,7 @@ fn several_merges_run_at_once_and_beside_active_volumes() {
 /// these LVM2 may use the VG again.
 #[test]
 fn other_snapshots_live_on_during_a_merge() {
-    let Some(live) = Live::new("others", 384) else { return };
+    let Some(live) = Live::as_root("others", 384) else { return };
     let old = random(81, SIZE);
     live.ok("lvcreate -L 32M -n root VG");
     live.ok("vgchange -ay VG");

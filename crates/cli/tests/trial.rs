@@ -6,24 +6,15 @@
 
 mod lab;
 
-use lab::live::{Live, Mount, sh, wait_until_free};
+use lab::live::{Live, Mounted, sh, wait_until_free};
 use lab::skip;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 const NAMES: &str = "lvs -a --noheadings -o lv_name,lv_tags";
 
-fn mounted(live: &Live, lv: &str) -> Mount {
-    let mount = live.lab.path("mnt");
-    std::fs::create_dir_all(&mount).unwrap();
-    let mount = Mount(mount);
-    sh(&format!("mount /dev/{}/{lv} {}", live.vg, mount.0.display()));
-    mount
-}
-
-fn unmount(live: &Live, mount: Mount, lv: &str) {
-    drop(mount);
-    wait_until_free(&format!("/dev/{}/{lv}", live.vg));
+fn mounted(live: &Live, lv: &str) -> Mounted {
+    Mounted::new(&live.device(lv), &live.lab.path("mnt"))
 }
 
 /// A served volume with a file system.
@@ -32,7 +23,7 @@ fn with_file_system(test: &str) -> Option<Live> {
         skip(test, "there are no loop devices");
         return None;
     }
-    let live = Live::new(test, 512)?;
+    let live = Live::as_root(test, 512)?;
     live.ok("lvcreate -L 96M -n root VG");
     live.ok("vgchange -ay VG");
     sh(&format!("mkfs.ext4 -q /dev/{}/root", live.vg));
@@ -45,7 +36,7 @@ fn a_trial_is_kept_while_it_is_mounted() {
     let said = live.ok("trial start VG/root");
     assert!(said.contains("root_trial"), "{said}");
     let mount = mounted(&live, "root_trial");
-    let at = mount.0.display().to_string();
+    let at = mount.at.display().to_string();
     sh(&format!("head -c 20M /dev/urandom > {at}/upgrade && sync"));
     let sum = sh(&format!("sha256sum < {at}/upgrade"));
     assert!(live.ok("trial status").contains("VG/root_trial of root: on trial, "));
@@ -54,7 +45,8 @@ fn a_trial_is_kept_while_it_is_mounted() {
     assert_eq!(live.ok(NAMES).trim(), "root", "its old name, and no tag");
     assert_eq!(sh(&format!("sha256sum < {at}/upgrade")), sum);
     sh(&format!("echo more > {at}/more && sync"));
-    unmount(&live, mount, "root");
+    drop(mount);
+    wait_until_free(&live.device("root"));
     sh(&format!("e2fsck -fn /dev/{}/root", live.vg));
     assert!(live.ok("trial status").contains("There is no trial."));
 }
@@ -66,8 +58,8 @@ fn what_is_dropped_has_never_been() {
     let before = sh(&format!("sha256sum < /dev/{}/root", live.vg));
     live.ok("trial start -n test -L 32M VG/root");
     let mount = mounted(&live, "test");
-    sh(&format!("echo gone > {}/gone && sync", mount.0.display()));
-    unmount(&live, mount, "test");
+    sh(&format!("echo gone > {}/gone && sync", mount.at.display()));
+    mount.unmount();
     live.ok("trial drop VG/test");
     assert_eq!(live.ok(NAMES).trim(), "root");
     assert_eq!(sh(&format!("sha256sum < /dev/{}/root", live.vg)), before);

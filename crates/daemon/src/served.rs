@@ -181,7 +181,7 @@ impl Daemon {
 
     fn take_over(&self, name: &VgName, setting: Setting) -> Result<Arc<Vg>, DaemonError> {
         let ground = Ground::open(setting)?;
-        let found = ground.discover_locked()?;
+        let found = ground.discover()?;
         let found = select::to_change(&found, name)?;
         let id: LvmUuid = found.vg.id;
         let vg = Vg::take_over(&self.run, name.clone(), id, ground)?;

@@ -16,6 +16,7 @@ mod group;
 mod invalidate;
 mod ledger;
 mod making;
+mod map;
 mod merge;
 mod open;
 mod opened;
@@ -42,6 +43,7 @@ pub use api::{
 };
 pub use full::{FullStore, WhenFull};
 pub use group::Group;
+pub use map::{ChunkMap, MapOf};
 pub use open::{OpenAccess, OpenError, StoreOpen};
 pub use opened::OpenedStore;
 pub use settings::{ConfigError, GroupConfig, MIN_SCRATCH, MergeRefused};

@@ -197,7 +197,7 @@ impl Table {
     }
 
     /// All entries that end behind `old`, ascending.
-    fn runs_from(&self, old: u64) -> impl Iterator<Item = Run> + '_ {
+    pub(crate) fn runs_from(&self, old: u64) -> impl Iterator<Item = Run> + '_ {
         let key = self.blocks.range(..=old).next_back().map_or(0, |(key, _)| *key);
         let mut blocks = self.blocks.range(key..).map(|(_, block)| block.as_slice());
         let first = blocks.next().unwrap_or_default();

@@ -10,11 +10,13 @@
     allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)
 )]
 
+mod cells;
 mod chunk;
 mod names;
 mod sectors;
 mod uuid;
 
+pub use cells::Cells;
 pub use chunk::{BadChunkSize, Chunk, ChunkSize};
 pub use names::{BadName, LvName, TagName, VgName, dm_name};
 pub use sectors::{Bytes, SECTOR, SectorRange, Sectors};

@@ -36,7 +36,7 @@ mod wanted;
 
 pub use contents::Content;
 pub use error::{DiskFailure, DmError, DmErrorKind, IoError};
-pub use foldback_engine::{Counters, Fault, RequestKind, WhenFull};
+pub use foldback_engine::{ChunkMap, Counters, Fault, MapOf, RequestKind, WhenFull};
 pub use full::FullStore;
 pub use group::Settings;
 pub use lent::LentDisks;

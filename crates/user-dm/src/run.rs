@@ -36,6 +36,8 @@ pub struct UserDm<D> {
     pub(crate) new_merges: Option<Sectors>,
     /// What becomes of a store that is full, by its device.
     pub(crate) when_full: BTreeMap<Lower, WhenFull>,
+    /// The same of those for which nothing was chosen.
+    pub(crate) otherwise_when_full: WhenFull,
     pub(crate) requests: BTreeMap<u64, Pending>,
     pub(crate) answers: VecDeque<(Ticket, Result<(), IoError>)>,
     /// The store that is being opened, and where it lies.
@@ -73,6 +75,7 @@ impl<D: Disks> UserDm<D> {
             pacing: BTreeMap::new(),
             new_merges: None,
             when_full: BTreeMap::new(),
+            otherwise_when_full: WhenFull::default(),
             requests: BTreeMap::new(),
             answers: VecDeque::new(),
             opener: None,

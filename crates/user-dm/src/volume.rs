@@ -5,12 +5,13 @@
 //! - A wait that cannot end (a suspended device, a full store) is an error, never a hang.
 
 use crate::error::{DmError, DmErrorKind, IoError};
+use crate::group::OriginGroup;
 use crate::mapped::Route;
 use crate::requests::{Ticket, VolumeRequest};
 use crate::run::UserDm;
 use foldback_device::{Disks, Memory};
 use foldback_dm_table::DmName;
-use foldback_engine::{Counters, Fault, RequestKind, Volume};
+use foldback_engine::{ChunkMap, Counters, Fault, RequestKind, Volume};
 use foldback_units::{Bytes, ChunkSize, SectorRange, Sectors};
 use std::ops::ControlFlow;
 
@@ -157,10 +158,28 @@ impl<D: Disks> UserDm<D> {
 
     /// What the engine under `device` has counted, and the bytes of memory its exception tables take.
     pub fn counters(&self, device: &DmName) -> Option<(Counters, usize)> {
-        let id = self.find(device).ok()?;
-        let Route::Group(id, _) = self.devices.get(&id)?.route else { return None };
-        let group = self.groups.get(&id)?;
+        let (group, _) = self.grouped(device)?;
         Some((*group.engine.counters(), group.engine.table_bytes()))
+    }
+
+    /// A map of `device`, of which nothing is drawn yet. `None` where no snapshot is involved, or it is lost.
+    pub fn map(&self, device: &DmName) -> Option<ChunkMap> {
+        let (group, volume) = self.grouped(device)?;
+        group.engine.map(volume)
+    }
+
+    /// Draws the next slice of a map: less than a millisecond of work. A device that is gone has no more slices.
+    pub fn draw(&self, device: &DmName, map: &mut ChunkMap) {
+        match self.grouped(device) {
+            Some((group, volume)) => group.engine.draw(volume, map),
+            None => map.next = None,
+        }
+    }
+
+    fn grouped(&self, device: &DmName) -> Option<(&OriginGroup, Volume)> {
+        let id = self.find(device).ok()?;
+        let Route::Group(id, volume) = self.devices.get(&id)?.route else { return None };
+        Some((self.groups.get(&id)?, volume))
     }
 
     /// Steps until the merge into `device` is finished. `look` is called after every step, often many times a second, and

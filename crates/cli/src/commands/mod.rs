@@ -19,12 +19,14 @@ mod lvextend;
 mod lvremove;
 mod lvrename;
 mod lvs;
+mod map;
 mod pvcreate;
 mod pvs;
 mod trial;
 mod vgchange;
 mod vgcreate;
 mod vgs;
+mod watch;
 
 use crate::changing::one_vg;
 use crate::command_line::{Called, parse};
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     Daemon(daemon::Daemon),
     Dm(dm::Dm),
     Check(check::Check),
+    Map(map::Map),
+    Watch(watch::Watch),
     Export(export::Export),
     Import(import::Import),
     Demo(demo::Demo),
@@ -106,6 +110,8 @@ impl Command {
             Self::Daemon(_) => "daemon",
             Self::Dm(_) => "dm",
             Self::Check(_) => "check",
+            Self::Map(_) => "map",
+            Self::Watch(_) => "watch",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
             Self::Demo(_) => "demo",
@@ -132,6 +138,8 @@ impl Command {
             Self::Daemon(arguments) => arguments.run(context),
             Self::Dm(arguments) => arguments.run(context),
             Self::Check(arguments) => arguments.run(context),
+            Self::Map(arguments) => arguments.run(context),
+            Self::Watch(arguments) => arguments.run(context),
             Self::Export(arguments) => arguments.run(context),
             Self::Import(arguments) => arguments.run(context),
             Self::Demo(arguments) => arguments.run(context),

@@ -1,14 +1,19 @@
 //! The API's side of the daemon.
 
-use super::types::{ActivationInfo, DeviceInfo, LvInfo, MergeInfo, TransactionText, VerbText, VgInfo};
+use super::listening::Listening;
+use super::types::{
+    ActivationInfo, DeviceInfo, LvInfo, MapInfo, MergeInfo, StoreWaitInfo, TransactionText, VerbText, VgInfo,
+};
+use crate::own_waits;
 use crate::served::{Daemon, DaemonError};
 use crate::vg::{ChangeError, LvStatus, Setting, Terms, Vg};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_units::{LvName, VgName};
 use rustix::process::geteuid;
+use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +26,11 @@ use zlink::{Connection, Listener, ReplyError, Server, service};
 const LINGER: Duration = Duration::from_secs(3);
 /// How often it is looked at.
 const LINGER_LOOK: Duration = Duration::from_millis(250);
+
+/// How long a daemon that was killed may take to be gone.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +162,11 @@ fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
         status: lv.status,
         merge,
         fill_rate: lv.fill_rate,
+        wait: lv.wait.map(|wait| StoreWaitInfo {
+            seconds: wait.seconds,
+            seconds_left: wait.seconds_left,
+            why: wait.why,
+        }),
     }
 }
 
@@ -163,6 +178,7 @@ fn vg_info(vg: &Vg) -> VgInfo {
         trouble: vg.trouble(),
         lvs: vg.lvs().unwrap_or_default().into_iter().map(|lv| lv_info(vg, lv)).collect(),
         no_files: vg.no_files(),
+        extends_stores: vg.ground.config.snapshot_autoextend.is_on(),
     }
 }
 
@@ -300,6 +316,12 @@ impl Service {
         self.0.vg(&vg_name(&vg)?)?.look();
         Ok(())
     }
+
+    /// Which chunks of a live volume, by its UUID, are kept in stores; of a merge: which are left, and which were merged.
+    async fn map(&self, vg: String, lv: String) -> Result<MapInfo, Refused> {
+        let vg = self.0.vg(&vg_name(&vg)?)?;
+        super::seeing::map(&vg, &lv)
+    }
 }
 
 /// Connections of the daemon's own user and of root.
@@ -328,36 +350,47 @@ pub fn serve(daemon: Daemon) -> Result<(), DaemonStopped> {
     let run = daemon.run_dir().clone();
     run.make()?;
     let mut lock = std::fs::File::options().create(true).truncate(false).write(true).open(run.lock())?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+    take(&lock)
         .map_err(|_| std::io::Error::other(format!("another daemon serves {}", run.path().display())))?;
     // For people and scripts that look for the process.
     lock.set_len(0)?;
     writeln!(lock, "{}", std::process::id())?;
-    let socket = run.socket();
-    match std::fs::remove_file(&socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    own_waits::prevent();
+    let listening = Listening::of(&run)?;
+    let to_remove = listening.to_remove();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     daemon.take_up();
     let daemon = Arc::new(daemon);
-    let outcome = runtime.block_on(answer(&daemon, &socket));
+    let outcome = runtime.block_on(answer(&daemon, listening));
     // A directory that was removed and made anew under this daemon is another one's by now.
     let ours = |path: std::path::PathBuf| -> std::io::Result<bool> {
         let (there, mine) = (std::fs::metadata(path)?, lock.metadata()?);
         Ok((there.dev(), there.ino()) == (mine.dev(), mine.ino()))
     };
-    if ours(run.lock()).unwrap_or(false) {
-        std::fs::remove_file(&socket).ok();
+    if let Some(socket) = to_remove.filter(|_| ours(run.lock()).unwrap_or(false)) {
+        std::fs::remove_file(socket).ok();
     }
+    tell_manager(NotifyState::Stopping);
     daemon.abandon();
     outcome
 }
 
-async fn answer(daemon: &Arc<Daemon>, socket: &std::path::Path) -> Result<(), DaemonStopped> {
-    let listener = unix::bind(socket)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-    let server = Server::new(OwnUser(listener), Service(Arc::clone(daemon)));
+/// Locks it, and waits a while for a daemon that was killed: the kernel takes its time to close what a process had open.
+fn take(lock: &std::fs::File) -> Result<(), rustix::io::Errno> {
+    let since = Instant::now();
+    loop {
+        match rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if since.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn answer(daemon: &Arc<Daemon>, listening: Listening) -> Result<(), DaemonStopped> {
+    let server = Server::new(OwnUser(listening.begin()?), Service(Arc::clone(daemon)));
+    tell_manager(NotifyState::Ready);
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -365,6 +398,13 @@ async fn answer(daemon: &Arc<Daemon>, socket: &std::path::Path) -> Result<(), Da
         () = nothing_left(daemon) => Ok(()),
         _ = terminated.recv() => Ok(()),
         _ = interrupted.recv() => Ok(()),
+    }
+}
+
+/// Tells the service manager, where there is one.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        eprintln!("foldback: telling the service manager: {error}");
     }
 }
 

@@ -75,6 +75,17 @@ pub struct MergeInfo {
     pub limit: Option<u64>,
 }
 
+/// Writes that need room in a snapshot's store wait for it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct StoreWaitInfo {
+    /// For so many seconds.
+    pub seconds: u64,
+    /// After so many more the snapshot is invalidated.
+    pub seconds_left: u64,
+    /// Why the store was not extended.
+    pub why: String,
+}
+
 /// A live volume.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
 pub struct LvInfo {
@@ -96,6 +107,8 @@ pub struct LvInfo {
     pub merge: Option<MergeInfo>,
     /// Sectors of its store that are taken in a second, where that is known.
     pub fill_rate: Option<u64>,
+    /// Its store is full, and writes wait for room in it.
+    pub wait: Option<StoreWaitInfo>,
     /// The file that serves it.
     pub file: Option<String>,
     /// The block device on that file.
@@ -119,8 +132,25 @@ pub struct VgInfo {
     pub trouble: Option<String>,
     /// Why volumes are not served as files, where that is so.
     pub no_files: Option<String>,
+    /// Stores are extended before they are full, by lvm.conf's threshold.
+    pub extends_stores: bool,
     /// Its live volumes.
     pub lvs: Vec<LvInfo>,
+}
+
+/// Which chunks of a volume are kept in stores, by cells of equal length; the last cell may be shorter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct MapInfo {
+    /// `snapshot`, `origin`, `merge`, or `plain` where no snapshot is involved.
+    pub of: String,
+    /// The volume's length.
+    pub sectors: u64,
+    /// A cell's length: a power of two.
+    pub cell_sectors: u64,
+    /// For each cell, sectors that are kept in a store; of a merge: that are still to be merged.
+    pub kept: Vec<u64>,
+    /// Of a merge, for each cell: sectors that were merged since the volume was activated.
+    pub merged: Option<Vec<u64>>,
 }
 
 /// What came of an activation.

@@ -14,7 +14,7 @@ mod wake;
 pub(crate) use client::NbdExport;
 
 use foldback_device::{Disks, Memory, Slice};
-use foldback_dm_table::{DeviceMapper, DmName, Verb};
+use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_engine::RequestKind;
 use foldback_units::{SectorRange, Sectors};
 use foldback_user_dm::{DmError, IoError, Settings, Ticket, UserDm, VolumeRequest};
@@ -86,9 +86,10 @@ pub struct Carrier {
     poller: Poller,
     wake: Arc<Wake>,
     inbox: Receiver<Message>,
-    /// Told when a merge may have finished, or something was invalidated.
+    /// Told when a merge may have finished, or a store is full.
     events: Sender<()>,
-    told: BTreeSet<DmName>,
+    /// Merges that finished, and snapshots whose stores are full, of which the jobs know.
+    told: (BTreeSet<DmName>, BTreeSet<DmName>),
 }
 
 /// Why a carrier does not answer.
@@ -276,8 +277,9 @@ impl Carrier {
             poller.watch_edges(ready, DISKS)?;
         }
         let dm = UserDm::new(disks, paths, settings).map_err(io::Error::other)?;
-        let (replies, told) = (HashMap::new(), BTreeSet::new());
-        Ok(Self { dm, replies, nbd: Nbd::new(), paces: Paces::default(), poller, wake, inbox, events, told })
+        let (replies, told) = (HashMap::new(), (BTreeSet::new(), BTreeSet::new()));
+        let (nbd, paces) = (Nbd::new(), Paces::default());
+        Ok(Self { dm, replies, nbd, paces, poller, wake, inbox, events, told })
     }
 
     fn run(mut self) {
@@ -375,14 +377,24 @@ impl Carrier {
         }
     }
 
-    /// Merges that came to their end, once each.
+    /// Merges that came to their end, and stores that are full, once each: nobody has to look for them, and a fast writer
+    /// waits no longer than it takes to extend a store.
     fn tell_jobs(&mut self) {
-        let finished = self.dm.finished_merges();
-        if finished.iter().any(|name| !self.told.contains(name)) {
+        let finished: BTreeSet<DmName> = self.dm.finished_merges().into_iter().collect();
+        let full: BTreeSet<DmName> = self.dm.full_stores().into_iter().collect();
+        let (merges, stores) = &self.told;
+        if !finished.is_subset(merges) || !full.is_subset(stores) {
             // Nobody listens while the VG is being taken down.
             self.events.send(()).ok();
         }
-        self.told = finished.into_iter().collect();
+        self.told = (finished, full);
+    }
+
+    /// Carries out a transaction. A store that is full again after it is told again: it may have been extended by that.
+    pub fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, DmError)> {
+        let outcome = self.dm.transact(transaction);
+        self.told.1.clear();
+        outcome
     }
 
     /// Answers what is left. Devices are not taken down: whoever ends a carrier has done so, or wants what a crash leaves.

@@ -104,7 +104,7 @@ impl MergeHost for LiveHost {
 
     fn lock(&mut self, vg: &VgName) -> Result<(), JobError> {
         if self.locked.is_none() {
-            self.locked = Some(self.mapper.0.ground.lock(vg)?);
+            self.locked = Some(self.mapper.0.ground.lock_soon(vg)?);
         }
         Ok(())
     }

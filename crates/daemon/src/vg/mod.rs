@@ -9,6 +9,7 @@ mod activation;
 mod filling;
 mod ground;
 mod keeper;
+mod map;
 mod mapper;
 mod pacing;
 mod rates;
@@ -17,6 +18,7 @@ mod status;
 mod trials;
 
 pub(crate) use activation::{ActivateError, Activated};
+pub use filling::StoreWait;
 pub use ground::Setting;
 pub(crate) use ground::{Ground, GroundError};
 pub use status::{LvStatus, MergeStatus};
@@ -28,9 +30,10 @@ use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_manager::host;
 use foldback_units::{Bytes, LvmUuid, VgName};
-use foldback_user_dm::{DmError, Settings};
+use foldback_user_dm::{DmError, Settings, WhenFull};
 use rates::Rates;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -48,6 +51,7 @@ pub struct Vg {
     changing: Mutex<()>,
     front: Mutex<Front>,
     refused: Mutex<filling::Refused>,
+    waits: Mutex<filling::Waits>,
     /// Chunks that merges have left, and sectors that stores have allocated.
     rates: Mutex<(Rates, Rates)>,
 }
@@ -117,6 +121,11 @@ impl Vg {
         let files = ground.files.clone();
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
+        // Otherwise a full store is invalidated at once, as in the kernel.
+        if ground.config.snapshot_autoextend.is_on() {
+            let hold = |carrier: &mut carrier::Carrier| carrier.dm.otherwise_when_full(WhenFull::Hold);
+            running.handle.call(hold).map_err(io::Error::other)?;
+        }
         let front = Front::new(run, &name, running.handle.clone());
         let state = State {
             name,
@@ -130,6 +139,7 @@ impl Vg {
             id,
             front: Mutex::new(front),
             refused: Mutex::default(),
+            waits: Mutex::default(),
             ground,
             carrier: running.handle,
             state: Mutex::new(state),
@@ -185,7 +195,7 @@ impl Vg {
         let done = self.close(&terms.closed).and_then(|closed| {
             let switch = move |carrier: &mut carrier::Carrier| {
                 carrier.dm.set_pace_of_new_merges(rate.map(|_| Bytes::ZERO));
-                let outcome = carrier.dm.transact(&transaction);
+                let outcome = carrier.transact(&transaction);
                 carrier.dm.set_pace_of_new_merges(None);
                 if let Some(rate) = rate {
                     carrier.pace_merges(&transaction.resume, rate);

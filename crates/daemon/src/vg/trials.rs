@@ -36,7 +36,11 @@ impl Vg {
     /// Ends the trials of a VG, as it was read, whose merges have ended.
     pub(super) fn end_trials(&self, found: &VgText) {
         let due = trial::all(found).into_iter().any(|trial| trial.state == State::Renaming);
-        let failed = if due { self.end_trial().err().map(|error| error.to_string()) } else { None };
+        let failed = match self.end_trial(due) {
+            // Whoever has the lock is done in a second, perhaps.
+            Ok(()) | Err(Failed::Lock(_)) => None,
+            Err(error) => Some(error.to_string()),
+        };
         let mut state = locked(&self.state);
         if let Some(error) = failed.as_ref().filter(|error| state.trial_trouble.as_ref() != Some(*error)) {
             eprintln!("foldback: ending a trial in {}: {error}", found.name);
@@ -44,9 +48,12 @@ impl Vg {
         state.trial_trouble = failed;
     }
 
-    fn end_trial(&self) -> Result<(), Failed> {
+    fn end_trial(&self, due: bool) -> Result<(), Failed> {
+        if !due {
+            return Ok(());
+        }
         let name = self.name();
-        let _locked = self.ground.lock(&name)?;
+        let _locked = self.ground.lock_soon(&name)?;
         let found = self.ground.discover()?;
         let found = select::to_change(&found, &name)?;
         let Some(ended) = trial::end_one(&found.vg)? else { return Ok(()) };

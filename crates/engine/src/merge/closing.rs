@@ -113,6 +113,11 @@ impl Merge {
         self.left = window.records.start;
         if let Some(store) = core.stores.get_mut(&self.store) {
             for old in window.olds() {
+                if let Some(range) =
+                    store.origin_range(old, 1).filter(|_| store.opened.table.get(old).is_some())
+                {
+                    self.merged.add(range);
+                }
                 store.opened.table.remove(old, 1);
                 if !store.opened.repeats.is_empty() {
                     store.opened.repeats.remove(&old);

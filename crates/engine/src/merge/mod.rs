@@ -32,7 +32,7 @@ use crate::spans::Spans;
 use crate::status::MergeProgress;
 use crate::store::Store;
 use crate::wake::Waiter;
-use foldback_units::{Chunk, Sectors};
+use foldback_units::{Cells, Chunk, Sectors};
 use others::Others;
 use records::{Contents, Reading};
 use slots::{After, Slots};
@@ -55,6 +55,8 @@ pub(crate) struct Merge {
     paused: bool,
     failed: bool,
     finished: bool,
+    /// What was merged since it began, for a map.
+    merged: Cells,
     /// Oldest first. All but the last have been handed out.
     windows: VecDeque<Window>,
     next_number: u64,
@@ -95,6 +97,7 @@ impl Merge {
             paused: false,
             failed: false,
             finished: total == 0,
+            merged: Cells::new(core.origin.size, chunk.len()),
             windows: VecDeque::new(),
             next_number: 0,
             slots: Slots::new(memory.start, memory.len, chunk),
@@ -131,6 +134,10 @@ impl Merge {
             failed: self.failed,
             finished: self.finished,
         }
+    }
+
+    pub(crate) fn merged(&self) -> &Cells {
+        &self.merged
     }
 
     pub(crate) fn pause(&mut self) {

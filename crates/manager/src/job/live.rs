@@ -80,7 +80,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
     }
 
     /// Whether the origin's live table merges already.
-    fn is_merging(&mut self, live: &Group) -> Outcome<bool, H> {
+    pub(super) fn is_merging(&mut self, live: &Group) -> Outcome<bool, H> {
         let failed = |source| MergeError::Host { attempt: "looking at the origin's table", source };
         let table = self.host.mapper().table(&live.origin.top.name).map_err(failed)?;
         let merges = |table: &foldback_dm_table::Table| {

@@ -190,7 +190,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let mut found = select::to_change(&found, vg)?.clone();
         let (merge, keeps) = self.wanted(&found.vg)?;
         let mut live = self.live_group(&found, lv)?;
-        let exceptions = self.check_stores(&found, &merge, live.is_some())?;
+        let exceptions = self.check_stores(&found, &merge, live.as_ref())?;
         // Locks and stores may have taken long.
         if self.observer.stops() {
             return Ok(Begun::Nothing);

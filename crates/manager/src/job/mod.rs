@@ -5,6 +5,7 @@ mod host;
 mod keep;
 mod live;
 mod merge;
+mod overflow;
 mod room;
 mod stores;
 mod undo;

@@ -4,6 +4,7 @@
 //! - A damaged store refuses the merge, with the first finding that does; an invalid one that only looks on is left out.
 //! - Another snapshot that would overflow refuses it, too, unless that is forced.
 
+use crate::activation::Group;
 use crate::check;
 use crate::job::error::MergeError;
 use crate::job::host::MergeHost;
@@ -22,7 +23,12 @@ impl<H: MergeHost> Job<'_, '_, H> {
     /// it when it was brought up.
     ///
     /// How many chunks there are to merge.
-    pub(super) fn check_stores(&mut self, found: &FoundVg, merge: &Merge, live: bool) -> Outcome<u64, H> {
+    pub(super) fn check_stores(
+        &mut self,
+        found: &FoundVg,
+        merge: &Merge,
+        live: Option<&Group>,
+    ) -> Outcome<u64, H> {
         let links = found.vg.snapshots();
         let mut disks = self.host.disks();
         let mut set = DiskSet::new(&mut *disks, self.request.paths);
@@ -39,30 +45,36 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 continue;
             }
             let refuses = report.findings.iter().find(|finding| finding.severity() == Severity::Refuse);
-            if let Some(finding) = refuses.filter(|_| !live) {
+            if let Some(finding) = refuses.filter(|_| live.is_none()) {
                 let (origin, finding) = (merge.origin.clone(), Box::new(finding.clone()));
                 return Err(MergeError::Damaged { vg: vg(), origin, lv: lv.clone(), finding });
             }
             stores.extend(report.store.map(|store| (snapshot, store)));
         }
         drop(disks);
-        self.check_room(found, merge, &stores)?;
+        self.check_room(found, merge, &stores, live)?;
         let merging = stores.iter().find(|(snapshot, _)| snapshot.segment.cow == merge.snapshot);
         let records = merging.map_or(0, |(_, store)| store.records.len());
         Ok(u64::try_from(records).unwrap_or(u64::MAX))
     }
 
-    /// Refuses where another snapshot would overflow.
+    /// Refuses where another snapshot would overflow; warns where that is live, unless the merge is under way.
     fn check_room(
-        &self,
+        &mut self,
         found: &FoundVg,
         merge: &Merge,
         stores: &[(Snapshot<'_>, CheckedStore)],
+        live: Option<&Group>,
     ) -> Outcome<(), H> {
         let is_merging = |one: &&(Snapshot<'_>, CheckedStore)| one.0.segment.cow == merge.snapshot;
         let Some((snapshot, store)) = stores.iter().find(is_merging) else { return Ok(()) };
         let merging = (store, chunk_size(snapshot, store));
         self.check_end(found, merge, snapshot, merging)?;
+        if let Some(live) = live
+            && self.is_merging(live)?
+        {
+            return Ok(());
+        }
         // The merge does not change what a snapshot of the merged view shows: nothing is copied out to it.
         let others = stores.iter().filter(|one| !is_merging(one) && !one.0.merge_view);
         for (snapshot, store) in others {
@@ -71,7 +83,9 @@ impl<H: MergeHost> Job<'_, '_, H> {
             let store_size = found.vg.lv(other).map_or(Sectors::ZERO, |lv| size(lv.extent_count()));
             let other_store = (store, chunk_size(snapshot, store));
             let room = Room::of(merging, other_store, size(snapshot.extent_count), store_size);
-            if !room.suffices() && !self.request.force {
+            if let Some(live) = live {
+                self.warn_of_overflow(live, merge, merging, other, room)?;
+            } else if !room.suffices() && !self.request.force {
                 let (vg, lv, other) = (self.request.vg.clone(), merge.snapshot.clone(), other.clone());
                 let Room { needed, free, chunk_size } = room;
                 return Err(MergeError::WouldOverflow { vg, lv, other, needed, free, chunk_size });

@@ -12,12 +12,19 @@ const WANTED: &[(&str, &str)] = &[
     ("dmsetup", "dmsetup"),
     ("insmod", "kmod"),
     ("mke2fs", "e2fsprogs"),
+    ("nbd-client", "nbd-client"),
     ("cc", "gcc"),
 ];
 
 /// What the tests need besides.
-const WANTED_BY_TESTS: &[(&str, &str)] =
-    &[("fusermount3", "fuse3"), ("nbdcopy", "libnbd-bin"), ("qemu-img", "qemu-utils"), ("fio", "fio")];
+const WANTED_BY_TESTS: &[(&str, &str)] = &[
+    ("fusermount3", "fuse3"),
+    ("nbdcopy", "libnbd-bin"),
+    ("qemu-img", "qemu-utils"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("fio", "fio"),
+    ("systemd-analyze", "systemd"),
+];
 
 /// The packages that are missing for the tests, those of rig 2 among them.
 pub(crate) fn missing_for_tests() -> Vec<&'static str> {

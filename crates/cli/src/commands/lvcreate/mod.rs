@@ -15,8 +15,10 @@ use crate::exit::Exit;
 use crate::live::{LiveVg, setting};
 use crate::names::{Target, vg_name};
 use crate::options::YesNo;
+use crate::session::Session;
 use crate::sizes::{Extents, KibSize, Of, Size};
 use clap::{Args, ValueEnum};
+use foldback_device::Access;
 use foldback_lvm2_format::vg::{LvFlag, PvKey, Vg};
 use foldback_manager::apply::create_lv;
 use foldback_manager::ops::allocation::Policy;
@@ -192,7 +194,7 @@ impl LvCreate {
             return self.snapshots(&mut change, live, found, origin, (name, size));
         }
         let made = self.linear(&mut change, found, (name, size))?;
-        // The daemon takes the locks itself.
+        // Activation reads, and shares the locks.
         drop(change);
         match (made, live) {
             (Some(lv), Some(live)) => self.bring_up(context, live, &lv),
@@ -238,6 +240,7 @@ impl LvCreate {
             return Ok(Exit::Success);
         }
         let setting = setting(&context.options, &live.info.devices)?;
+        let _metadata = Session::open(&context.options, Access::Read)?;
         let done = live.client.activate(&live.info.name, &[lv.to_string()], &setting)?;
         match done.failed.first() {
             None => Ok(Exit::Success),

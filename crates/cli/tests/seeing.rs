@@ -1,0 +1,178 @@
+//! Seeing it: `map`, `watch`, `metrics`, and the events of the daemon.
+//!
+//! Goal: what is shown is what is on the disks, served or not. Method: the real program and its real daemon on an image file,
+//! with changes at known places.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step fails the test"
+)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "test code"
+)]
+
+mod lab;
+
+use lab::{Lab, random, skip};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+
+const MIB: u64 = 1 << 20;
+
+/// A VG with `root` (64 MiB, so that a sign of its map is a chunk of 64 KiB) and its snapshot `snap`; its daemon ends with
+/// it.
+struct Seen {
+    lab: Lab,
+    vg: String,
+}
+
+impl Seen {
+    fn new(test: &str) -> Self {
+        let lab = Lab::empty(300);
+        let vg = format!("fb{test}{}", std::process::id());
+        lab.ok(&["vgcreate", &vg, "disk.img"]);
+        let seen = Self { lab, vg };
+        seen.ok("lvcreate -L 64M -n root VG");
+        seen.ok("lvcreate -s -L 80M -c 64k -n snap VG/root");
+        seen
+    }
+
+    /// `None`, loudly, where nothing can be served.
+    fn served(test: &str) -> Option<Self> {
+        let root = rustix::process::geteuid().is_root();
+        if !root || OpenOptions::new().read(true).write(true).open("/dev/fuse").is_err() {
+            skip(test, "it needs root and /dev/fuse");
+            return None;
+        }
+        let seen = Self::new(test);
+        seen.ok("vgchange -ay VG");
+        Some(seen)
+    }
+
+    /// Runs a command in which `VG` stands for the VG's name.
+    #[track_caller]
+    fn ok(&self, words: &str) -> String {
+        let words: Vec<String> = words.split(' ').map(|word| word.replace("VG", &self.vg)).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.lab.ok(&words).replace(&self.vg, "VG")
+    }
+
+    fn write(&self, lv: &str, at: u64, len: u64) {
+        let file = self.lab.path("run").join(&self.vg).join(lv);
+        let file = OpenOptions::new().write(true).open(file).unwrap();
+        file.write_all_at(&random(at + 1, len as usize), at).unwrap();
+        file.sync_all().unwrap();
+    }
+
+    /// The lines of signs of a map.
+    #[track_caller]
+    fn signs(&self, lv: &str) -> Vec<String> {
+        let shown = self.ok(&format!("map --ascii VG/{lv}"));
+        let rows = shown.lines().skip(2).take_while(|line| !line.is_empty());
+        rows.map(|line| line.split_at(14).1.to_owned()).collect()
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        drop(self.lab.run(&["vgchange", "-an", &self.vg]));
+        // What could not be taken down cleanly must not outlive the test.
+        let served = self.lab.path("run").join(&self.vg);
+        let pid = std::fs::read_to_string(self.lab.path("run/daemon.lock"));
+        let pid = pid.ok().and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?));
+        if let Some(pid) = pid.filter(|_| served.exists()) {
+            kill_process(pid, Signal::KILL).ok();
+            drop(std::process::Command::new("umount").arg("-l").arg(served).output());
+        }
+    }
+}
+
+/// `signs` from the first on, and nothing behind them.
+fn row(signs: &str) -> String {
+    format!("{signs}{}", ".".repeat(64 - signs.len()))
+}
+
+/// A store of 64 KiB chunks, written by whoever is there: the map shows each chunk where it is, served or not.
+#[test]
+fn a_map_is_the_same_served_or_not() {
+    let Some(seen) = Seen::served("map") else { return };
+    assert_eq!(seen.signs("snap"), vec![row(""); 16], "nothing is kept yet");
+    seen.write("root", 0, 64 << 10);
+    seen.write("snap", (64 + 2) * (64 << 10), 3 * (64 << 10));
+    let mut expected = vec![row(""); 16];
+    (expected[0], expected[1]) = (row("#"), row("..###"));
+    for lv in ["root", "snap"] {
+        assert_eq!(seen.signs(lv), expected, "{lv}, served");
+    }
+    assert!(seen.ok("map VG/root").contains("origin of snap, active"));
+    seen.ok("vgchange -an VG");
+    for lv in ["root", "snap"] {
+        assert_eq!(seen.signs(lv), expected, "{lv}, from the disk");
+    }
+    let told = seen.ok("map VG/snap");
+    assert!(told.contains("VG/snap: 64.00 MiB, snapshot of root; one sign is 64.00 KiB"), "{told}");
+    assert!(told.contains("256.00 KiB (0.39%)"), "{told}");
+}
+
+/// What a merge has left moves to what it has merged.
+#[test]
+fn the_map_of_a_merge_shows_how_far_it_is() {
+    let Some(seen) = Seen::served("merge") else { return };
+    seen.write("snap", 0, 48 * MIB);
+    seen.ok("lvconvert --merge -b VG/snap");
+    let mut was = u64::MAX;
+    // As long as it takes: a merge that has ended has no map any more.
+    loop {
+        let signs: String = seen.signs("root").concat();
+        let count = |sign: char| signs.chars().filter(|it| *it == sign).count() as u64;
+        // A sign is one chunk: nothing is there in part.
+        if count('_') + count('#') == 0 {
+            break;
+        }
+        assert_eq!((count('_') + count('#'), count('.')), (768, 256), "{signs}");
+        assert!(count('#') <= was, "what was merged is left again");
+        was = count('#');
+    }
+    assert_eq!(seen.ok("lvs --noheadings -o lv_name VG"), "  root\n");
+}
+
+#[test]
+fn a_picture_is_written_whole_or_shown() {
+    let seen = Seen::new("svg");
+    seen.lab.write("map.svg", b"old");
+    assert_eq!(seen.ok("map --svg map.svg VG/snap"), "  Map of VG/snap written to map.svg.\n");
+    let picture = String::from_utf8(seen.lab.read("map.svg")).unwrap();
+    assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"), "{picture}");
+    assert_eq!(picture.replace(&seen.vg, "VG"), seen.ok("map --svg - VG/snap"));
+    let before = seen.lab.fingerprint();
+    seen.lab.run(&["map", "--svg", "disk.img", &format!("{}/snap", seen.vg)]).failed_with(5, &["disk.img"]);
+    seen.lab
+        .run(&["map", "--svg", "no/such/map.svg", &format!("{}/snap", seen.vg)])
+        .failed_with(5, &["no/such"]);
+    assert_eq!(seen.lab.fingerprint(), before);
+}
+
+/// Where nobody can press keys there is one report, and an end.
+#[test]
+fn watch_into_a_pipe_reports_once() {
+    let Some(seen) = Seen::served("watch") else { return };
+    seen.write("snap", 0, 8 * MIB);
+    let told = seen.ok("watch VG");
+    let lines: Vec<&str> = told.lines().map(str::trim).collect();
+    assert_eq!(lines[0], "VG: 296.00 MiB, 164.00 MiB free");
+    assert_eq!(lines[1], "root                  64.00 MiB  active");
+    assert!(lines[2].starts_with("snap                68.00 MiB  active    11.9"), "{told}");
+    seen.ok("vgchange -an VG");
+    let told = seen.ok("watch");
+    assert!(told.contains("root                  64.00 MiB  -\n"), "{told}");
+    assert!(
+        told.contains("snap                68.00 MiB  -         11.9"),
+        "the store is looked into: {told}"
+    );
+}

@@ -1,0 +1,53 @@
+//! What the API tells of live volumes to those who only look.
+
+use super::service::Refused;
+use super::types::MapInfo;
+use crate::served::DaemonError;
+use crate::vg::{LvStatus, Vg};
+use foldback_units::Cells;
+use foldback_user_dm::{ChunkMap, MapOf};
+
+fn counts(cells: &Cells) -> Vec<u64> {
+    cells.counts().iter().map(|count| count.get()).collect()
+}
+
+/// The map of a live volume, by its UUID.
+pub(super) fn map(vg: &Vg, id: &str) -> Result<MapInfo, Refused> {
+    let lvs = vg.lvs().map_err(DaemonError::from)?;
+    let found = lvs.into_iter().find(|lv| lv.id.to_string() == id);
+    let lv = found.ok_or_else(|| Refused::NotActive { message: format!("{id} is not active") })?;
+    match vg.map(&lv.device).map_err(DaemonError::from)? {
+        Some(map) => Ok(drawn(&map)),
+        None if lv.table.contains(" snapshot") => Err(Refused::Failed {
+            message: format!("{} is invalid: nothing of it is kept any more", lv.device),
+            stage: String::new(),
+        }),
+        None => Ok(plain(&lv)),
+    }
+}
+
+fn drawn(map: &ChunkMap) -> MapInfo {
+    let of = match map.of {
+        MapOf::Snapshot => "snapshot",
+        MapOf::Origin => "origin",
+        MapOf::Merge => "merge",
+    };
+    MapInfo {
+        of: of.to_owned(),
+        sectors: map.kept.size().get(),
+        cell_sectors: map.kept.length().get(),
+        kept: counts(&map.kept),
+        merged: map.merged.as_ref().map(counts),
+    }
+}
+
+fn plain(lv: &LvStatus) -> MapInfo {
+    let cells = Cells::new(lv.size, foldback_units::Sectors(1));
+    MapInfo {
+        of: "plain".to_owned(),
+        sectors: cells.size().get(),
+        cell_sectors: cells.length().get(),
+        kept: counts(&cells),
+        merged: None,
+    }
+}
