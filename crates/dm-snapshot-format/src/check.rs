@@ -19,6 +19,8 @@ use std::ops::Range;
 
 /// The longest range that is asked for at once: 1 MiB.
 pub const MAX_READ: Sectors = Sectors(2048);
+/// The most that is read ahead.
+const MAX_AHEAD: Sectors = Sectors(8192);
 /// How many findings are listed; the rest is counted.
 pub const MAX_FINDINGS: usize = 1000;
 /// How many records a table may have: 16 TiB of the smallest chunks that LVM2 makes.
@@ -152,6 +154,34 @@ impl Checker {
             Stage::Area(cursor) | Stage::NextArea(cursor) => cursor.piece(),
             Stage::Done => None,
         }
+    }
+
+    /// What comes next and, as long as every area of the table is full, after it: at most `most` reads and 4 MiB, at least what
+    /// comes next. For who reads ahead.
+    pub fn reads_ahead(&self, most: usize) -> Vec<SectorRange> {
+        let mut reads: Vec<SectorRange> = self.next_read().into_iter().collect();
+        let (mut cursor, may_go_on) = match self.stage {
+            Stage::Area(cursor) => (cursor, true),
+            Stage::NextArea(cursor) => (cursor, false),
+            Stage::Header | Stage::Done => return reads,
+        };
+        let mut left = MAX_AHEAD.saturating_sub(reads.first().map_or(Sectors::ZERO, |read| read.len()));
+        // Once the table has ended, what is left of its area and the one behind it.
+        let last = cursor.area.saturating_add(u64::from(may_go_on && self.ended));
+        while reads.len() < most {
+            let in_area = cursor.advance();
+            let area = cursor.area.saturating_add(1);
+            let goes_on = may_go_on && (!self.ended || area <= last);
+            let next = in_area.or_else(|| {
+                let fits = goes_on && cursor.layout.area_fits(area, self.geometry.store);
+                fits.then(|| AreaCursor::start(cursor.layout, area))
+            });
+            let Some((next, piece)) = next.and_then(|next| Some((next, next.piece()?))) else { break };
+            let Some(rest) = left.checked_sub(piece.len()) else { break };
+            (cursor, left) = (next, rest);
+            reads.push(piece);
+        }
+        reads
     }
 
     /// Takes the bytes of the range that [`Checker::next_read`] named.

@@ -372,3 +372,28 @@ fn records_are_bounded_by_the_chunks_of_the_store() {
     assert!(report.store.is_none() && report.visible == 12);
     assert_eq!(report.findings[0].kind, FindingKind::TooManyRecords { limit: 12 });
 }
+
+/// What is read ahead is what is asked for, as long as areas are full and from the table's end on.
+#[test]
+fn what_is_read_ahead_is_what_is_asked_for_later() {
+    for (sectors, count, zeros) in [(1, 0, 4000), (1, 100, 4000), (8, 700, 40_000), (4096, 3, 1 << 33)] {
+        let mut store = Store::filled(sectors, 800.min(40_000 / u64::from(sectors)).max(8), count);
+        store.zeros = zeros;
+        let (mut checker, mut asked, mut told) = (store.checker(), Vec::new(), Vec::new());
+        while let Some(range) = checker.next_read() {
+            let ahead = checker.reads_ahead(20);
+            assert_eq!(ahead.first(), Some(&range));
+            assert!(ahead.iter().skip(1).map(|range| range.len().0).sum::<u64>() <= 8192);
+            told.push(ahead);
+            asked.push(range);
+            checker.feed(&store.bytes(range)).unwrap();
+        }
+        for (at, ahead) in told.iter().enumerate() {
+            let later = &asked[at..];
+            let same = later.iter().zip(ahead).take_while(|(one, other)| one == other).count();
+            assert_eq!(same, later.len().min(ahead.len()), "{sectors} sectors, read {at}");
+        }
+        assert!(told.iter().any(|ahead| ahead.len() > 1));
+        assert_eq!(told.last().unwrap().len(), 1, "nothing is ahead of the last");
+    }
+}

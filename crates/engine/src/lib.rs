@@ -23,6 +23,7 @@ mod opened;
 mod ops;
 mod origin;
 pub mod planted;
+mod read_ahead;
 #[cfg(test)]
 mod rig;
 mod scratch;

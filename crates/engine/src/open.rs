@@ -10,6 +10,7 @@
 use crate::api::{Buffer, Fault, Io, IoId, Outcome, Slice, Space, SpaceGeometry, StoreId};
 use crate::opened::OpenedStore;
 use crate::planted::{self, Bug};
+use crate::read_ahead::Reading;
 use crate::script::{Next, Script};
 use crate::table::CHUNK_LIMIT;
 use foldback_dm_snapshot_format::blocks::encode_block;
@@ -78,7 +79,7 @@ pub enum OpenError {
 
 #[derive(Debug)]
 enum Stage {
-    Reading(Box<Checker>),
+    Reading(Reading),
     Writing(Script, Box<OpenedStore>),
     Over,
 }
@@ -126,14 +127,19 @@ impl StoreOpen {
             stage: Stage::Over,
             opened: None,
         };
-        open.read_on(Box::new(checker));
+        open.read_on(Reading::new(checker));
         open
     }
 
     /// What to do next.
     pub fn poll_io(&mut self) -> Option<(IoId, Io)> {
-        let io = self.out.pop_front()?;
         let id = self.next_io;
+        let io = match &mut self.stage {
+            Stage::Reading(reading) => {
+                Io::ReadMetadata { space: Space::Store(self.store), range: reading.poll(id)? }
+            }
+            Stage::Writing(..) | Stage::Over => self.out.pop_front()?,
+        };
         self.next_io = IoId(id.0.saturating_add(1));
         self.running.push(id);
         Some((id, io))
@@ -144,11 +150,15 @@ impl StoreOpen {
         let Some(at) = self.running.iter().position(|&running| running == id) else { return };
         self.running.swap_remove(at);
         match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Reading(mut checker) => match outcome {
-                Outcome::Metadata(bytes) if checker.feed(&bytes).is_ok() => self.read_on(checker),
-                Outcome::Failed(fault) => self.fail("reading the metadata", fault),
-                Outcome::Done | Outcome::Metadata(_) => self.fail("reading the metadata", Fault::Device),
-            },
+            Stage::Reading(mut reading) => {
+                let read = match outcome {
+                    Outcome::Metadata(bytes) => Ok(bytes),
+                    Outcome::Failed(fault) => Err(fault),
+                    Outcome::Done => Err(Fault::Device),
+                };
+                reading.complete(id, read);
+                self.read_on(reading);
+            }
             Stage::Writing(mut script, opened) => {
                 let result = match outcome {
                     Outcome::Failed(fault) => Err(fault),
@@ -175,16 +185,16 @@ impl StoreOpen {
         self.opened = Some(Err(OpenError::Device { store: self.store, what, fault }));
     }
 
-    fn read_on(&mut self, checker: Box<Checker>) {
-        if let Some(range) = checker.next_read() {
-            self.out.push_back(Io::ReadMetadata { space: Space::Store(self.store), range });
-            self.stage = Stage::Reading(checker);
+    fn read_on(&mut self, reading: Reading) {
+        if !reading.is_over() {
+            self.stage = Stage::Reading(reading);
             return;
         }
-        match checker.finish() {
-            Ok(report) => self.judge(report),
+        match reading.into_outcome().map(|checker| checker.finish()) {
+            Ok(Ok(report)) => self.judge(report),
+            Err(fault) => self.fail("reading the metadata", fault),
             // Cannot happen: there is nothing left to read.
-            Err(_) => self.fail("checking the metadata", Fault::Device),
+            Ok(Err(_)) => self.fail("checking the metadata", Fault::Device),
         }
     }
 
