@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::exporting::{self, Export, Unexport};
 use crate::live::{self, LiveVg};
 use crate::options::YesNo;
+use crate::reporting::no_lv;
 use crate::session::Session;
 use clap::{Args, ValueEnum};
 use foldback_device::Access;
@@ -74,15 +75,30 @@ impl ActivationOptions {
         if self.unexport.is_some() {
             return exporting::unexport(context, vg, lvs);
         }
-        match self.activate {
+        let named = all_found(context, vg, lvs)?;
+        let done = match self.activate {
             Some(Activation::No) => deactivate(context, vg, lvs),
             Some(how) => {
                 let skipped_too = self.ignoreactivationskip;
                 activate(context, vg, lvs, Wish { how, skipped_too, export: self.export.as_ref() })
             }
             None => refresh(context, vg, lvs),
-        }
+        };
+        done.map(|exit| exit.max(named))
     }
+}
+
+/// Says which of the LVs that are named are not there.
+fn all_found(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<Exit, CliError> {
+    let Some(lvs) = lvs else { return Ok(Exit::Success) };
+    let found = Session::open(&context.options, Access::Read)?.discover();
+    let found = one_vg(&found, vg)?;
+    let mut exit = Exit::Success;
+    for lv in lvs.iter().filter(|lv| found.vg.lv(lv).is_none()) {
+        no_lv(vg, lv).tell(context.console);
+        exit = Exit::Failed;
+    }
+    Ok(exit)
 }
 
 /// How LVs are brought up.
@@ -120,7 +136,7 @@ fn activate(
         .collect();
     let wanted: Vec<String> = chosen.iter().map(|(name, _)| name.clone()).collect();
     let setting = live::setting(&context.options, &session.paths)?;
-    if context.options.test {
+    if context.options.test || (lvs.is_some() && wanted.is_empty()) {
         return Ok(Exit::Success);
     }
     let mut client = live::daemon_started()?;

@@ -76,7 +76,7 @@ pub(crate) struct LvConvert {
     #[arg(long, conflicts_with_all = ["nameorigin", "namesnapshot"])]
     onactivate: bool,
     /// Take a snapshot of the origin first, with this name: merging that undoes the merge
-    #[arg(long, value_name = "NAME", conflicts_with = "namesnapshot")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["namesnapshot", "onactivate"])]
     undo: Option<String>,
     /// Take a merge back that waits; where anything may have been merged already, say what can be done
     #[arg(long, group = "steer", conflicts_with_all = ["namesnapshot", "onactivate", "undo"])]

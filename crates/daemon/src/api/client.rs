@@ -55,6 +55,7 @@ trait Calls {
         device: &str,
         rate: Option<u64>,
     ) -> zlink::Result<Result<(), Refused>>;
+    async fn verify(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
     async fn look(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
     async fn map(&mut self, vg: &str, lv: &str) -> zlink::Result<Result<MapInfo, Refused>>;
 }
@@ -280,6 +281,15 @@ impl Client {
     /// Nothing merges into it.
     pub fn set_merge_rate(&mut self, vg: &str, device: &str, rate: Option<u64>) -> Result<(), ApiError> {
         ask!(self, connection => connection.set_merge_rate(vg, device, rate))
+    }
+
+    /// Looks whether every live volume stands on what the metadata say: to be asked by whoever has locked the VG, before he
+    /// writes anything.
+    ///
+    /// # Errors
+    /// One does not, and waits.
+    pub fn verify(&mut self, vg: &str) -> Result<(), ApiError> {
+        ask!(self, connection => connection.verify(vg))
     }
 
     /// Asks the VG's job to look now.

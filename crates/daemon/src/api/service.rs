@@ -311,6 +311,12 @@ impl Service {
         Ok(vg.set_merge_rate(&DmName(device), rate).map_err(DaemonError::from)?)
     }
 
+    /// Looks whether every live volume of a VG stands on what its metadata say: to be asked by whoever has locked the VG,
+    /// before he writes anything.
+    async fn verify(&self, vg: String) -> Result<(), Refused> {
+        Ok(self.0.vg(&vg_name(&vg)?)?.verify().map_err(DaemonError::from)?)
+    }
+
     /// Asks the VG's job to look now instead of within a second.
     async fn look(&self, vg: String) -> Result<(), Refused> {
         self.0.vg(&vg_name(&vg)?)?.look();

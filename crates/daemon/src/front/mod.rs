@@ -62,9 +62,13 @@ pub struct Places {
     pub nbd: Vec<String>,
 }
 
+/// What else is in the directory.
+const TAKEN: &[&str] = &["nbd", "api.sock", "daemon.lock", "daemon.log"];
+
 /// Where the files of a VG are. The sockets have a name that a VG may have, too; its files go to one that none can have.
 fn files_directory(run: &RunDir, vg: &str) -> PathBuf {
-    run.path().join(if vg == "nbd" { "nbd@" } else { vg })
+    let taken = TAKEN.contains(&vg) || vg.starts_with("active.json");
+    run.path().join(if taken { format!("{vg}@") } else { vg.to_owned() })
 }
 
 fn tell(text: &str) {

@@ -445,6 +445,20 @@ pub enum Refusal {
         /// What was named.
         lv: String,
     },
+    /// `--undo` of volumes in use: until the merge began they would change further.
+    #[error(
+        "Merging of {vg}/{lv} would be delayed since {device} is in use by {by}: a snapshot taken now would not undo it. Close it first; nothing is marked."
+    )]
+    UndoInUse {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// What is in use.
+        device: String,
+        /// Who uses it.
+        by: String,
+    },
     /// `--undo` where the merge is marked already.
     #[error(
         "Merging of {vg}/{lv} may have begun: a snapshot taken now would not undo it. Give the same command without --undo to go on with it."
