@@ -68,6 +68,10 @@ enum Task {
 enum Measure {
     /// The merge of scattered exceptions beside the kernel's, the raw ceiling and qemu-img commit
     Merge(bench::Settings),
+    /// A served volume beside qemu-nbd and nbdkit on the same file
+    Serve(bench::serve::Settings),
+    /// What a mounted file system waits for while a merge begins, runs and ends
+    Stall(bench::stall::Settings),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +80,8 @@ fn main() -> ExitCode {
         Task::Fixtures => fixtures::run().map(|()| true),
         Task::Test { long } => test::run(long),
         Task::Bench(Measure::Merge(settings)) => bench::merge(&settings).map(|()| true),
+        Task::Bench(Measure::Serve(settings)) => bench::serve::run(&settings).map(|()| true),
+        Task::Bench(Measure::Stall(settings)) => bench::stall::run(&settings).map(|()| true),
         Task::Tidy => tidy::run(),
         Task::Layers => layers::run(),
         Task::Uml { cases, long } => run_uml(&cases, long),

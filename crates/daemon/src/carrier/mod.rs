@@ -290,7 +290,10 @@ impl Carrier {
             let limit = if busy { Some(Duration::ZERO) } else { resting };
             // A poller that fails has nothing left to wait for; the volumes fail their requests rather than hang.
             let Ok(ready) = self.poller.wait(limit) else { break };
-            self.wake.take();
+            // Most returns are the disks' or a client's: no system call for a wake-up that did not come.
+            if ready.iter().any(|(what, _)| *what == INBOX) {
+                self.wake.take();
+            }
             match self.take_messages() {
                 Some(more) => busy = more,
                 None => break,

@@ -26,6 +26,8 @@ const MAX_CLIENTS: usize = 64;
 const ACCEPTS: usize = 16;
 /// How long a listener rests when the system has no descriptor left for a client.
 const REST: Duration = Duration::from_millis(500);
+/// What the system may keep of answers that a client has not read, in bytes; it takes no more than its own limit.
+const SEND_BUFFER: usize = 1 << 20;
 /// The first number that is neither the inbox nor the disks.
 const FIRST: u64 = 2;
 
@@ -226,6 +228,10 @@ impl Nbd {
                 return;
             };
             self.abandon(idle, ground);
+        }
+        if !tcp {
+            // A large read leaves in fewer pieces; a system that refuses this sends more of them. TCP grows its own.
+            sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER).ok();
         }
         if tcp {
             // Answers are put together before they are sent; it works without this, only later.

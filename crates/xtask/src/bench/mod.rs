@@ -9,9 +9,12 @@ mod data;
 mod figures;
 mod host;
 mod inside;
+mod live;
 mod machine;
 mod page;
 mod qemu;
+pub(crate) mod serve;
+pub(crate) mod stall;
 mod table;
 
 use anyhow::{Result, bail};
@@ -74,5 +77,5 @@ pub(crate) fn merge(settings: &Settings) -> Result<()> {
         machine::line(data.scratch.path())?
     );
     println!("\n{text}");
-    if settings.write { page::write(&text) } else { Ok(()) }
+    if settings.write { page::write("bench", &text) } else { Ok(()) }
 }

@@ -1,0 +1,129 @@
+//! `cargo xtask bench stall`: what a mounted file system waits for while a merge begins, runs and ends under it.
+//!
+//! Holds: ext4 on a loop device on the served file stays mounted through all of it; every request of the probes is counted, in
+//! the phase in which it began; the file system is unmounted and everything taken down, also after a failure.
+
+mod mounted;
+mod phases;
+mod probe;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::geteuid;
+
+use super::live::Live;
+use super::{machine, page};
+use mounted::Mounted;
+use phases::{Phase, Phases};
+use probe::{Clock, Probes};
+
+/// What to measure.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Settings {
+    /// MiB of scattered 4 KiB blocks that are merged
+    #[arg(long, default_value_t = 512)]
+    mib: u64,
+    /// Merges
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Put the table into README.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// MiB of the origin; its file system has one file that fills half of it.
+const ORIGIN_MIB: u64 = 2048;
+const FILE_MIB: u64 = 1024;
+/// What is measured before the merge and behind it.
+const AROUND: Duration = Duration::from_secs(4);
+/// What is counted to a beginning behind it, and to an end on both of its sides.
+const EDGE: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a merge may take.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// The promise: of a thousand requests all but one take no longer.
+const TARGET: Duration = Duration::from_millis(100);
+
+/// Measures and prints the table.
+pub(crate) fn run(settings: &Settings) -> Result<()> {
+    if !geteuid().is_root() {
+        bail!("it mounts a file system, which needs root");
+    }
+    ensure!(settings.mib < FILE_MIB, "at most {} MiB can be merged", FILE_MIB - 1);
+    let mut phases = Phases::default();
+    for round in 0..settings.rounds {
+        measure(settings, round, &mut phases)?;
+    }
+    let here = std::env::temp_dir();
+    let worst = phases.worst();
+    let text = format!(
+        "`cargo xtask bench stall`: {} merges of {} MiB in scattered blocks of 4 KiB into the volume under a mounted ext4 \
+         (`--namesnapshot`, loop device on the FUSE file), while one thread reads and one writes 4 KiB at random places of a file, \
+         O_DIRECT, each write durable before it is answered.\n{}\n\n{phases}\n- p99.9 of the worst phase: {:.1} ms, wanted at most {} \
+         ms.\n",
+        settings.rounds,
+        settings.mib,
+        machine::line(&here)?,
+        worst.as_secs_f64() * 1000.0,
+        TARGET.as_millis(),
+    );
+    println!("\n{text}");
+    if settings.write { page::write("bench-stall", &text) } else { Ok(()) }
+}
+
+/// One merge, from a fresh image.
+fn measure(settings: &Settings, round: u32, phases: &mut Phases) -> Result<()> {
+    let live = Live::new(2 * ORIGIN_MIB + 256)?;
+    live.run(&["lvcreate", "-y", "-L", &format!("{ORIGIN_MIB}m"), "-n", "origin", &live.vg])?;
+    live.run(&["vgchange", "-ay", &live.vg])?;
+    let mounted = Mounted::make(&live, "origin")?;
+    mounted.fill("file", FILE_MIB)?;
+    mounted.unmount()?;
+    let store = format!("{}m", settings.mib + settings.mib / 8 + 256);
+    live.run(&["lvcreate", "-s", "-L", &store, "-n", "snap", &live.lv("origin")])?;
+    let mounted = Mounted::of(&live, "snap")?;
+    let file = mounted.path("file");
+    probe::scatter(&file, settings.mib, u64::from(round))?;
+    let clock = Clock::start();
+    let probes = Probes::start(&file, &clock, u64::from(round))?;
+    std::thread::sleep(AROUND);
+    let start = clock.now();
+    live.run(&["lvconvert", "--merge", "--namesnapshot", "-b", &live.lv("snap")])?;
+    let started = clock.now();
+    let ended = wait_for_end(&live, &clock)?;
+    std::thread::sleep(AROUND);
+    let samples = probes.stop()?;
+    mounted.unmount()?;
+    live.down()?;
+    println!(
+        "round {}: the command took {} ms, the merge {} ms",
+        round + 1,
+        started.saturating_sub(start).as_millis(),
+        ended.saturating_sub(start).as_millis()
+    );
+    let phase = |at: Duration| match at {
+        at if at < start => Phase::Before,
+        at if at < started + EDGE => Phase::Start,
+        at if at + EDGE < ended => Phase::During,
+        at if at < ended + EDGE => Phase::End,
+        _ => Phase::After,
+    };
+    for sample in samples {
+        phases.add(phase(sample.at), &sample);
+    }
+    Ok(())
+}
+
+/// When the origin's own LV had gone.
+fn wait_for_end(live: &Live, clock: &Clock) -> Result<Duration> {
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE {
+        let lvs = live.run(&["lvs", "-a", "--noheadings", "-o", "lv_name", &live.vg]).context("looking")?;
+        if !lvs.contains("origin") {
+            return Ok(clock.now());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    bail!("the merge does not end")
+}
