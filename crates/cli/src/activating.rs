@@ -7,7 +7,7 @@ use crate::changing::one_vg;
 use crate::commands::{Context, start_deferred};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::exporting::{self, Export};
+use crate::exporting::{self, Export, Unexport};
 use crate::live::{self, LiveVg};
 use crate::options::YesNo;
 use crate::session::Session;
@@ -43,6 +43,9 @@ pub(crate) struct ActivationOptions {
     /// tcp:ADDRESS:PORT, unix:/PATH
     #[arg(long, value_name = "nbd[=ADDRESS]")]
     export: Option<Export>,
+    /// End serving them over NBD; refused while a client is connected
+    #[arg(long, value_name = "nbd", conflicts_with_all = ["activate", "export", "refresh"])]
+    unexport: Option<Unexport>,
     /// Start the merges that waited until their volumes are closed
     #[arg(long)]
     refresh: bool,
@@ -58,7 +61,7 @@ impl ActivationOptions {
     /// Whether they ask for anything.
     pub(crate) fn wants(&self) -> Result<bool, CliError> {
         exporting::check(self.export.as_ref(), self.activate)?;
-        Ok(self.activate.is_some() || self.refresh)
+        Ok(self.activate.is_some() || self.refresh || self.unexport.is_some())
     }
 
     /// Does it to LVs of a VG, all where none is named.
@@ -68,6 +71,9 @@ impl ActivationOptions {
         vg: &VgName,
         lvs: Option<&[LvName]>,
     ) -> Result<Exit, CliError> {
+        if self.unexport.is_some() {
+            return exporting::unexport(context, vg, lvs);
+        }
         match self.activate {
             Some(Activation::No) => deactivate(context, vg, lvs),
             Some(how) => {
@@ -114,13 +120,13 @@ fn activate(
         .collect();
     let wanted: Vec<String> = chosen.iter().map(|(name, _)| name.clone()).collect();
     let setting = live::setting(&context.options, &session.paths)?;
-    // The daemon reads the metadata itself.
-    drop(session);
     if context.options.test {
         return Ok(Exit::Success);
     }
     let mut client = live::daemon_started()?;
+    // The daemon reads the metadata itself, while this session keeps others from changing them.
     let done = client.activate(vg.as_str(), &wanted, &setting)?;
+    drop(session);
     for failed in &done.failed {
         context.console.error(&format!("{failed}."));
     }
@@ -135,8 +141,9 @@ fn activate(
             done.merging
         ));
     }
-    if let Some(export) = export {
-        exporting::export(context, vg, &chosen, export)?;
+    match export {
+        Some(export) => exporting::export(context, vg, &chosen, export)?,
+        None => exporting::tell_instead(context, vg, &chosen)?,
     }
     Ok(if done.failed.is_empty() { Exit::Success } else { Exit::Failed })
 }
@@ -167,11 +174,11 @@ fn deactivate(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<
         .filter(|lv| lvs.is_none_or(|lvs| lvs.contains(&lv.name)))
         .map(|lv| lv.name.to_string())
         .collect();
-    drop(session);
     if context.options.test {
         return Ok(Exit::Success);
     }
     let left = live.client.deactivate(vg.as_str(), &wanted)?;
+    drop(session);
     if lvs.is_none() {
         context.console.say(&format!("{left} logical volume(s) in volume group \"{vg}\" now active"));
     }

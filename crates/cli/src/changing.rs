@@ -8,9 +8,12 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::freezing::Freezing;
 use crate::live::LiveVg;
 use crate::reporting::{no_vg, tell_findings};
 use crate::session::Session;
+use crate::switching::{HalfSwitched, Otherwise, Switch};
+use foldback_daemon::Terms;
 use foldback_daemon::api::ApiError;
 use foldback_device::Access;
 use foldback_dm_table::{DmName, HeaderWrite, Stage, Transaction};
@@ -24,12 +27,15 @@ use foldback_manager::lock::{LockMode, VgLock};
 use foldback_manager::ops::{Level, Notice, Refusal};
 use foldback_manager::store::{Committed, Discovery, DiskSet, FoundVg, stage};
 use foldback_units::VgName;
+use std::path::PathBuf;
 
 /// A change under way: everything that must be held until it is committed.
 pub(crate) struct Change<'c> {
     pub(crate) context: &'c Context,
     pub(crate) session: Session,
     pub(crate) machine: Machine,
+    /// Where file systems are mounted that are to be frozen while live devices are switched.
+    pub(crate) freeze: Vec<PathBuf>,
     _lock: Option<VgLock>,
 }
 
@@ -54,7 +60,8 @@ impl<'c> Change<'c> {
     fn new(context: &'c Context, vg: Option<&VgName>, more: &[String]) -> Result<Self, CliError> {
         if context.options.test {
             let session = Session::open_with(&context.options, more, Access::Read)?;
-            return Ok(Self { context, session, machine: Machine::new(&context.line), _lock: None });
+            let machine = Machine::new(&context.line);
+            return Ok(Self { context, session, machine, freeze: Vec::new(), _lock: None });
         }
         warn_of_locks(context);
         let mut session = Session::open_unlocked(&context.options, more, Access::Write)?;
@@ -64,7 +71,8 @@ impl<'c> Change<'c> {
             None => locks.global(LockMode::Exclusive)?,
         };
         session.lock_metadata()?;
-        Ok(Self { context, session, machine: Machine::new(&context.line), _lock: Some(lock) })
+        let machine = Machine::new(&context.line);
+        Ok(Self { context, session, machine, freeze: Vec::new(), _lock: Some(lock) })
     }
 
     /// Whether only words are wanted.
@@ -116,22 +124,40 @@ impl Change<'_> {
         (before, after): (&FoundVg, Vg),
         closed: &[DmName],
         prepare: impl FnOnce(&mut DiskSet<'_>) -> Result<(), ApplyError>,
-        switch: impl FnOnce(&FoundVg, Vec<HeaderWrite>) -> Result<Transaction, ActivationError>,
+        switch: impl FnOnce(&FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
     ) -> Result<FoundVg, CliError> {
-        let Self { context, session, machine, .. } = self;
+        let Self { context, session, machine, freeze, .. } = self;
         let places = session.backup_places();
-        archive(context, &places, &before.vg, machine);
+        // It may lie on a volume whose writes wait for this very change.
+        let holds = live.info.lvs.iter().any(|lv| lv.wait.is_some());
+        if !holds {
+            archive(context, &places, &before.vg, machine);
+        }
         let mut set = DiskSet::new(&mut *session.disks, &session.paths);
         prepare(&mut set)?;
         let handover = stage(&mut set, before, after, machine).map_err(ApplyError::from)?.hand_over();
-        let transaction = switch(&handover.next, handover.headers)
+        let Switch { transaction, otherwise } = switch(&handover.next, handover.headers)
             .map_err(|error| CliError::failed(format!("{error}.")))?;
-        match live.client.transact_closed(&live.info.name, &transaction, closed) {
+        let terms = Terms { closed: closed.to_vec(), merge_rate: None };
+        let frozen = Freezing::begin(freeze)?;
+        let outcome = live.client.transact_on(&live.info.name, &transaction, &terms);
+        drop(frozen);
+        match outcome {
             Ok(()) => {}
             Err(ApiError::Failed { stage: Some(Stage::Resume | Stage::Clean), message }) => {
-                context
-                    .console
-                    .warn(&format!("The change is committed, but a device was not switched: {message}."));
+                let told = format!("The change is committed, but a device was not switched: {message}.");
+                let half = HalfSwitched { live, set: &mut set, before, next: &handover.next };
+                match otherwise {
+                    Otherwise::Stay => context.console.warn(&told),
+                    Otherwise::On(changes) => {
+                        context.console.warn(&told);
+                        half.go_on(&changes)?;
+                    }
+                    Otherwise::Back(changes) => {
+                        half.take_back(&changes, machine)?;
+                        return Err(CliError::failed(format!("{message}; all is as it was.")));
+                    }
+                }
             }
             Err(ApiError::InUse { device, by }) => {
                 return Err(CliError::failed(format!(
@@ -139,6 +165,9 @@ impl Change<'_> {
                 )));
             }
             Err(error) => return Err(not_switched(&error)),
+        }
+        if holds {
+            archive(context, &places, &before.vg, machine);
         }
         backup(context, &places, &handover.next.vg, machine);
         Ok(handover.next)
@@ -151,7 +180,7 @@ impl Change<'_> {
         live: Option<&mut LiveVg>,
         (before, after): (&FoundVg, Vg),
         active: bool,
-        switch: impl FnOnce(&FoundVg, Vec<HeaderWrite>) -> Result<Transaction, ActivationError>,
+        switch: impl FnOnce(&FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
     ) -> Result<(), CliError> {
         let Some(live) = live else {
             let _data = self.session.hold_all_data()?;
@@ -162,7 +191,7 @@ impl Change<'_> {
             if active {
                 return switch(next, headers);
             }
-            Ok(Transaction { headers, ..Transaction::default() })
+            Ok(Transaction { headers, ..Transaction::default() }.into())
         };
         self.apply_live(live, (before, after), &[], |_| Ok(()), transaction)?;
         Ok(())

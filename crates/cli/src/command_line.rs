@@ -134,6 +134,14 @@ fn command_of(called: &Called, words: &[String]) -> String {
     words.find(|word| known.find_subcommand(word).is_some()).cloned().unwrap_or(first)
 }
 
+/// Commands that have commands of their own show theirs.
+fn no_subcommand(error: &clap::Error, called: &Called, words: &[String]) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && words.len() > 1 {
+        return called.as_called(&error.render().to_string());
+    }
+    format!("{}  No command was given.  Try 'foldback help'.\n", CommandLine::command().render_help())
+}
+
 fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoCommand {
     let command = command_of(called, words);
     let command = command.as_str();
@@ -143,10 +151,9 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             NoCommand { text: called.as_called(&error.render().to_string()), exit: Exit::Success }
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => bad(format!(
-            "{}  No command was given.  Try 'foldback help'.\n",
-            CommandLine::command().render_help()
-        )),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            bad(no_subcommand(error, called, words))
+        }
         ErrorKind::InvalidSubcommand => {
             let similar = context(error, ContextKind::SuggestedSubcommand);
             let similar =

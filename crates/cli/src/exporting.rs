@@ -5,11 +5,15 @@
 //! - What is said can be given to any NBD client as it is.
 
 use crate::activating::Activation;
+use crate::changing::one_vg;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::LiveVg;
-use foldback_units::VgName;
+use crate::session::Session;
+use clap::ValueEnum;
+use foldback_device::Access;
+use foldback_units::{LvName, VgName};
 use std::fmt::Write as _;
 
 /// The value of `--export`: `nbd`, or `nbd=ADDRESS`.
@@ -30,6 +34,13 @@ impl std::str::FromStr for Export {
             _ => Err("volumes are exported as nbd or nbd=ADDRESS".to_owned()),
         }
     }
+}
+
+/// The value of `--unexport`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Unexport {
+    /// At every address.
+    Nbd,
 }
 
 /// Refuses `--export` where nothing is brought up.
@@ -61,8 +72,47 @@ pub(crate) fn export(
     Ok(())
 }
 
+/// Ends exporting LVs, all that are exported where none is named.
+pub(crate) fn unexport(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<Exit, CliError> {
+    let found = Session::open(&context.options, Access::Read)?.discover();
+    let mut live = LiveVg::find(vg, &context.options.disks())?;
+    for lv in &one_vg(&found, vg)?.vg.lvs {
+        if lvs.is_some_and(|lvs| !lvs.contains(&lv.name)) {
+            continue;
+        }
+        let is_exported =
+            |live: &&mut LiveVg| live.lv(&lv.id.to_string()).is_some_and(|info| !info.nbd.is_empty());
+        match live.as_mut().filter(is_exported) {
+            Some(live) => {
+                if !context.options.test {
+                    live.client.unexport_nbd(vg.as_str(), lv.name.as_str())?;
+                }
+                context.console.say(&format!("Logical volume {vg}/{} no longer exported.", lv.name));
+            }
+            None if lvs.is_some() => {
+                context.console.say(&format!("Logical volume {vg}/{} is not exported.", lv.name));
+            }
+            None => {}
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// Where a VG cannot be served as files, NBD serves it instead: why, and where these LVs (names and UUIDs) are.
+pub(crate) fn tell_instead(context: &Context, vg: &VgName, lvs: &[(String, String)]) -> Result<(), CliError> {
+    let Some(live) = LiveVg::find(vg, &context.options.disks())? else { return Ok(()) };
+    let Some(why) = &live.info.no_files else { return Ok(()) };
+    context.console.warn(&format!("Volume group {vg} is served over NBD and not as files: {why}."));
+    for (name, lv) in lvs.iter().filter_map(|(name, id)| Some((name, live.lv(id)?))) {
+        for address in &lv.nbd {
+            context.console.say(&format!("Logical volume {vg}/{name} exported: {}", uri(address, name)));
+        }
+    }
+    Ok(())
+}
+
 /// The NBD URI of an export at one of the daemon's addresses.
-fn uri(address: &str, export: &str) -> String {
+pub(crate) fn uri(address: &str, export: &str) -> String {
     match address.split_once(':') {
         Some(("tcp", place)) => format!("nbd://{place}/{}", quoted(export)),
         Some(("unix", path)) => format!("nbd+unix:///{}?socket={}", quoted(export), quoted(path)),

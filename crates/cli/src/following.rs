@@ -4,16 +4,20 @@
 //! - The command may end at any time: the merge goes on and is ended by the daemon.
 //! - Metadata is read and locked as for every change; the daemon is asked only about devices.
 
-use crate::live::{LiveVg, RemoteError, RemoteMapper};
+use crate::changing::one_vg;
+use crate::commands::Context;
+use crate::error::CliError;
+use crate::live::{LiveVg, RemoteError, RemoteMapper, setting};
 use crate::session::Session;
+use foldback_daemon::Terms;
 use foldback_daemon::api::ApiError;
 use foldback_daemon::api::types::{LvInfo, MergeInfo};
-use foldback_device::{DiskFile, Disks};
+use foldback_device::{Access, DiskFile, Disks};
 use foldback_dm_table::{DmName, Stage, Transaction};
 use foldback_manager::config::Config;
 use foldback_manager::host::{LockedVg, lock_vg};
 use foldback_manager::job::{Carried, InUse, MergeHost, Progress};
-use foldback_units::{ChunkSize, VgName};
+use foldback_units::{ChunkSize, LvName, VgName};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::sleep;
@@ -29,15 +33,19 @@ pub(crate) struct LiveHost {
     files: Vec<Arc<DiskFile>>,
     pub(crate) paths: Vec<String>,
     pub(crate) config: Config,
+    extends_stores: bool,
     locked: Option<LockedVg>,
+    /// What the merge may move in a second, in bytes.
+    merge_rate: Option<u64>,
 }
 
 impl LiveHost {
     /// Over the disks of a session, under the names by which the daemon knows them.
-    pub(crate) fn new(session: Session, live: LiveVg) -> Self {
+    pub(crate) fn new(session: Session, live: LiveVg, merge_rate: Option<u64>) -> Self {
         let Session { files, disks, paths, config, .. } = session;
+        let extends_stores = live.info.extends_stores;
         let mapper = RemoteMapper { client: live.client, vg: live.info.name };
-        Self { mapper, disks, files, paths, config, locked: None }
+        Self { mapper, disks, files, paths, config, extends_stores, locked: None, merge_rate }
     }
 
     /// The live volume of that device, `None` where there is none any more.
@@ -70,13 +78,18 @@ impl MergeHost for LiveHost {
         self.locked = None;
     }
 
+    fn extends_stores(&self) -> bool {
+        self.extends_stores
+    }
+
     fn start_live(
         &mut self,
         transaction: &Transaction,
         unless_in_use: &[DmName],
     ) -> Result<Option<InUse>, (Stage, RemoteError)> {
         let RemoteMapper { client, vg } = &mut self.mapper;
-        match client.transact_closed(vg, transaction, unless_in_use) {
+        let terms = Terms { closed: unless_in_use.to_vec(), merge_rate: self.merge_rate };
+        match client.transact_on(vg, transaction, &terms) {
             Ok(()) => Ok(None),
             Err(ApiError::InUse { device, by }) => Ok(Some((DmName(device), by))),
             Err(ApiError::Failed { stage: Some(stage), message }) => {
@@ -110,4 +123,32 @@ impl MergeHost for LiveHost {
             sleep(LOOK);
         }
     }
+}
+
+/// Brings up volumes that are to be merged, in a VG whose disks the daemon holds for others.
+pub(crate) fn bring_up(context: &Context, live: &mut LiveVg, lv: &LvName) -> Result<(), CliError> {
+    let setting = setting(&context.options, &live.info.devices)?;
+    let _metadata = Session::open(&context.options, Access::Read)?;
+    let done = live.client.activate(&live.info.name, &[lv.to_string()], &setting)?;
+    done.failed.into_iter().next().map_or(Ok(()), |why| Err(CliError::failed(format!("{why}."))))
+}
+
+/// Takes them down again, by the names that they may have now. Whoever has opened one of them keeps it.
+pub(crate) fn take_down(
+    context: &Context,
+    vg: &VgName,
+    (snapshot, origin): (&LvName, &LvName),
+) -> Result<(), CliError> {
+    let Some(mut live) = LiveVg::find(vg, &[])? else { return Ok(()) };
+    let mut session = Session::open(&context.options, Access::Read)?;
+    let discovery = session.discover();
+    let there = one_vg(&discovery, vg)?;
+    let name = [origin, snapshot].into_iter().find(|name| there.vg.lv(name).is_some());
+    if let Some(name) = name
+        && let Err(error) = live.client.deactivate(vg.as_str(), &[name.to_string()])
+    {
+        context.console.warn(&format!("{vg}/{name} stays active: {error}."));
+    }
+    drop(session);
+    Ok(())
 }

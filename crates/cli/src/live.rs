@@ -7,15 +7,16 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::options::Options;
-use foldback_daemon::api::types::{LvInfo, VgInfo};
+use crate::starting;
+use foldback_daemon::api::types::{LvInfo, StoreWaitInfo, VgInfo};
 use foldback_daemon::api::{ApiError, Client};
 use foldback_daemon::{RunDir, Setting};
 use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Stage, Table, Transaction, Verb};
 use foldback_lvm2_format::vg::Vg;
+use foldback_manager::report::VgFacts;
 use foldback_units::{LvName, Sectors, VgName};
-use std::os::unix::process::CommandExt;
+use std::borrow::BorrowMut;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -52,28 +53,13 @@ pub(crate) fn daemon_started() -> Result<Client, CliError> {
     if let Some(client) = connect()? {
         return Ok(client);
     }
-    run.make().map_err(|error| CliError::failed(format!("making {}: {error}.", run.path().display())))?;
-    let log = std::fs::File::options().create(true).append(true).open(run.log());
-    let log = log.map_err(|error| CliError::failed(format!("opening {}: {error}.", run.log().display())))?;
-    let program = std::env::current_exe()
-        .map_err(|error| CliError::failed(format!("finding this program: {error}.")))?;
-    let started = Command::new(program)
-        .arg0("foldback")
-        .arg("daemon")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .current_dir("/")
-        .process_group(0)
-        .spawn();
-    let mut child = started.map_err(|error| CliError::failed(format!("starting the daemon: {error}.")))?;
+    let mut started = starting::start(&run)?;
     let since = Instant::now();
     loop {
         if let Some(client) = connect()? {
             return Ok(client);
         }
-        let ended = child.try_wait().ok().flatten();
-        if ended.is_some() || since.elapsed() > START_PATIENCE {
+        if started.has_ended() || since.elapsed() > START_PATIENCE {
             let told = std::fs::read_to_string(run.log()).unwrap_or_default();
             let last = told.lines().last().unwrap_or("it said nothing").to_owned();
             return Err(CliError::failed(format!("The daemon did not start: {last}"))
@@ -126,6 +112,22 @@ impl LiveVg {
     }
 }
 
+/// Refuses to read or write the content of a VG beside the daemon that serves it, and says where it is to be had.
+pub(crate) fn refuse_live(vg: &VgName, lv: &LvName, paths: &[String]) -> Result<(), CliError> {
+    let Some(live) = LiveVg::find(vg, paths)? else { return Ok(()) };
+    let file = live
+        .info
+        .lvs
+        .iter()
+        .flat_map(|served| &served.file)
+        .find(|file| file.rsplit('/').next() == Some(lv.as_str()));
+    let hint = match file {
+        Some(file) => format!("read and write {file}"),
+        None => format!("bring it up with lvchange -ay {vg}/{lv}, then read and write what it is served as"),
+    };
+    Err(CliError::failed(format!("Volume group {vg} is active: its daemon holds the disks.")).hint(hint))
+}
+
 /// What a daemon has to know of the disks that a command was given.
 pub(crate) fn setting(options: &Options, paths: &[String]) -> Result<Setting, CliError> {
     let absolute = |path: &String| {
@@ -157,8 +159,8 @@ pub(crate) fn disks_or_live(options: &Options) -> Result<Vec<String>, CliError> 
 
 /// The daemon as the executor of a command's verbs.
 #[derive(Debug)]
-pub(crate) struct RemoteMapper {
-    pub(crate) client: Client,
+pub(crate) struct RemoteMapper<C = Client> {
+    pub(crate) client: C,
     pub(crate) vg: String,
 }
 
@@ -179,31 +181,31 @@ pub(crate) enum RemoteError {
     Lock(#[from] foldback_manager::host::LockVgError),
 }
 
-impl RemoteMapper {
+impl<C: BorrowMut<Client>> RemoteMapper<C> {
     fn device(&mut self, name: &DmName) -> Result<foldback_daemon::api::types::DeviceInfo, RemoteError> {
-        let all = self.client.devices(&self.vg)?;
+        let all = self.client.borrow_mut().devices(&self.vg)?;
         all.into_iter()
             .find(|device| device.name == name.0)
             .ok_or_else(|| RemoteError::NoDevice(name.clone()))
     }
 }
 
-impl DeviceMapper for RemoteMapper {
+impl<C: BorrowMut<Client>> DeviceMapper for RemoteMapper<C> {
     type Error = RemoteError;
 
     fn apply(&mut self, verb: &Verb) -> Result<(), RemoteError> {
-        Ok(self.client.apply(&self.vg, verb)?)
+        Ok(self.client.borrow_mut().apply(&self.vg, verb)?)
     }
 
     fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, RemoteError)> {
-        self.client.transact(&self.vg, transaction).map_err(|error| match &error {
+        self.client.borrow_mut().transact(&self.vg, transaction).map_err(|error| match &error {
             ApiError::Failed { stage: Some(stage), .. } => (*stage, error.into()),
             _ => (Stage::Preload, error.into()),
         })
     }
 
     fn list(&mut self) -> Result<Vec<Info>, RemoteError> {
-        let all = self.client.devices(&self.vg)?;
+        let all = self.client.borrow_mut().devices(&self.vg)?;
         let info = |device: foldback_daemon::api::types::DeviceInfo| Info {
             name: DmName(device.name),
             uuid: device.uuid,
@@ -231,6 +233,20 @@ pub(crate) fn warn_of_trouble(context: &Context, vgs: &[VgInfo]) {
         if let Some(trouble) = &vg.trouble {
             context.console.warn(&format!("VG {}: {trouble}; requests of its volumes wait.", vg.name));
         }
+    }
+}
+
+/// Warns where writes wait for room in the store of a snapshot, by the names that the metadata has.
+pub(crate) fn warn_of_waits(context: &Context, vg: &VgFacts, lvs: &[LvInfo]) {
+    for (info, wait) in lvs.iter().filter_map(|info| Some((info, info.wait.as_ref()?))) {
+        let Some(lv) = vg.lvs.iter().find(|lv| lv.uuid == info.id) else { continue };
+        let StoreWaitInfo { seconds, seconds_left, why } = wait;
+        let full = format!("{}/{}", vg.name, lv.name);
+        context.console.warn(&format!(
+            "Snapshot {full} is full; writes that need room in it have waited for {seconds} s. In {seconds_left} s it becomes \
+             invalid, and its content is lost. It was not extended: {why}. Make room with: lvextend -L +SIZE {full}; or give \
+             it up with: lvremove {full}"
+        ));
     }
 }
 

@@ -19,6 +19,7 @@ mod error;
 mod exit;
 mod exporting;
 mod following;
+mod freezing;
 mod interrupt;
 mod live;
 mod map;
@@ -31,6 +32,9 @@ mod reporting;
 mod session;
 mod signatures;
 mod sizes;
+mod starting;
+mod steering;
+mod switching;
 mod watch;
 
 use std::process::ExitCode;

@@ -50,7 +50,7 @@ pub(crate) struct Options {
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub(crate) test: bool,
 
-    /// Settings in lvm.conf's syntax: devices/dir, backup/backup_dir and others
+    /// Settings in lvm.conf's syntax: devices/dir, backup/backup_dir, foldback/hold_seconds and others
     #[arg(long, value_name = "TEXT", global = true, help_heading = "Global options")]
     pub(crate) config: Option<String>,
 

@@ -9,6 +9,7 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::exporting;
 use crate::live;
 use crate::names::Target;
 use crate::session::Session;
@@ -163,6 +164,9 @@ pub(crate) fn run(
     live::warn_of_trouble(context, &served);
     for vg in &served {
         look_at_live(vg, &mut facts);
+        if let Some(facts) = facts.vgs.iter().find(|facts| facts.uuid == vg.id) {
+            live::warn_of_waits(context, facts, &vg.lvs);
+        }
     }
     let mut chosen = Chosen { everything: names.is_empty(), hidden: options.all, ..Chosen::default() };
     let mut exit = if found.faults.is_empty() { Exit::Success } else { Exit::Failed };
@@ -219,11 +223,17 @@ pub(crate) fn look_at_live(served: &VgInfo, facts: &mut Facts) {
             open: info.open_count > 0,
             suspended: info.suspended,
             merge_failed: status == Some(SnapshotStatus::MergeFailed),
+            merge_state: info.merge.as_ref().map(merge_state),
             merge_left: info.merge.as_ref().map(|merge| in_sectors(merge, merge.chunks_left)),
             merge_rate: info.merge.as_ref().and_then(|merge| Some(in_sectors(merge, merge.rate?))),
             merge_seconds: info.merge.as_ref().and_then(|merge| merge.chunks_left.checked_div(merge.rate?)),
-            store_seconds: status.and_then(|status| seconds_to_full(status, info.fill_rate?)),
+            store_seconds: status
+                .filter(|_| info.merge.is_none())
+                .and_then(|status| seconds_to_full(status, info.fill_rate)),
         };
+        if let Some(lv) = vg.lvs.get_mut(index) {
+            lv.nbd = info.nbd.iter().map(|address| exporting::uri(address, &lv.name)).collect();
+        }
         let mut known = vec![index];
         if info.merge.is_some() {
             // The snapshot that merges has no device that users could open; its state is the origin's.
@@ -239,15 +249,26 @@ pub(crate) fn look_at_live(served: &VgInfo, facts: &mut Facts) {
     }
 }
 
+fn merge_state(merge: &MergeInfo) -> &'static str {
+    match merge {
+        MergeInfo { failed: true, .. } => "failed",
+        MergeInfo { finished: true, .. } => "finished",
+        MergeInfo { paused: true, .. } => "paused",
+        MergeInfo { .. } => "running",
+    }
+}
+
 fn in_sectors(merge: &MergeInfo, chunks: u64) -> Sectors {
     Sectors(chunks.saturating_mul(merge.chunk_sectors))
 }
 
-fn seconds_to_full(status: SnapshotStatus, rate: u64) -> Option<u64> {
+/// One that is full is full, whatever the rate.
+fn seconds_to_full(status: SnapshotStatus, rate: Option<u64>) -> Option<u64> {
     match status {
-        SnapshotStatus::Usage { allocated, total, .. } => {
-            total.saturating_sub(allocated).get().checked_div(rate)
-        }
+        SnapshotStatus::Usage { allocated, total, .. } => match total.saturating_sub(allocated).get() {
+            0 => Some(0),
+            left => left.checked_div(rate?),
+        },
         _ => None,
     }
 }

@@ -150,6 +150,14 @@ conforms! {
     lvconvert case!("lvconvert", ["--merge", "vg/snap"], ["--merge", "nosuch/snap"]) =>
         accepts_help, rejects_unknown_option, answers_to_its_own_name, missing_vg_is_named,
         leaves_disks_untouched_on_error, test_mode_writes_nothing, says_how_disks_are_named, a_missing_disk_is_named;
+    lvconvert_keep case!("lvconvert", ["--merge", "--namesnapshot", "vg/snap"], ["--merge", "--namesnapshot", "nosuch/snap"]) =>
+        missing_vg_is_named, leaves_disks_untouched_on_error, test_mode_writes_nothing;
+    lvconvert_undo case!("lvconvert", ["--merge", "--undo", "back", "vg/snap"], ["--merge", "--undo", "back", "nosuch/snap"]) =>
+        missing_vg_is_named, leaves_disks_untouched_on_error, test_mode_writes_nothing;
+    lvconvert_cancel case!("lvconvert", ["--cancel", "vg/snap"], ["--cancel", "nosuch/snap"]) =>
+        missing_vg_is_named, leaves_disks_untouched_on_error;
+    trial case!("trial", ["start", "-L", "8M", "vg/root"], ["start", "-L", "8M", "nosuch/root"]) =>
+        accepts_help, missing_vg_is_named, leaves_disks_untouched_on_error, test_mode_writes_nothing;
     lvs case!("lvs", ["vg"], ["nosuch"]) =>
         accepts_help, rejects_unknown_option, answers_to_its_own_name, missing_vg_is_named, reads_only, json_parses,
         says_how_disks_are_named, a_missing_disk_is_named;

@@ -20,109 +20,20 @@
 
 mod lab;
 
-use lab::{Lab, Run, random, skip};
-use rustix::fs::OFlags;
-use rustix::process::{Pid, Signal, kill_process};
+use lab::live::{Live, Mounted, sh, wait_until_free};
+use lab::{random, skip};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const SIZE: usize = 32 << 20;
 const BLOCK: usize = 4096;
 
-/// A lab with a VG of its own name, whose daemon ends with it.
-struct Live {
-    lab: Lab,
-    vg: String,
-}
-
-impl Live {
-    /// `None`, loudly, where there is no FUSE.
-    fn new(test: &str, mebibytes: u64) -> Option<Self> {
-        if OpenOptions::new().read(true).write(true).open("/dev/fuse").is_err() || !is_root() {
-            skip(test, "it needs root and /dev/fuse");
-            return None;
-        }
-        let lab = Lab::empty(mebibytes);
-        let vg = format!("fb{test}{}", std::process::id());
-        lab.ok(&["vgcreate", &vg, "disk.img"]);
-        Some(Self { lab, vg })
-    }
-
-    /// Runs a command in which `VG` stands for the VG's name.
-    fn run(&self, words: &str) -> Run {
-        let words: Vec<String> = words.split(' ').map(|word| word.replace("VG", &self.vg)).collect();
-        self.lab.run(&words.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    #[track_caller]
-    fn ok(&self, words: &str) -> String {
-        let run = self.run(words);
-        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{words}\n{}", run.stdout);
-        run.stdout.replace(&self.vg, "VG")
-    }
-
-    fn file(&self, lv: &str) -> PathBuf {
-        self.lab.path("run").join(&self.vg).join(lv)
-    }
-
-    fn open(&self, lv: &str) -> File {
-        OpenOptions::new().read(true).write(true).open(self.file(lv)).unwrap()
-    }
-
-    fn content(&self, lv: &str) -> Vec<u8> {
-        std::fs::read(self.file(lv)).unwrap()
-    }
-
-    fn daemon(&self) -> Option<Pid> {
-        let text = std::fs::read_to_string(self.lab.path("run/daemon.lock")).ok()?;
-        Pid::from_raw(text.trim().parse().ok()?)
-    }
-
-    fn kill_daemon(&self) {
-        kill_process(self.daemon().unwrap(), Signal::KILL).unwrap();
-    }
-
-    /// Waits for the daemon to end a merge by itself.
-    #[track_caller]
-    fn wait_until_merged(&self) {
-        let begun = Instant::now();
-        while self.ok("lvs --noheadings -a -o lv_name,lv_attr").contains('O') {
-            assert!(begun.elapsed() < Duration::from_mins(1), "the merge does not end");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        drop(self.run("vgchange -an VG"));
-        // What could not be taken down cleanly must not outlive the test.
-        let busy = self.file("").exists();
-        if let Some(pid) = self.daemon().filter(|_| busy) {
-            kill_process(pid, Signal::KILL).ok();
-            drop(Command::new("umount").arg("-l").arg(self.file("")).output());
-        }
-    }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{script}\n{said}{}", String::from_utf8_lossy(&output.stderr));
-    said
-}
-
 /// The story of 2008: snapshot, change, second snapshot, fold the first back, look, fold the second back.
 #[test]
 fn a_volume_goes_back_and_forth_while_it_is_served() {
-    let Some(live) = Live::new("story", 256) else { return };
+    let Some(live) = Live::as_root("story", 256) else { return };
     let (old, new) = (random(1, SIZE), random(2, SIZE));
     live.ok("lvcreate -L 32M -n root VG");
     live.ok("vgchange -ay VG");
@@ -163,7 +74,7 @@ fn a_volume_goes_back_and_forth_while_it_is_served() {
 /// Reads and writes go to the merged view from the first moment on (I1); nobody has to ask for its end (K11).
 #[test]
 fn the_origin_is_written_while_it_merges() {
-    let Some(live) = Live::new("writes", 256) else { return };
+    let Some(live) = Live::as_root("writes", 256) else { return };
     let (old, new) = (random(3, SIZE), random(4, SIZE));
     live.ok("lvcreate -L 32M -n root VG");
     live.ok("lvcreate -s -l 100%ORIGIN -n snap VG/root");
@@ -200,7 +111,7 @@ fn the_origin_is_written_while_it_merges() {
 /// snapshots stay bit for bit.
 #[test]
 fn nothing_flushed_is_lost_when_the_daemon_is_killed() {
-    let Some(live) = Live::new("killed", 256) else { return };
+    let Some(live) = Live::as_root("killed", 256) else { return };
     live.ok("lvcreate -L 32M -n root VG");
     live.ok("vgchange -ay VG");
     let mut expected = random(5, SIZE);
@@ -247,17 +158,17 @@ fn nothing_flushed_is_lost_when_the_daemon_is_killed() {
 /// ext4 on the block device: snapshot under a mounted file system, merge right before the mount, end under it.
 #[test]
 fn a_file_system_goes_back_to_its_snapshot() {
-    let Some(live) = Live::new("ext", 512) else { return };
+    let Some(live) = Live::as_root("ext", 512) else { return };
     if !Path::new("/dev/loop-control").exists() {
         return skip("a_file_system_goes_back_to_its_snapshot", "there are no loop devices");
     }
     live.ok("lvcreate -L 128M -n root VG");
     live.ok("vgchange -ay VG");
     let (device, mount) = (format!("/dev/{}/root", live.vg), live.lab.path("mnt"));
-    std::fs::create_dir(&mount).unwrap();
-    let mount = Mount(mount);
-    let at = mount.0.display();
-    sh(&format!("mkfs.ext4 -q {device} && mount {device} {at} && cp -r /usr/share/perl5 {at}/ && sync"));
+    sh(&format!("mkfs.ext4 -q {device}"));
+    let mounted = Mounted::new(&device, &mount);
+    let at = mounted.at.display().to_string();
+    sh(&format!("cp -r /usr/share/perl5 {at}/ && sync"));
     let sums = format!("cd {at} && find . -type f | sort | xargs -d '\\n' sha256sum");
     let before = sh(&sums);
     live.ok("lvcreate -s -L 64M -n snap VG/root");
@@ -267,41 +178,23 @@ fn a_file_system_goes_back_to_its_snapshot() {
     busy.failed_with(5, &["in use", "mounted"]);
     let said = live.ok("lvconvert --merge VG/snap");
     assert!(said.contains("Delaying merge since origin is open."), "{said}");
-    sh(&format!("umount {at}"));
-    wait_until_free(&device);
+    mounted.unmount();
     live.ok("lvconvert --merge -b VG/snap");
-    sh(&format!("mount {device} {at}"));
+    let mounted = Mounted::new(&device, &mount);
     assert_eq!(sh(&sums), before, "mounted at once, and every file is back");
     live.wait_until_merged();
     assert_eq!(sh(&sums), before, "the table was swapped under it");
-    sh(&format!("umount {at} && e2fsck -fn {device}"));
+    mounted.unmount();
+    sh(&format!("e2fsck -fn {device}"));
     wait_until_free(&device);
     live.ok("vgchange -an VG");
     assert!(!Path::new(&device).exists());
 }
 
-/// The kernel lets go of the device of a file system some time after `umount` has returned.
-fn wait_until_free(device: &str) {
-    let exclusive = i32::try_from(OFlags::EXCL.bits()).unwrap();
-    let begun = Instant::now();
-    while let Err(error) = OpenOptions::new().read(true).custom_flags(exclusive).open(device) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{device}: {error}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-struct Mount(PathBuf);
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg(&self.0).output());
-    }
-}
-
 /// Stores and volumes grow, are renamed and go, under who has them open.
 #[test]
 fn live_volumes_are_extended_renamed_and_removed() {
-    let Some(live) = Live::new("grow", 256) else { return };
+    let Some(live) = Live::as_root("grow", 256) else { return };
     live.ok("lvcreate -L 32M -n root VG");
     live.ok("vgchange -ay VG");
     live.ok("lvcreate -s -L 8M -n snap VG/root");
@@ -326,7 +219,7 @@ fn live_volumes_are_extended_renamed_and_removed() {
 /// Two images may hold VGs of one name: a command works on the disks that it was given.
 #[test]
 fn a_live_vg_of_the_same_name_on_other_disks_is_left_alone() {
-    let Some(live) = Live::new("twin", 128) else { return };
+    let Some(live) = Live::as_root("twin", 128) else { return };
     live.ok("lvcreate -L 16M -n root VG");
     live.ok("vgchange -ay VG");
     let other = live.lab.path("other.img");
@@ -349,7 +242,7 @@ fn a_live_vg_of_the_same_name_on_other_disks_is_left_alone() {
 /// the other goes on; with the right metadata both go on, and nothing was lost.
 #[test]
 fn a_volume_whose_metadata_somebody_changed_is_held_and_no_other() {
-    let Some(live) = Live::new("foreign", 128) else { return };
+    let Some(live) = Live::as_root("foreign", 128) else { return };
     live.ok("lvcreate -L 16M -n stays VG");
     let image = OpenOptions::new().read(true).write(true).open(live.lab.path("disk.img")).unwrap();
     let mut older = vec![0; 1 << 20];
@@ -393,7 +286,7 @@ fn a_volume_whose_metadata_somebody_changed_is_held_and_no_other() {
 /// lvm.conf's threshold: a store grows before it is full (lvm2.md 3.5).
 #[test]
 fn a_store_is_extended_before_it_is_full() {
-    let Some(live) = Live::new("auto", 256) else { return };
+    let Some(live) = Live::as_root("auto", 256) else { return };
     live.lab.write(
         "lvm.conf",
         b"activation {\n snapshot_autoextend_threshold = 70\n snapshot_autoextend_percent = 50\n}\n",

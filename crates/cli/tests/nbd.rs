@@ -3,7 +3,6 @@
 //! Goal: a client reads and writes the volume, keeps it from being taken down while it is connected, and what it wrote is
 //! there afterwards; a client that misbehaves or a daemon that dies costs nobody else anything. Method: a real image, the
 //! real program and its daemon in a directory of their own, and a small client.
-#![allow(clippy::big_endian_bytes, reason = "the protocol is big-endian")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,147 +17,13 @@
 )]
 
 mod lab;
+mod nbd_lab;
 
-use lab::{Lab, random};
-use rustix::process::{Pid, Signal, kill_process};
+use lab::random;
+use nbd_lab::{Client, Live, SIZE};
+use rustix::process::{Signal, kill_process};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-const SIZE: usize = 4 << 20;
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A lab whose daemon is its own, and gone with it.
-struct Live {
-    lab: Lab,
-}
-
-impl Live {
-    fn with_content(content: &[u8]) -> Self {
-        let lab = Lab::with_vg(64);
-        lab.ok(&["lvcreate", "-L", "4M", "-n", "root", "vg"]);
-        lab.write("content.raw", content);
-        lab.ok(&["import", "content.raw", "vg/root"]);
-        Self { lab }
-    }
-
-    fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let mut command = self.lab.command(arguments);
-        let output = command.env("FOLDBACK_RUN_DIR", self.lab.path("run")).output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(text).unwrap())
-    }
-
-    #[track_caller]
-    fn ok(&self, arguments: &[&str]) -> String {
-        let (code, said) = self.run(arguments);
-        assert_eq!(code, Some(0), "{arguments:?}\n{said}\n{}", self.log());
-        said
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.lab.path("run/daemon.log")).unwrap_or_default()
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        let text = std::fs::read_to_string(self.lab.path("run/daemon.lock")).ok()?;
-        Pid::from_raw(text.trim().parse().ok()?)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.lab.path("run/nbd/vg-root.sock")
-    }
-
-    fn connect(&self) -> Client<UnixStream> {
-        Client::enter(UnixStream::connect(self.socket()).unwrap(), "root")
-    }
-
-    /// Takes the volume down, and waits for the daemon to end by itself.
-    #[track_caller]
-    fn end(&self) {
-        self.ok(&["lvchange", "-an", "vg/root"]);
-        assert!(!self.socket().exists(), "its socket stayed");
-        let since = Instant::now();
-        while self.lab.path("run/api.sock").exists() {
-            assert!(since.elapsed() < PATIENCE, "the daemon stays: {}", self.log());
-            sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        if !self.lab.path("run/api.sock").exists() {
-            return;
-        }
-        // After a failure: what can be taken down is, then the process ends.
-        let _left = self.run(&["lvchange", "-an", "vg/root"]);
-        if let Some(pid) = self.pid() {
-            kill_process(pid, Signal::TERM).ok();
-        }
-    }
-}
-
-/// A client that does one thing after the other, with simple replies.
-struct Client<S> {
-    stream: S,
-    size: u64,
-    cookie: u64,
-}
-
-impl<S: Read + Write> Client<S> {
-    fn enter(mut stream: S, name: &str) -> Self {
-        let mut greeting = [0; 18];
-        stream.read_exact(&mut greeting).unwrap();
-        assert_eq!(&greeting[..16], b"NBDMAGICIHAVEOPT");
-        // Fixed newstyle without the zeroes; then NBD_OPT_EXPORT_NAME.
-        let mut hello = vec![0, 0, 0, 3];
-        hello.extend(b"IHAVEOPT");
-        hello.extend([0, 0, 0, 1]);
-        hello.extend((name.len() as u32).to_be_bytes());
-        hello.extend(name.as_bytes());
-        stream.write_all(&hello).unwrap();
-        let mut export = [0; 10];
-        stream.read_exact(&mut export).unwrap();
-        let size = u64::from_be_bytes(export[..8].try_into().unwrap());
-        Self { stream, size, cookie: 0 }
-    }
-
-    /// A command, and the error number of its answer.
-    fn ask(&mut self, command: u16, offset: u64, len: u32, data: &[u8]) -> u32 {
-        self.cookie += 1;
-        let mut request = vec![0x25, 0x60, 0x95, 0x13, 0, 0];
-        request.extend(command.to_be_bytes());
-        request.extend(self.cookie.to_be_bytes());
-        request.extend(offset.to_be_bytes());
-        request.extend(len.to_be_bytes());
-        request.extend(data);
-        self.stream.write_all(&request).unwrap();
-        let mut reply = [0; 16];
-        self.stream.read_exact(&mut reply).unwrap();
-        assert_eq!(reply[..4], [0x67, 0x44, 0x66, 0x98]);
-        assert_eq!(reply[8..], self.cookie.to_be_bytes());
-        u32::from_be_bytes(reply[4..8].try_into().unwrap())
-    }
-
-    fn read(&mut self, offset: usize, len: usize) -> Vec<u8> {
-        assert_eq!(self.ask(0, offset as u64, len as u32, &[]), 0);
-        let mut data = vec![0; len];
-        self.stream.read_exact(&mut data).unwrap();
-        data
-    }
-
-    fn write(&mut self, offset: usize, data: &[u8]) {
-        assert_eq!(self.ask(1, offset as u64, data.len() as u32, data), 0);
-    }
-
-    fn flush(&mut self) {
-        assert_eq!(self.ask(3, 0, 0, &[]), 0);
-    }
-}
 
 #[test]
 fn a_client_changes_the_volume_and_holds_it() {
@@ -210,6 +75,54 @@ fn a_client_that_misbehaves_is_dropped_alone() {
     live.end();
 }
 
+/// What a client asks for wrongly is answered with the protocol's error, and its connection goes on; what it does not finish is
+/// not done. Another client, at work all the while, sees none of it.
+#[test]
+fn wrong_requests_are_refused_and_unfinished_ones_are_not_begun() {
+    const END: u64 = SIZE as u64;
+    const ALL: u32 = SIZE as u32;
+    let content = random(7, SIZE);
+    let live = Live::with_content(&content);
+    live.ok(&["lvchange", "-ay", "--export", "nbd", "vg/root"]);
+    let mut good = live.connect();
+    let mut bad = live.connect();
+    let long = vec![0x55; 33 << 20];
+    for (command, offset, len, data, error) in [
+        (0, END - 512, 1024, &[][..], 22),
+        (0, 0, 33 << 20, &[], 22),
+        (1, END, 512, &long[..512], 28),
+        (1, 0, 33 << 20, &long[..], 22),
+        (1, 100, 512, &long[..512], 22),
+        (4, END, 512, &[], 22),
+        (6, u64::MAX - 511, 512, &[], 28),
+        (7, 0, ALL, &[], 22),
+        (99, 0, 512, &[], 22),
+    ] {
+        assert_eq!(bad.ask(command, offset, len, data), error, "command {command} at {offset}");
+        assert_eq!(good.read(0, 4096), content[..4096]);
+    }
+    assert_eq!(bad.read(0, SIZE), content, "its connection is whole");
+    // Half of a write, and gone.
+    bad.request(1, 0, 1 << 20, &long[..512 << 10]);
+    drop(bad);
+    let mut vanishing = live.connect();
+    vanishing.request(0, 0, ALL, &[]);
+    drop(vanishing);
+    assert_eq!(good.read(0, SIZE), content);
+    good.write(512, &[9; 512]);
+    good.flush();
+    let mut bad = live.connect();
+    bad.stream.write_all(b"GET / HTTP/1.1\r\nHost: nbd\r\n\r\n").unwrap();
+    let mut rest = Vec::new();
+    assert!(matches!(bad.stream.read_to_end(&mut rest), Ok(0) | Err(_)), "it was answered: {rest:?}");
+    assert_eq!(good.read(512, 512), [9; 512]);
+    drop((good, bad));
+    live.end();
+    let mut expected = content;
+    expected[512..1024].fill(9);
+    assert!(live.lab.content("vg/root") == expected);
+}
+
 #[test]
 fn the_next_daemon_serves_at_the_same_place() {
     let content = random(4, SIZE);
@@ -228,6 +141,40 @@ fn the_next_daemon_serves_at_the_same_place() {
     assert_eq!(client.read(0, 512), [9; 512]);
     assert_eq!(client.read(512, SIZE - 512), content[512..]);
     drop(client);
+    live.end();
+}
+
+/// A volume that is served in no other way than over NBD stays served.
+#[test]
+fn an_export_is_ended_when_nobody_is_connected() {
+    let content = random(6, SIZE);
+    let live = Live::with_content(&content);
+    let unexport = ["lvchange", "--unexport", "nbd", "vg/root"];
+    assert!(live.ok(&unexport).contains("vg/root is not exported"));
+    let uri = |live: &Live| live.ok(&["lvs", "--noheadings", "-o", "lv_nbd", "vg/root"]).trim().to_owned();
+    let said = live.ok(&["lvchange", "-ay", "--export", "nbd", "vg/root"]);
+    assert!(
+        said.trim().ends_with(&uri(&live)) && uri(&live).starts_with("nbd+unix:///root?socket="),
+        "{said}"
+    );
+    assert!(!live.ok(&["lvs", "-o", "lv_all"]).contains("nbd+unix"), "LVM2's groups have LVM2's fields");
+    let mut client = live.connect();
+    let (code, why) = live.run(&unexport);
+    if !live.lab.path("run/vg/root").exists() {
+        lab::skip("an_export_is_ended_when_nobody_is_connected", "without FUSE an export is the only way");
+        assert!(code == Some(5) && why.contains("over NBD alone"), "{why}");
+        drop(client);
+        return live.end();
+    }
+    assert!(code == Some(5) && why.contains("in use by an NBD client"), "{why}");
+    assert_eq!(client.read(0, 4096), content[..4096], "it is served on");
+    drop(client);
+    assert!(live.ok(&unexport).contains("vg/root no longer exported"));
+    assert!(!live.socket().exists());
+    assert_eq!(uri(&live), "");
+    assert!(live.ok(&unexport).contains("vg/root is not exported"), "again is harmless");
+    live.ok(&["lvchange", "-ay", "--export", "nbd", "vg/root"]);
+    assert_eq!(live.connect().read(0, SIZE), content);
     live.end();
 }
 

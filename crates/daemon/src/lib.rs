@@ -17,6 +17,7 @@
 pub mod api;
 mod carrier;
 mod front;
+mod own_waits;
 mod rundir;
 mod served;
 mod state;
@@ -24,4 +25,4 @@ mod vg;
 
 pub use rundir::RunDir;
 pub use served::{Daemon, DaemonError};
-pub use vg::{LvStatus, MergeStatus, Setting};
+pub use vg::{LvStatus, MergeStatus, Setting, StoreWait, Terms};

@@ -39,6 +39,11 @@ impl RunDir {
         Self(path.to_path_buf())
     }
 
+    /// Whether it is the user's usual one, which units know, too.
+    pub fn is_default() -> bool {
+        std::env::var_os(RUN_DIR_VARIABLE).is_none_or(|path| path.is_empty())
+    }
+
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.0

@@ -7,7 +7,9 @@
 use crate::front;
 use crate::rundir::RunDir;
 use crate::state::{Active, ActiveVg};
-use crate::vg::{ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Vg, locked};
+use crate::vg::{
+    ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Terms, Vg, locked,
+};
 use foldback_dm_table::{DmName, Transaction};
 use foldback_lvm2_format::vg::Lv;
 use foldback_manager::store::{SelectError, select};
@@ -42,7 +44,7 @@ pub enum DaemonError {
     Change(ChangeError),
     /// Serving over NBD.
     #[error(transparent)]
-    Nbd(#[from] front::NbdError),
+    Nbd(front::NbdError),
     /// Somebody uses a volume.
     #[error("Logical volume {device} in use: {by}.")]
     InUse {
@@ -51,6 +53,15 @@ pub enum DaemonError {
         /// Who.
         by: String,
     },
+}
+
+impl From<front::NbdError> for DaemonError {
+    fn from(error: front::NbdError) -> Self {
+        match error {
+            front::NbdError::InUse { device, by } => Self::InUse { device, by },
+            other => Self::Nbd(other),
+        }
+    }
 }
 
 impl From<ChangeError> for DaemonError {
@@ -170,7 +181,7 @@ impl Daemon {
 
     fn take_over(&self, name: &VgName, setting: Setting) -> Result<Arc<Vg>, DaemonError> {
         let ground = Ground::open(setting)?;
-        let found = ground.discover_locked()?;
+        let found = ground.discover()?;
         let found = select::to_change(&found, name)?;
         let id: LvmUuid = found.vg.id;
         let vg = Vg::take_over(&self.run, name.clone(), id, ground)?;
@@ -198,10 +209,10 @@ impl Daemon {
         &self,
         name: &VgName,
         transaction: Transaction,
-        closed: &[DmName],
+        terms: &Terms,
     ) -> Result<(), DaemonError> {
         let vg = self.vg(name)?;
-        let outcome = vg.transact_closed(transaction, closed);
+        let outcome = vg.transact_on(transaction, terms);
         self.tidy(&vg);
         self.remember();
         Ok(outcome?)
@@ -220,7 +231,7 @@ impl Daemon {
     /// Ends serving a live volume over NBD.
     ///
     /// # Errors
-    /// It is not active.
+    /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&self, name: &VgName, lv: &str) -> Result<(), DaemonError> {
         self.vg(name)?.unexport_nbd(lv)?;
         self.remember();

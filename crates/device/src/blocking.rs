@@ -11,6 +11,7 @@ use crate::transfer::Transfer;
 use crate::{Memory, Slice};
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Zeros are written in pieces of this many bytes, where they have to be written.
@@ -69,6 +70,10 @@ impl Disks for BlockingDisks {
 
     fn geometry(&self, disk: DiskId) -> io::Result<Geometry> {
         Ok(self.guard.get(disk)?.file.geometry())
+    }
+
+    fn first_data(&self, disk: DiskId, within: Range<u64>) -> Option<Range<u64>> {
+        self.guard.first_data(disk, within)
     }
 
     fn submit(&mut self, tag: Tag, disk: DiskId, op: Op) {

@@ -5,6 +5,7 @@
 use crate::Slice;
 use foldback_units::Bytes;
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 /// One disk of a set: an image file or a block device, in the order in which they were opened.
@@ -90,6 +91,12 @@ pub trait Disks {
     /// Only where the queue itself is broken; operations under way are then lost.
     fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>>;
 
+    /// The first bytes within a range that may be other than zero, as far as is known without reading them; `None` where all of
+    /// it reads as zeros. What is under way may or may not count. A disk that cannot tell may hold data everywhere.
+    fn first_data(&self, _disk: DiskId, within: Range<u64>) -> Option<Range<u64>> {
+        Some(within)
+    }
+
     /// For owners that wait for other things as well: a descriptor that becomes readable anew (as an edge) whenever
     /// something may have completed. Asked for once. `None` where nothing is ever under way behind a `reap` that
     /// returned `None`.
@@ -118,6 +125,10 @@ impl<T: Disks + ?Sized> Disks for Box<T> {
         (**self).reap(wait)
     }
 
+    fn first_data(&self, disk: DiskId, within: Range<u64>) -> Option<Range<u64>> {
+        (**self).first_data(disk, within)
+    }
+
     fn ready_fd(&mut self) -> io::Result<Option<BorrowedFd<'_>>> {
         (**self).ready_fd()
     }
@@ -138,6 +149,10 @@ impl<T: Disks + ?Sized> Disks for &mut T {
 
     fn reap(&mut self, wait: bool) -> io::Result<Option<Completion>> {
         (**self).reap(wait)
+    }
+
+    fn first_data(&self, disk: DiskId, within: Range<u64>) -> Option<Range<u64>> {
+        (**self).first_data(disk, within)
     }
 
     fn ready_fd(&mut self) -> io::Result<Option<BorrowedFd<'_>>> {

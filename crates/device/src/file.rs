@@ -130,9 +130,6 @@ impl DiskFile {
     /// # Errors
     /// What the file system reports.
     pub fn data_ranges(&self, within: Range<u64>) -> io::Result<Vec<Range<u64>>> {
-        if self.kind == DiskKind::Block {
-            return Ok(vec![within]);
-        }
         let mut ranges = Vec::new();
         let mut at = within.start;
         while at < within.end {
@@ -140,23 +137,36 @@ impl DiskFile {
                 ranges.push(at..within.end);
                 break;
             }
-            let start = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
-                Ok(start) => start,
-                Err(rustix::io::Errno::NXIO) => break,
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => at,
-                Err(error) => return Err(error.into()),
-            };
-            if start >= within.end {
-                break;
-            }
-            let end = match rustix::fs::seek(&self.file, SeekFrom::Hole(start)) {
-                Ok(end) if end > start => end.min(within.end),
-                _ => within.end,
-            };
-            ranges.push(start..end);
-            at = end;
+            let Some(range) = self.first_data(at..within.end)? else { break };
+            at = range.end;
+            ranges.push(range);
         }
         Ok(ranges)
+    }
+
+    /// The first of these parts; `None` where all of `within` is a hole.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn first_data(&self, within: Range<u64>) -> io::Result<Option<Range<u64>>> {
+        if self.kind == DiskKind::Block {
+            return Ok((within.start < within.end).then_some(within));
+        }
+        // Nobody uses the file's own position.
+        let start = match rustix::fs::seek(&self.file, SeekFrom::Data(within.start)) {
+            Ok(start) => start.max(within.start),
+            Err(rustix::io::Errno::NXIO) => return Ok(None),
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => within.start,
+            Err(error) => return Err(error.into()),
+        };
+        if start >= within.end {
+            return Ok(None);
+        }
+        let end = match rustix::fs::seek(&self.file, SeekFrom::Hole(start)) {
+            Ok(end) if end > start => end.min(within.end),
+            _ => within.end,
+        };
+        Ok(Some(start..end))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::disks::{DiskId, Geometry, Op};
 use crate::file::{Access, DiskFile};
 use crate::{DiskKind, Slice};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One disk of a set.
@@ -39,6 +40,12 @@ impl Guard {
 
     pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<DiskFile>> {
         self.0.iter().map(|disk| &disk.file)
+    }
+
+    /// As [`crate::Disks::first_data`]: what cannot be told may be data.
+    pub(crate) fn first_data(&self, disk: DiskId, within: Range<u64>) -> Option<Range<u64>> {
+        let told = self.get(disk).and_then(|disk| disk.file.first_data(within.clone()));
+        told.unwrap_or(Some(within))
     }
 
     /// Whether `op` may go to the disk at all.

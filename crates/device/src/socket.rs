@@ -7,7 +7,7 @@
 
 use crate::Slice;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// The most pieces that one [`send`] offers; more are left for the next.
 pub const MAX_PIECES: usize = 64;
@@ -34,6 +34,18 @@ impl Outgoing<'_> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// A descriptor of our own for what this process has under a number, such as one that a service manager passed.
+pub fn copy_of(number: RawFd) -> io::Result<OwnedFd> {
+    const ABOVE_STANDARD: libc::c_int = 3;
+    // SAFETY: no memory is involved; a number that is none is an error.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, ABOVE_STANDARD) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// Fills the start of `into` with what the socket has; how many bytes that were, 0 at the stream's end.

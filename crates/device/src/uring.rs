@@ -20,6 +20,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -305,6 +306,10 @@ impl Disks for UringDisks {
 
     fn geometry(&self, disk: DiskId) -> io::Result<Geometry> {
         Ok(self.guard.get(disk)?.file.geometry())
+    }
+
+    fn first_data(&self, disk: DiskId, within: Range<u64>) -> Option<Range<u64>> {
+        self.guard.first_data(disk, within)
     }
 
     fn submit(&mut self, tag: Tag, disk: DiskId, op: Op) {

@@ -111,7 +111,7 @@ impl Carry {
         let manner = if plan.reads_first() { Manner::ReadsFirst } else { Manner::Whole };
         let Steps { range, steps } = plan;
         let durable = write.durable;
-        let work: Work = Box::new(move |pass| Run { pass, steps: steps.into_iter(), durable, end }.go());
+        let work: Work = Box::new(move |pass| Run { pass, steps: steps.into(), durable, end }.go());
         let mut gates = self.gates();
         let entered = gates.files.entry(file).or_insert_with(Gate::new).enter(range, manner, work);
         // Begun outside the lock: it may be answered at once, and come back here.
@@ -175,7 +175,7 @@ impl Drop for Pass {
 /// A write under way.
 struct Run {
     pass: Pass,
-    steps: std::vec::IntoIter<Step>,
+    steps: VecDeque<Step>,
     durable: bool,
     end: End,
 }
@@ -183,10 +183,14 @@ struct Run {
 impl Run {
     /// Submits the next step, or ends.
     fn go(mut self) {
-        match self.steps.next() {
-            None => self.finish(Ok(())),
-            Some(Step::Whole { at, content }) => self.whole(at, content),
-            Some(Step::Patch { block, skip, bytes }) => {
+        let Some(step) = self.steps.pop_front() else { return self.finish(Ok(())) };
+        let (step, rest) = step.piece();
+        if let Some(rest) = rest {
+            self.steps.push_front(rest);
+        }
+        match step {
+            Step::Whole { at, content } => self.whole(at, content),
+            Step::Patch { block, skip, bytes } => {
                 let request = Request { kind: RequestKind::Read, range: block, bytes: Vec::new() };
                 self.submit(request, move |run, old| match patched(old, block.len(), skip, &bytes) {
                     Some(new) => run.whole(block.start(), Content::Bytes(new)),

@@ -26,11 +26,12 @@ use std::time::{Duration, SystemTime};
 /// The most bytes of one read or write: the kernel's own bound where it is not raised (256 pages).
 const MAX_WRITE: u32 = 1 << 20;
 
-/// How many requests of asynchronous I/O the kernel gives at once: as many as a loop device has.
-const MAX_BACKGROUND: u16 = 128;
+/// How many requests of asynchronous I/O the kernel gives at once: several loop devices' worth (each has 128). Writes that
+/// wait for room in the store of one volume's snapshot must not keep the requests of the VG's other volumes away.
+const MAX_BACKGROUND: u16 = 1024;
 
 /// From how many on it holds its writers back.
-const CONGESTED: u16 = 96;
+const CONGESTED: u16 = 768;
 
 /// How long the kernel may believe a name or a length: not at all, since volumes are renamed and extended meanwhile.
 const TTL: Duration = Duration::ZERO;

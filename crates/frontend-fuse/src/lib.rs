@@ -23,6 +23,7 @@
 mod carry;
 mod error;
 mod filesystem;
+mod frozen;
 mod gate;
 mod handles;
 mod in_use;
@@ -35,6 +36,7 @@ mod steps;
 mod volumes;
 
 pub use error::{FuseError, FuseErrorKind};
+pub use frozen::{Frozen, mounted_on};
 pub use handles::Opener;
 pub use in_use::{InUse, User};
 pub use loopdev::{LoopClaim, LoopDevice, LoopOptions, detach_stale};

@@ -108,6 +108,11 @@ impl Session {
         InUse::by(in_use::processes(Wanted::File(self.mounted.device, file.get()))).users
     }
 
+    /// Whether a program has a file open, who uses a loop device on it apart. Cheap: no process is looked at.
+    pub fn is_open(&self, file: FileId) -> bool {
+        self.handles.foreign(file) > 0
+    }
+
     /// Waits up to half a second until nobody but this process has the file open, then keeps it so: until the claim is
     /// dropped, opening fails with EBUSY. A loop device that this process has attached is claimed by itself.
     ///

@@ -3,7 +3,7 @@
 //! What must hold:
 //! - The steps write every byte of the range once, and give back to each block at its edges the bytes outside the range
 //!   as they were read.
-//! - A range of whole blocks is one step and reads nothing.
+//! - A range of whole blocks is one step and reads nothing; zeros of any length are, too, and leave it in bounded pieces.
 
 use foldback_units::{Bytes, SectorRange, Sectors};
 
@@ -45,6 +45,9 @@ impl Content {
     }
 }
 
+/// The most zeros that go to a volume at once; the same as NBD's largest request.
+const PIECE: Bytes = Bytes(32 << 20);
+
 /// One step.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
@@ -64,6 +67,22 @@ pub(crate) enum Step {
         /// The new ones.
         bytes: Vec<u8>,
     },
+}
+
+impl Step {
+    /// What of it goes to the volume now, and what is left for later.
+    pub(crate) fn piece(self) -> (Self, Option<Self>) {
+        match self {
+            Self::Whole { at, content: Content::Zeros(len) } if len > PIECE => {
+                let rest = Content::Zeros(len.saturating_sub(PIECE));
+                // Inside the range of the write, whose end fits.
+                let behind = at.saturating_add(PIECE.to_sectors_floor());
+                let now = Self::Whole { at, content: Content::Zeros(PIECE) };
+                (now, Some(Self::Whole { at: behind, content: rest }))
+            }
+            step => (step, None),
+        }
+    }
 }
 
 /// A write in steps.
@@ -166,6 +185,25 @@ mod tests {
         assert_eq!(steps.steps, [Step::Whole { at: Sectors(2), content: Content::Bytes(vec![7; 1536]) }]);
         assert!(!steps.reads_first());
         assert!(Steps::of(Bytes(1024), Content::Bytes(vec![7; 1536]), Sectors(8)).unwrap().reads_first());
+    }
+
+    #[test]
+    fn zeros_leave_in_bounded_pieces() {
+        let mut left =
+            Some(Step::Whole { at: Sectors(8), content: Content::Zeros(Bytes((100 << 20) + 512)) });
+        let mut pieces = Vec::new();
+        while let Some(step) = left {
+            let (now, rest) = step.piece();
+            let Step::Whole { at, content: Content::Zeros(len) } = now else { unreachable!() };
+            pieces.push((at.get(), len.get()));
+            left = rest;
+        }
+        let mib = |count: u64| count << 11;
+        let expected =
+            [(8, 32 << 20), (8 + mib(32), 32 << 20), (8 + mib(64), 32 << 20), (8 + mib(96), (4 << 20) + 512)];
+        assert_eq!(pieces, expected);
+        let bytes = Step::Whole { at: Sectors(0), content: Content::Bytes(vec![1; 512]) };
+        assert_eq!(bytes.clone().piece(), (bytes, None));
     }
 
     #[test]

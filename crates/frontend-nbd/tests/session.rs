@@ -71,6 +71,60 @@ fn block_status_needs_structured_replies_and_tells_extents() {
     });
 }
 
+/// A request that moves no data may be longer than any that does; the volume sees pieces, one after the other, and the client
+/// one answer.
+#[test]
+fn what_moves_no_data_reaches_the_volume_in_bounded_pieces() {
+    const PIECE: u64 = 65_536;
+    for structured in [false, true] {
+        for (command, flags, kind) in
+            [(WRITE_ZEROES, FUA, RequestKind::WriteZeroes { fua: true }), (TRIM, 0, RequestKind::Discard)]
+        {
+            let mut played = Played::entered(3 * PIECE, "vg/lv", structured);
+            played.volumes.disk.fill(7);
+            played.request(command, flags, 1, 4096, ((2 * PIECE + 8) * 512) as u32, &[]);
+            played.request(READ, 0, 2, 0, 512, &[]);
+            for piece in 0..3 {
+                assert_eq!(played.volumes.unanswered(), if piece == 0 { 2 } else { 1 });
+                played.receive();
+                assert_eq!(played.got.is_empty(), piece == 0, "the read alone is answered");
+                played.complete();
+                if piece == 0 {
+                    played.complete();
+                }
+            }
+            let seen: Vec<_> = played.volumes.seen.iter().filter(|(other, _)| *other == kind).collect();
+            let ranges: Vec<_> =
+                seen.iter().map(|(_, range)| (range.start().get(), range.len().get())).collect();
+            assert_eq!(ranges, [(8, PIECE), (8 + PIECE, PIECE), (8 + 2 * PIECE, 8)]);
+            let (second, data) = played.reply(512);
+            assert_eq!((second.cookie(), data), (2, vec![7; 512]));
+            let (first, _) = played.reply(0);
+            assert_eq!(first.cookie(), 1);
+            assert!(played.got.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_piece_that_fails_is_the_last_and_one_of_a_client_that_is_gone_too() {
+    for gone in [false, true] {
+        let mut played = Played::entered(3 * 65_536, "vg/lv", true);
+        played.request(WRITE_ZEROES, 0, 1, 0, 3 * (32 << 20), &[]);
+        played.complete();
+        if gone {
+            assert_eq!(played.connection.abandon(&mut played.volumes), State::Draining);
+            played.complete();
+        } else {
+            played.volumes.fails = Some(IoError::Fault(Fault::Device));
+            played.complete();
+            played.fails(1, 5);
+        }
+        assert_eq!((played.volumes.seen.len(), played.volumes.unanswered()), (2, 0));
+        assert_eq!(played.connection.under_way(), 0);
+    }
+}
+
 /// "Replies need not be sent in the same order as requests".
 #[test]
 fn answers_come_in_the_order_of_completion() {

@@ -10,9 +10,12 @@ use crate::lock::{DEFAULT_LOCKING_DIR, LockWait};
 use crate::ops::autoextend::Policy;
 use foldback_lvm2_format::text::{self, Node, ParseError, Scalar, Section, Value};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where LVM2's configuration is, unless `LVM_SYSTEM_DIR` says otherwise.
 pub const DEFAULT_SYSTEM_DIR: &str = "/etc/lvm";
+/// How long writes wait for room in a full store.
+pub const DEFAULT_HOLD: Duration = Duration::from_secs(30);
 /// The bound for a configuration file.
 const CONFIG_MAX: u64 = 4 << 20;
 
@@ -37,6 +40,9 @@ pub struct Config {
     pub retain_days: u64,
     /// `activation/snapshot_autoextend_threshold` and `_percent`: when and by how much a store that fills is extended.
     pub snapshot_autoextend: Policy,
+    /// `foldback/hold_seconds`, a setting of our own: how long writes wait for room in a store that is full and could not be
+    /// extended. Only where stores are extended at all.
+    pub hold: Duration,
     /// `activation/polling_interval`, in seconds: how often the progress of a merge is told.
     pub polling_interval: u64,
     /// `local/system_id`, with `global/system_id_source = "lvmlocal"`.
@@ -95,6 +101,7 @@ impl Config {
             retain_min: settings.number("backup", "retain_min").unwrap_or(10),
             retain_days: settings.number("backup", "retain_days").unwrap_or(30),
             snapshot_autoextend: snapshot_autoextend(&settings),
+            hold: settings.number("foldback", "hold_seconds").map_or(DEFAULT_HOLD, Duration::from_secs),
             polling_interval: settings.number("activation", "polling_interval").unwrap_or(15),
             system_id: settings.text("local", "system_id").filter(|id| lvmlocal && !id.is_empty()),
         })
@@ -241,6 +248,7 @@ mod tests {
     use crate::lock::LockWait;
     use crate::ops::autoextend::Policy;
     use std::path::Path;
+    use std::time::Duration;
 
     #[test]
     fn without_anything_lvm2s_defaults_hold() {
@@ -263,6 +271,14 @@ mod tests {
         assert_eq!(policy("activation/snapshot_autoextend_threshold=1000").threshold, 100);
         let config = Config::read(None, Some("activation/polling_interval=0")).unwrap();
         assert_eq!(config.polling_interval, 0);
+    }
+
+    #[test]
+    fn a_full_store_is_held_for_30_seconds_or_as_our_own_section_says() {
+        let hold = |text: &str| Config::read(None, Some(text)).unwrap().hold;
+        assert_eq!(hold(""), Duration::from_secs(30));
+        assert_eq!(hold("foldback { hold_seconds = 5 }"), Duration::from_secs(5));
+        assert_eq!(hold("foldback/hold_seconds=0"), Duration::ZERO);
     }
 
     #[test]

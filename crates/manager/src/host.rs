@@ -5,7 +5,7 @@
 //! - A lock that somebody holds is waited for, but not for ever, and the refusal says who has it.
 
 use crate::config::Config;
-use crate::lock::{LockError, LockMode, Locks, VgLock};
+use crate::lock::{LockError, LockMode, LockWait, Locks, VgLock};
 use foldback_device::{DiskError, DiskErrorKind, DiskFile, DiskKind, HeldPart, Hold, HoldMode};
 use foldback_units::VgName;
 use std::fmt;
@@ -151,6 +151,31 @@ pub fn lock_vg(
 ) -> Result<LockedVg, LockVgError> {
     let vg = locks(config).vg(vg, LockMode::Exclusive)?;
     Ok(LockedVg { _vg: vg, _images: hold_metadata(files, HoldMode::Exclusive, watcher)? })
+}
+
+/// The same, waiting only for who is done in a moment: for who can come again.
+///
+/// # Errors
+/// One of them is not to be had within `patience`.
+pub fn lock_vg_soon(
+    vg: &VgName,
+    files: &[Arc<DiskFile>],
+    config: &Config,
+    patience: Duration,
+) -> Result<LockedVg, LockVgError> {
+    let start = Instant::now();
+    loop {
+        match lock_vg_at_once(vg, files, config) {
+            Err(_) if start.elapsed() < patience => sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
+
+fn lock_vg_at_once(vg: &VgName, files: &[Arc<DiskFile>], config: &Config) -> Result<LockedVg, LockVgError> {
+    let vg = Locks::new(&config.locking_dir, LockWait::Fail).vg(vg, LockMode::Exclusive)?;
+    let hold = |file| Hold::take(file, HeldPart::Metadata, HoldMode::Exclusive);
+    Ok(LockedVg { _vg: vg, _images: files.iter().map(hold).collect::<Result<_, _>>()? })
 }
 
 #[cfg(test)]

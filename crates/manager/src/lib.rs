@@ -22,6 +22,7 @@ pub mod host;
 pub mod job;
 pub mod lock;
 pub mod ops;
+pub mod recover;
 pub mod report;
 pub mod store;
 

@@ -135,6 +135,16 @@ impl SectorRange {
         self.start.saturating_add(self.len)
     }
 
+    /// The first `len` sectors, all where there are fewer, and what is left.
+    #[must_use]
+    pub fn split_at(self, len: Sectors) -> (Self, Option<Self>) {
+        let len = len.min(self.len);
+        let rest = self.len.checked_sub(len).filter(|rest| !rest.is_zero());
+        // Lies inside this range, so its end fits.
+        let rest = rest.map(|rest| Self { start: self.start.saturating_add(len), len: rest });
+        (Self { start: self.start, len }, rest)
+    }
+
     /// What both hold, `None` where that is nothing.
     pub fn intersect(self, other: Self) -> Option<Self> {
         let start = self.start.max(other.start);
@@ -179,6 +189,13 @@ mod tests {
         assert!(!range(0, 8).overlaps(range(8, 8)));
         assert_eq!(range(0, 9).intersect(range(8, 8)), Some(range(8, 1)));
         assert!(range(0, 8).contains(range(7, 1)) && !range(0, 8).contains(range(7, 2)));
+    }
+
+    #[test]
+    fn a_split_loses_no_sector() {
+        assert_eq!(range(5, 10).split_at(Sectors(4)), (range(5, 4), Some(range(9, 6))));
+        assert_eq!(range(5, 10).split_at(Sectors(10)), (range(5, 10), None));
+        assert_eq!(range(5, 10).split_at(Sectors(11)), (range(5, 10), None));
     }
 
     #[test]

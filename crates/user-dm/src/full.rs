@@ -7,7 +7,7 @@
 //!   suspended it is not released.
 
 use crate::error::{DmError, DmErrorKind};
-use crate::group::{GroupId, OriginGroup};
+use crate::group::{Attached, GroupId, OriginGroup};
 use crate::mapped::{DeviceId, Lower, Mapped, Route, whole_target};
 use crate::requests::Ticket;
 use crate::run::UserDm;
@@ -27,6 +27,12 @@ pub struct FullStore {
 }
 
 impl<D: Disks> UserDm<D> {
+    /// What becomes of snapshots for which nothing else is chosen, to be said before the first of them is made: without it
+    /// they are invalidated.
+    pub fn otherwise_when_full(&mut self, when_full: WhenFull) {
+        self.otherwise_when_full = when_full;
+    }
+
     /// What becomes of the snapshot `device` when its store has no room for an exception; it is invalidated unless this
     /// says otherwise. Whoever waits when that is chosen goes on without the snapshot.
     ///
@@ -53,6 +59,23 @@ impl<D: Disks> UserDm<D> {
         let full = self.groups.get(&group)?.engine.full_store(store)?;
         let ticket = |request: RequestId| Ticket(request.0);
         Some(FullStore { first: full.first.map(ticket), waiting: full.waiting })
+    }
+
+    /// The snapshots in whose stores somebody waits for room.
+    pub fn full_stores(&self) -> Vec<DmName> {
+        let full = |group: &OriginGroup| -> Vec<Lower> {
+            let waits = |(id, _): &(&StoreId, &Attached)| group.engine.full_store(**id).is_some();
+            group.stores.iter().filter(waits).map(|(_, attached)| attached.cow).collect()
+        };
+        let full: Vec<Lower> = self.groups.values().flat_map(full).collect();
+        if full.is_empty() {
+            return Vec::new();
+        }
+        let is_full = |device: &&Mapped| {
+            let cow = device.live_snapshot().and_then(|params| self.names().lower(&params.cow));
+            cow.is_some_and(|cow| full.contains(&cow))
+        };
+        self.devices.values().filter(is_full).map(|device| device.name.clone()).collect()
     }
 
     /// Gives up the snapshot `device`: it is invalid, and when its store says so durably, whoever waits for room goes on.
@@ -108,7 +131,7 @@ impl<D: Disks> UserDm<D> {
 
     /// What was chosen for the store on `cow`.
     pub(crate) fn when_full_of(&self, cow: Lower) -> WhenFull {
-        self.when_full.get(&cow).copied().unwrap_or_default()
+        self.when_full.get(&cow).copied().unwrap_or(self.otherwise_when_full)
     }
 
     fn store_of(&self, device: &DmName) -> Option<(GroupId, StoreId)> {

@@ -14,6 +14,7 @@
 )]
 
 mod carry;
+mod contents;
 mod error;
 mod full;
 mod group;
@@ -33,6 +34,7 @@ mod verbs;
 mod volume;
 mod wanted;
 
+pub use contents::Content;
 pub use error::{DiskFailure, DmError, DmErrorKind, IoError};
 pub use foldback_engine::{ChunkMap, Counters, Fault, MapOf, RequestKind, WhenFull};
 pub use full::FullStore;

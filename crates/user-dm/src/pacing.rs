@@ -2,7 +2,8 @@
 //!
 //! What must hold:
 //! - A pause stops no request: the windows under way end while the device is served. After that a suspend is short.
-//! - Pause and pace belong to the origin: they outlive its group, and a resume of the device ends neither.
+//! - Pause and pace belong to the origin: they outlive its group, and a resume of the device ends neither. They end with
+//!   the merge.
 
 use crate::error::{DmError, DmErrorKind};
 use crate::group::{GroupId, OriginGroup, Pacing};
@@ -54,6 +55,11 @@ impl<D: Disks> UserDm<D> {
             pacing.pace = allowance.map(Bytes::to_sectors_floor);
             group.engine.set_merge_pace(pacing.pace);
         })
+    }
+
+    /// The same for merges that begin from now on: a window that was begun is not stopped any more.
+    pub fn set_pace_of_new_merges(&mut self, allowance: Option<Bytes>) {
+        self.new_merges = allowance.map(Bytes::to_sectors_floor);
     }
 
     /// Tops up what the merge into `device` may move. Windows are no longer than what is left, so that a low rate is even

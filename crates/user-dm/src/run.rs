@@ -16,6 +16,7 @@ use crate::resolve::Names;
 use crate::traffic::{Ended, Failed, Owner, Part, Traffic};
 use foldback_device::{Completion, DiskId, Disks, Geometry, Slice};
 use foldback_engine::{Buffer, Fault, Outcome, Space, StoreId, StoreOpen, WhenFull};
+use foldback_units::Sectors;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -31,8 +32,12 @@ pub struct UserDm<D> {
     pub(crate) groups: BTreeMap<GroupId, OriginGroup>,
     /// By the device under the origin.
     pub(crate) pacing: BTreeMap<Lower, Pacing>,
+    /// The allowance of merges that begin.
+    pub(crate) new_merges: Option<Sectors>,
     /// What becomes of a store that is full, by its device.
     pub(crate) when_full: BTreeMap<Lower, WhenFull>,
+    /// The same of those for which nothing was chosen.
+    pub(crate) otherwise_when_full: WhenFull,
     pub(crate) requests: BTreeMap<u64, Pending>,
     pub(crate) answers: VecDeque<(Ticket, Result<(), IoError>)>,
     /// The store that is being opened, and where it lies.
@@ -68,7 +73,9 @@ impl<D: Disks> UserDm<D> {
             devices: BTreeMap::new(),
             groups: BTreeMap::new(),
             pacing: BTreeMap::new(),
+            new_merges: None,
             when_full: BTreeMap::new(),
+            otherwise_when_full: WhenFull::default(),
             requests: BTreeMap::new(),
             answers: VecDeque::new(),
             opener: None,

@@ -11,7 +11,7 @@
 //! How tables become groups: docs/decisions/0002-user-dm.md.
 
 use crate::error::DmErrorKind;
-use crate::group::{Attached, GroupId, OriginGroup};
+use crate::group::{Attached, GroupId, OriginGroup, Pacing};
 use crate::map::Map;
 use crate::mapped::Lower;
 use crate::run::UserDm;
@@ -79,6 +79,10 @@ impl<D: Disks> UserDm<D> {
         opened: &mut Opened,
         stranded: &mut Vec<u64>,
     ) -> Result<(), DmErrorKind> {
+        if !wanted.stores.values().any(|store| store.merge) {
+            // The next merge into this origin is another one.
+            self.pacing.remove(&origin);
+        }
         let existing = self.groups.iter().find(|(_, group)| group.origin == origin).map(|(id, _)| *id);
         let id = match existing {
             Some(id) => {
@@ -162,7 +166,8 @@ impl<D: Disks> UserDm<D> {
         let Some(attached) = group.stores.get_mut(&store).filter(|attached| !attached.merging) else {
             return Ok(());
         };
-        let pacing = self.pacing.get(&group.origin).copied().unwrap_or_default();
+        let new = Pacing { paused: false, pace: self.new_merges };
+        let pacing = *self.pacing.entry(group.origin).or_insert(new);
         group.engine.set_merge_pace(pacing.pace);
         match group.engine.start_merge(store) {
             // As in the kernel: the origin is served as it is, and the status line says `Invalid`.

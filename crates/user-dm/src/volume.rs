@@ -24,6 +24,8 @@ pub struct Progress {
     pub chunks_left: u64,
     /// What each is.
     pub chunk_size: ChunkSize,
+    /// Somebody has paused it.
+    pub paused: bool,
     /// An error stopped it; everything is still served.
     pub failed: bool,
     /// The empty store is durable: the origin may take a plain table.
@@ -135,6 +137,7 @@ impl<D: Disks> UserDm<D> {
             chunks_total: progress.chunks_total,
             chunks_left: progress.chunks_left,
             chunk_size: store.chunk,
+            paused: self.pacing.get(&group.origin).is_some_and(|pacing| pacing.paused),
             failed: progress.failed,
             finished: progress.finished,
         })

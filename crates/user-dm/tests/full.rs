@@ -12,7 +12,7 @@ mod rig;
 #[path = "rig/world.rs"]
 mod world;
 
-use foldback_dm_table::{DeviceMapper, SnapshotStatus, Transaction};
+use foldback_dm_table::{DeviceMapper, SnapshotStatus, Transaction, Verb};
 use foldback_testkit::{Sector, SimDisks};
 use foldback_user_dm::{DmErrorKind, IoError, RequestKind, Ticket, UserDm, WhenFull};
 use rig::{activate, apply, create, load, name, over, request, resume, suspend, write};
@@ -48,6 +48,7 @@ fn parked() -> (Before, UserDm<SimDisks>, Ticket) {
     let ticket = zeros(&mut dm, "root", 0, 24);
     let full = dm.full_store(&name("new")).unwrap();
     assert_eq!((full.first, full.waiting, dm.unanswered()), (Some(ticket), 1, 1));
+    assert_eq!(dm.full_stores(), [name("new")]);
     (before, dm, ticket)
 }
 
@@ -126,6 +127,39 @@ fn a_snapshot_that_is_given_up_lets_the_origin_go_on() {
     assert!(answer(&mut dm, own).is_err());
     assert_eq!(snapshot_status(&mut dm, "new"), SnapshotStatus::Invalid);
     assert_eq!(dm.full_store(&name("new")), None);
+}
+
+#[test]
+fn what_holds_for_all_stores_holds_for_one_that_is_made_later() {
+    let before = filled(53, 0);
+    let mut dm = over(&before.disks);
+    dm.otherwise_when_full(WhenFull::Hold);
+    for (device, table) in [("root-real", REAL), ("new-cow", SMALL), ("new", NEW), ("root", ORIGIN_TABLE)] {
+        activate(&mut dm, device, table);
+    }
+    let ticket = zeros(&mut dm, "root", 0, 24);
+    assert_eq!(dm.full_stores(), [name("new")]);
+    dm.transact(&extend(&["new-cow"], LONGER)).unwrap();
+    assert_eq!(answer(&mut dm, ticket), Ok(()));
+    assert_eq!(dm.full_stores(), []);
+    assert_eq!(sectors(&mut dm, "new", LEN), before.origin);
+}
+
+/// `lvremove` of the snapshot while it holds: nobody waits for its devices, and the origin goes on without it.
+#[test]
+fn a_snapshot_that_is_removed_lets_the_origin_go_on() {
+    let (_, mut dm, origin) = parked();
+    let removal = Transaction {
+        preload: vec![load("root", "0 4096 linear root-real 0")],
+        suspend: vec![suspend("root"), suspend("new")],
+        headers: vec![],
+        resume: vec![resume("root")],
+        clean: ["new", "new-cow"].map(|device| Verb::Remove { name: name(device) }).to_vec(),
+    };
+    dm.transact(&removal).unwrap();
+    assert_eq!(answer(&mut dm, origin), Ok(()));
+    assert_eq!(dm.full_stores(), []);
+    assert_eq!(sectors(&mut dm, "root", 24), vec![Sector::Zero; 24]);
 }
 
 #[test]

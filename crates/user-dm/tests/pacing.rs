@@ -16,7 +16,7 @@ use foldback_testkit::SimDisks;
 use foldback_units::Bytes;
 use foldback_user_dm::{DmErrorKind, UserDm};
 use rig::{apply, load, name, over, resume, suspend, write};
-use world::{LEN, activate_all, filled, run_merge, sectors, start_merge};
+use world::{ERROR, LEN, activate_all, filled, finish_merge, run_merge, sectors, start_merge};
 
 use foldback_dm_table::DeviceMapper;
 
@@ -81,4 +81,39 @@ fn a_paced_merge_moves_what_it_may() {
     dm.set_merge_pace(&name("root"), None).unwrap();
     run_merge(&mut dm);
     assert_eq!(sectors(&mut dm, "root", LEN), before.views[0]);
+}
+
+#[test]
+fn a_merge_can_be_paced_from_its_first_window_on() {
+    let before = filled(44, 300);
+    let mut dm = over(&before.disks);
+    activate_all(&mut dm);
+    dm.set_pace_of_new_merges(Some(Bytes(0)));
+    dm.transact(&start_merge()).unwrap();
+    run(&mut dm);
+    assert_eq!(left(&dm), 300);
+    dm.set_merge_pace(&name("root"), None).unwrap();
+    run_merge(&mut dm);
+    assert_eq!(sectors(&mut dm, "root", LEN), before.views[0]);
+}
+
+/// A pause that comes too late must not stop the origin's next merge.
+#[test]
+fn a_pause_ends_with_its_merge() {
+    let before = filled(43, 50);
+    let mut dm = over(&before.disks);
+    activate_all(&mut dm);
+    dm.transact(&start_merge()).unwrap();
+    run(&mut dm);
+    assert!(dm.merge_progress(&name("root")).unwrap().finished);
+    dm.pause_merge(&name("root")).unwrap();
+    assert!(dm.merge_progress(&name("root")).unwrap().paused);
+    dm.transact(&finish_merge()).unwrap();
+    let merge = "0 4096 snapshot-merge root-real s1-cow P 8";
+    apply(&mut dm, &[load("root", merge), load("s1", ERROR)]);
+    apply(&mut dm, &["root", "s1", "root-real", "s1-cow"].map(suspend));
+    apply(&mut dm, &["root-real", "s1-cow", "root", "s1"].map(resume));
+    assert!(!dm.merge_progress(&name("root")).unwrap().paused);
+    run(&mut dm);
+    assert!(dm.merge_progress(&name("root")).unwrap().finished);
 }

@@ -60,6 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "device",
             "lvm2-format",
             "dm-snapshot-format",
+            "frontend-fuse",
             "dm-table",
             "engine",
             "user-dm",

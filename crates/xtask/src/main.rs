@@ -39,7 +39,8 @@ enum Task {
     Fixtures,
     /// Run everything that must hold, in stages
     Test {
-        /// All 48 cells of the matrix, ten times the seeds, and the fuzz targets compiled; the time budget does not apply
+        /// All 48 cells of the matrix, ten times the seeds, a hundred kills of the daemon, a minute short of memory, and the fuzz
+        /// targets compiled; the time budget does not apply
         #[arg(long)]
         long: bool,
     },

@@ -10,7 +10,9 @@ use foldback_daemon::{Daemon as Serving, RunDir, api};
 #[derive(Args, Debug)]
 #[command(
     after_help = "It ends when nothing is active any more. Its socket is api.sock in /run/foldback, in \
-                        $XDG_RUNTIME_DIR/foldback for other users, or in $FOLDBACK_RUN_DIR.\n\nExamples:\n  foldback \
+                        $XDG_RUNTIME_DIR/foldback for other users, or in $FOLDBACK_RUN_DIR. Where systemd runs, it is foldback.service, installed or transient; \
+                        stopping it by hand takes the disk from mounted file systems, so deactivate the volumes \
+                        instead.\n\nExamples:\n  foldback \
                         daemon\n  varlinkctl introspect /run/foldback/api.sock org.foldback.Daemon"
 )]
 pub(crate) struct Daemon {}

@@ -9,6 +9,7 @@ use foldback_daemon::api::types::DeviceInfo;
 
 /// Show the mapped devices of active volumes as dmsetup would
 #[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
 #[command(after_help = "Examples:\n  foldback dm ls\n  foldback dm table vg-root\n  foldback dm status")]
 pub(crate) struct Dm {
     #[command(subcommand)]

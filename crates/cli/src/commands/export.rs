@@ -10,6 +10,7 @@ use super::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
+use crate::live::refuse_live;
 use crate::names::Target;
 use crate::progress::{Progress, bytes_in_words};
 use crate::reading::Volume;
@@ -53,6 +54,7 @@ impl Export {
         };
         let interrupt = Interrupt::watch()?;
         let mut session = Session::open(&context.options, Access::Read)?;
+        refuse_live(&vg, &lv, &session.paths)?;
         let _data = session.share_all_data()?;
         let discovery = session.discover();
         tell_findings(context, &discovery);

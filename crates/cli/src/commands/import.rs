@@ -11,6 +11,7 @@ use crate::changing::one_vg;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
+use crate::live::refuse_live;
 use crate::names::Target;
 use crate::progress::{Progress, bytes_in_words};
 use crate::reading::refuse_merging;
@@ -55,6 +56,7 @@ impl Import {
         let access = if context.options.test { Access::Read } else { Access::Write };
         // The content is held before anything is read: whoever holds it may be ending a merge, or removing the volume.
         let mut session = Session::open_unlocked(&context.options, &[], access)?;
+        refuse_live(&vg, &lv, &session.paths)?;
         let data = if context.options.test { Vec::new() } else { session.hold_all_data()? };
         session.share_metadata()?;
         let discovery = session.discover();

@@ -13,7 +13,7 @@ use clap::Args;
 /// Bring volumes up, or take them down
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  foldback --devices disk.img lvchange -ay vg/root\n  foldback --devices disk.img lvchange -ay --export nbd vg/root\n  foldback lvchange -an vg/root"
+    after_help = "Examples:\n  foldback --devices disk.img lvchange -ay vg/root\n  foldback --devices disk.img lvchange -ay --export nbd vg/root\n  foldback lvchange --unexport nbd vg/root\n  foldback lvchange -an vg/root"
 )]
 pub(crate) struct LvChange {
     #[command(flatten)]

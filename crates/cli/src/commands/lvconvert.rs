@@ -11,18 +11,23 @@ use crate::carrying::Host;
 use crate::changing::{one_vg, refused, warn_of_locks};
 use crate::error::{Cause, CliError};
 use crate::exit::Exit;
-use crate::following::LiveHost;
+use crate::following::{LiveHost, bring_up, take_down};
 use crate::interrupt::Interrupt;
 use crate::live::LiveVg;
 use crate::merging::{DEFAULT_INTERVAL, Listener, Pace};
 use crate::names::Target;
 use crate::session::Session;
+use crate::steering::{Rate, Steer, steer};
 use clap::Args;
 use foldback_device::Access;
 use foldback_manager::environment::Machine;
 use foldback_manager::job::{MergeError, MergeOutcome, MergeRequest, merge};
 use foldback_manager::ops::Refusal;
+use foldback_manager::ops::keep;
 use foldback_manager::ops::merge::check;
+use foldback_manager::ops::merge_start::Mode;
+use foldback_manager::ops::names::user_lv_name;
+use foldback_manager::ops::undo::Undo;
 use foldback_units::{LvName, VgName};
 use std::str::FromStr;
 use std::time::Duration;
@@ -63,9 +68,28 @@ pub(crate) struct LvConvert {
     /// The result keeps the origin's name (the default)
     #[arg(long)]
     nameorigin: bool,
-    /// Mark the snapshot; the merge begins when the origin is brought up the next time
+    /// The result keeps the snapshot's name, UUID and number; the snapshot may be in use all the way through. Only for
+    /// the origin's only snapshot
     #[arg(long, conflicts_with = "nameorigin")]
+    namesnapshot: bool,
+    /// Mark the snapshot; the merge begins when the origin is brought up the next time
+    #[arg(long, conflicts_with_all = ["nameorigin", "namesnapshot"])]
     onactivate: bool,
+    /// Take a snapshot of the origin first, with this name: merging that undoes the merge
+    #[arg(long, value_name = "NAME", conflicts_with = "namesnapshot")]
+    undo: Option<String>,
+    /// Take a merge back that waits; where anything may have been merged already, say what can be done
+    #[arg(long, group = "steer", conflicts_with_all = ["namesnapshot", "onactivate", "undo"])]
+    cancel: bool,
+    /// Let a running merge stand; all is served meanwhile
+    #[arg(long, group = "steer", conflicts_with_all = ["merge", "mergesnapshot"])]
+    pause: bool,
+    /// Go on with a merge that was paused or failed
+    #[arg(long, group = "steer", conflicts_with_all = ["merge", "mergesnapshot"])]
+    resume: bool,
+    /// Let a merge of active volumes, that begins or runs, move so much in a second; none: as much as it can
+    #[arg(long, value_name = "SIZE[/s]", group = "steer")]
+    rate: Option<Rate>,
     /// Seconds between two lines of progress; 0: one for every step; +N: the first after N
     #[arg(short, long, value_name = "[+]SECONDS")]
     interval: Option<Interval>,
@@ -78,12 +102,35 @@ pub(crate) struct LvConvert {
 }
 
 impl LvConvert {
+    /// `--merge` with the origin's name, or the snapshot's, and nothing else.
+    fn merge(namesnapshot: bool) -> Self {
+        Self {
+            merge: true,
+            mergesnapshot: false,
+            nameorigin: !namesnapshot,
+            namesnapshot,
+            onactivate: false,
+            undo: None,
+            cancel: false,
+            pause: false,
+            resume: false,
+            rate: None,
+            interval: None,
+            background: false,
+            names: Vec::new(),
+        }
+    }
+
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        if !(self.merge || self.mergesnapshot) || self.names.is_empty() {
+        let steer = self.steer();
+        if !(self.merge || self.mergesnapshot || steer.is_some()) || self.names.is_empty() {
             let message =
                 "No command with matching syntax recognised.  Run 'lvconvert --help' for more information.";
             let hint = Some("to fold a snapshot back: lvconvert --merge VG/SNAPSHOT".to_owned());
             return Err(CliError { exit: Exit::BadCommandLine, message: message.to_owned(), hint });
+        }
+        if let Some(steer) = steer {
+            return self.steer_all(context, steer);
         }
         let interrupt = Interrupt::watch()?;
         let (wanted, mut exit) = self.wanted(context)?;
@@ -94,6 +141,27 @@ impl LvConvert {
             if interrupt.asked() {
                 break;
             }
+        }
+        Ok(exit)
+    }
+
+    fn steer(&self) -> Option<Steer> {
+        let asked = |yes: bool, what| yes.then_some(what);
+        asked(self.cancel, Steer::Cancel)
+            .or(asked(self.pause, Steer::Pause))
+            .or(asked(self.resume, Steer::Resume))
+            .or(self.rate.filter(|_| !self.merge && !self.mergesnapshot).map(Steer::Rate))
+    }
+
+    /// Does to each merge that is named what is asked for.
+    fn steer_all(&self, context: &Context, what: Steer) -> Result<Exit, CliError> {
+        let targets = self.names.iter().map(|name| Target::parse(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut exit = Exit::Success;
+        for target in targets {
+            let Target::Lv(vg, lv) = target else {
+                return Err(CliError::usage(&context.command, "Name the snapshot or its origin: VG/LV."));
+            };
+            exit = exit.max(told(context, steer(context, &vg, &lv, what)));
         }
         Ok(exit)
     }
@@ -187,12 +255,18 @@ impl LvConvert {
         if context.as_lvm2 && found.vg.lv(lv).is_some() && !links.is_cow(lv) {
             return Err(CliError::failed(self.not_a_snapshot(vg, lv)));
         }
-        let origin = links.of_cow(lv).map_or(lv, |snapshot| &snapshot.segment.origin);
+        let of_snapshot = links.of_cow(lv).filter(|_| !self.namesnapshot);
+        let origin = of_snapshot.map_or(lv, |snapshot| &snapshot.segment.origin);
+        let origin_name = origin.clone();
         let every = self.interval.map_or(DEFAULT_INTERVAL, |interval| Duration::from_secs(interval.seconds));
         let later = self.background || self.interval.is_some_and(|interval| interval.later);
         let origin = format!("{vg}/{origin}");
         if context.options.test {
-            check(&found.vg, lv).map_err(|refusal| refused(context, &refusal))?;
+            let checked = match self.mode() {
+                Mode::NameSnapshot => keep::check(&found.vg, lv).map(drop),
+                Mode::NameOrigin | Mode::OnActivate => check(&found.vg, lv).map(drop),
+            };
+            checked.map_err(|refusal| refused(context, &refusal))?;
             context.console.say(&format!("Merging of volume {vg}/{lv} into {origin} would start."));
             return Ok(Exit::Success);
         }
@@ -200,7 +274,19 @@ impl LvConvert {
         let places = session.backup_places();
         let mut listener = Listener::new(context, interrupt, origin, Pace { every, later }, places);
         let ended = match LiveVg::find(vg, &session.paths)? {
-            Some(live) => self.live(context, session, live, (vg, lv), &mut listener),
+            Some(mut live) => {
+                let down = found.vg.lv(lv).is_some_and(|lv| live.lv(&lv.id.to_string()).is_none());
+                let brought = down && self.mode() != Mode::OnActivate;
+                if brought {
+                    bring_up(context, &mut live, lv)?;
+                }
+                let ended = self.live(context, session, live, (vg, lv), &mut listener);
+                let stays = matches!(ended, Ok(Ended::As(MergeOutcome::Left | MergeOutcome::Deferred)));
+                if brought && !stays {
+                    take_down(context, vg, (lv, &origin_name))?;
+                }
+                ended
+            }
             None => self.own(context, session, (vg, lv), &mut listener),
         };
         drop(listener);
@@ -233,9 +319,13 @@ impl LvConvert {
         (vg, lv): (&VgName, &LvName),
         listener: &mut Listener<'_>,
     ) -> Result<Ended, CliError> {
+        if self.rate.is_some() {
+            return Err(CliError::failed(format!("{vg} is not active: its merges run as fast as they can."))
+                .hint(format!("vgchange -ay {vg} brings it up; then the merge can be paced")));
+        }
         let mut host = Host::new(session)?;
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
-        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv));
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv))?;
         ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
     }
 
@@ -249,10 +339,20 @@ impl LvConvert {
         listener: &mut Listener<'_>,
     ) -> Result<Ended, CliError> {
         session.speak_as(&live);
-        let mut host = LiveHost::new(session, live);
+        let mut host = LiveHost::new(session, live, self.rate.and_then(|rate| rate.0));
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
-        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv));
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv))?;
         ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
+    }
+
+    fn mode(&self) -> Mode {
+        if self.namesnapshot {
+            Mode::NameSnapshot
+        } else if self.onactivate {
+            Mode::OnActivate
+        } else {
+            Mode::NameOrigin
+        }
     }
 
     fn request<'r>(
@@ -261,17 +361,20 @@ impl LvConvert {
         paths: &'r [String],
         system_id: Option<&'r str>,
         (vg, lv): (&VgName, &LvName),
-    ) -> MergeRequest<'r> {
-        MergeRequest {
+    ) -> Result<MergeRequest<'r>, CliError> {
+        let name = self.undo.as_deref().map(user_lv_name).transpose();
+        let name = name.map_err(|refusal| refused(context, &refusal))?;
+        Ok(MergeRequest {
             paths,
             system_id,
             vg: vg.clone(),
             lv: lv.clone(),
             // LVM2 merges without asking whether the other snapshots have room.
             force: context.options.force > 0 || context.as_lvm2,
-            on_activate: self.onactivate,
+            mode: self.mode(),
+            undo: name.map(|name| Undo { name: Some(name), size: None, pvs: Vec::new() }),
             leave: self.background,
-        }
+        })
     }
 }
 
@@ -297,17 +400,15 @@ fn ended<E: Cause>(merged: Result<MergeOutcome, MergeError<E>>) -> Result<Ended,
     }
 }
 
+/// Merges a snapshot under its own name, for `trial keep`.
+pub(crate) fn keep(context: &Context, vg: &VgName, lv: &LvName, background: bool) -> Result<Exit, CliError> {
+    let command = LvConvert { background, ..LvConvert::merge(true) };
+    command.one(context, &Interrupt::watch()?, vg, lv, false)
+}
+
 /// Begins a merge that was marked while its volumes were in use, and leaves it to the daemon that serves them.
 pub(crate) fn start_deferred(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliError> {
-    let command = LvConvert {
-        merge: true,
-        mergesnapshot: false,
-        nameorigin: true,
-        onactivate: false,
-        interval: None,
-        background: true,
-        names: Vec::new(),
-    };
+    let command = LvConvert { background: true, ..LvConvert::merge(false) };
     command.one(context, &Interrupt::watch()?, vg, lv, false)
 }
 

@@ -61,7 +61,7 @@ impl LvExtend {
         if planned.changed && !change.is_test() {
             let after = (found, planned.vg.clone());
             change.apply_either(live.as_mut(), after, active, |next, headers| {
-                Ok(extend(&Group::of(found, &lv)?, &Group::of(next, &lv)?, headers))
+                Ok(extend(&Group::of(found, &lv)?, &Group::of(next, &lv)?, headers).into())
             })?;
         }
         tell(context, &planned.done);

@@ -11,8 +11,9 @@ use crate::exit::Exit;
 use crate::live::LiveVg;
 use crate::names::Target;
 use crate::reporting::no_lv;
+use crate::switching::{Otherwise, Switch};
 use clap::Args;
-use foldback_manager::activation::{Change as Switch, Group, device_of, remove_lvs};
+use foldback_manager::activation::{Change as GroupChange, Group, device_of, remove_lvs};
 use foldback_manager::apply::commit;
 use foldback_manager::ops::lv_remove::{Removal, plan_several};
 use foldback_manager::store::FoundVg;
@@ -25,6 +26,13 @@ pub(crate) struct LvRemove {
     /// What to remove; of a VG: everything in it
     #[arg(value_name = "VG|LV|@TAG", required = true)]
     names: Vec<String>,
+}
+
+/// Removes one LV, for `trial drop`.
+pub(crate) fn remove(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliError> {
+    let mut failed = None;
+    remove_from(context, vg, std::slice::from_ref(lv), true, &mut |error| failed = Some(error))?;
+    failed.map_or(Ok(Exit::Success), Err)
 }
 
 impl LvRemove {
@@ -125,6 +133,10 @@ fn remove_live(
         after,
         &closed,
         |_| Ok(()),
-        |next, headers| Ok(remove_lvs(&Switch::all(found, next, &gone)?, headers)),
+        |next, headers| {
+            let changes = GroupChange::all(found, next, &gone)?;
+            let transaction = remove_lvs(&changes, headers);
+            Ok(Switch { transaction, otherwise: Otherwise::On(changes) })
+        },
     )
 }

@@ -34,7 +34,7 @@ impl LvRename {
             let new = LvName::new(&new).map_err(|error| CliError::failed(error.to_string()))?;
             let after = (found, planned.vg.clone());
             change.apply_either(live.as_mut(), after, active, |next, headers| {
-                Ok(rename(&Group::of(found, &old)?, &Group::of(next, &new)?, headers))
+                Ok(rename(&Group::of(found, &old)?, &Group::of(next, &new)?, headers).into())
             })?;
         }
         tell(context, &planned.done);

@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod dm;
 mod export;
+mod freeze;
 mod generate;
 mod import;
 mod lvchange;
@@ -21,6 +22,7 @@ mod lvs;
 mod map;
 mod pvcreate;
 mod pvs;
+mod trial;
 mod vgchange;
 mod vgcreate;
 mod vgs;
@@ -74,11 +76,13 @@ pub(crate) enum Command {
     Export(export::Export),
     Import(import::Import),
     Demo(demo::Demo),
+    Freeze(freeze::Freeze),
+    Trial(trial::Trial),
     Generate(generate::Generate),
 }
 
 /// What every command gets beside its own arguments.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) options: Options,
     pub(crate) console: Console,
@@ -111,6 +115,8 @@ impl Command {
             Self::Export(_) => "export",
             Self::Import(_) => "import",
             Self::Demo(_) => "demo",
+            Self::Freeze(_) => "freeze",
+            Self::Trial(_) => "trial",
             Self::Generate(_) => "generate",
             Self::Pvs(_) => "pvs",
             Self::Vgs(_) => "vgs",
@@ -137,6 +143,8 @@ impl Command {
             Self::Export(arguments) => arguments.run(context),
             Self::Import(arguments) => arguments.run(context),
             Self::Demo(arguments) => arguments.run(context),
+            Self::Freeze(arguments) => arguments.run(context),
+            Self::Trial(arguments) => arguments.run(context),
             Self::Generate(arguments) => arguments.run(context),
             Self::Pvs(arguments) => arguments.run(context),
             Self::Vgs(arguments) => arguments.run(context),

@@ -19,7 +19,7 @@ use foldback_units::VgName;
 /// Bring the volumes of volume groups up, or take them down
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  foldback --devices disk.img vgchange -ay vg\n  foldback vgchange -an vg"
+    after_help = "Stores of active snapshots that fill are extended where activation/snapshot_autoextend_threshold in lvm.conf is below 100. Where that fails, writes that need room in a full store wait for foldback/hold_seconds (30); then the snapshot becomes invalid. With a threshold of 100 it becomes invalid at once, as in the kernel.\n\nExamples:\n  foldback --devices disk.img vgchange -ay vg\n  foldback vgchange -ay --config activation/snapshot_autoextend_threshold=70 vg\n  foldback vgchange -an vg"
 )]
 pub(crate) struct VgChange {
     #[command(flatten)]

@@ -9,6 +9,8 @@
     reason = "test code"
 )]
 
+pub(crate) mod live;
+
 use foldback_device::{Access, DiskFile, HeldPart, Hold, HoldMode};
 use std::fs::{self, File};
 use std::io::Write;

@@ -7,8 +7,8 @@
 use super::service::{DeviceList, Info, Left, Place, Refused, VgList};
 use super::types::{ActivationInfo, DeviceInfo, MapInfo, TransactionText, VerbText, VgInfo};
 use crate::rundir::RunDir;
-use crate::vg::Setting;
-use foldback_dm_table::{DmName, Stage, Transaction, Verb};
+use crate::vg::{Setting, Terms};
+use foldback_dm_table::{Stage, Transaction, Verb};
 use std::fmt;
 use std::io;
 use zlink::proxy;
@@ -32,6 +32,7 @@ trait Calls {
         vg: &str,
         transaction: &TransactionText,
         closed: &[String],
+        merge_rate: Option<u64>,
     ) -> zlink::Result<Result<(), Refused>>;
     async fn export_nbd(
         &mut self,
@@ -42,6 +43,18 @@ trait Calls {
     async fn unexport_nbd(&mut self, vg: &str, lv: &str) -> zlink::Result<Result<(), Refused>>;
     async fn apply(&mut self, vg: &str, verb: &VerbText) -> zlink::Result<Result<(), Refused>>;
     async fn devices(&mut self, vg: &str) -> zlink::Result<Result<DeviceList, Refused>>;
+    async fn pause_merge(
+        &mut self,
+        vg: &str,
+        device: &str,
+        pause: bool,
+    ) -> zlink::Result<Result<(), Refused>>;
+    async fn set_merge_rate(
+        &mut self,
+        vg: &str,
+        device: &str,
+        rate: Option<u64>,
+    ) -> zlink::Result<Result<(), Refused>>;
     async fn look(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
     async fn map(&mut self, vg: &str, lv: &str) -> zlink::Result<Result<MapInfo, Refused>>;
 }
@@ -202,22 +215,22 @@ impl Client {
     /// # Errors
     /// The stage says what it leaves.
     pub fn transact(&mut self, vg: &str, transaction: &Transaction) -> Result<(), ApiError> {
-        self.transact_closed(vg, transaction, &[])
+        self.transact_on(vg, transaction, &Terms::default())
     }
 
-    /// The same, unless one of these devices is in use.
+    /// The same on these terms.
     ///
     /// # Errors
-    /// One is, and nothing was done; otherwise the stage says what it leaves.
-    pub fn transact_closed(
+    /// They do not hold, and nothing was done; otherwise the stage says what it leaves.
+    pub fn transact_on(
         &mut self,
         vg: &str,
         transaction: &Transaction,
-        closed: &[DmName],
+        terms: &Terms,
     ) -> Result<(), ApiError> {
         let text = TransactionText::from(transaction);
-        let closed: Vec<String> = closed.iter().map(|name| name.0.clone()).collect();
-        ask!(self, connection => connection.transact(vg, &text, &closed))
+        let closed: Vec<String> = terms.closed.iter().map(|name| name.0.clone()).collect();
+        ask!(self, connection => connection.transact(vg, &text, &closed, terms.merge_rate))
     }
 
     /// Serves a live volume over NBD, by its name or its device's; where.
@@ -231,7 +244,7 @@ impl Client {
     /// Ends that.
     ///
     /// # Errors
-    /// It is not active.
+    /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&mut self, vg: &str, lv: &str) -> Result<(), ApiError> {
         ask!(self, connection => connection.unexport_nbd(vg, lv))
     }
@@ -251,6 +264,22 @@ impl Client {
     /// The VG is not active.
     pub fn devices(&mut self, vg: &str) -> Result<Vec<DeviceInfo>, ApiError> {
         Ok(ask!(self, connection => connection.devices(vg))?.devices)
+    }
+
+    /// Begins no further window of the merge into a device, or goes on with it.
+    ///
+    /// # Errors
+    /// Nothing merges into it.
+    pub fn pause_merge(&mut self, vg: &str, device: &str, pause: bool) -> Result<(), ApiError> {
+        ask!(self, connection => connection.pause_merge(vg, device, pause))
+    }
+
+    /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
+    ///
+    /// # Errors
+    /// Nothing merges into it.
+    pub fn set_merge_rate(&mut self, vg: &str, device: &str, rate: Option<u64>) -> Result<(), ApiError> {
+        ask!(self, connection => connection.set_merge_rate(vg, device, rate))
     }
 
     /// Asks the VG's job to look now.

@@ -5,6 +5,7 @@
 //! - A call that fails changes nothing that its error does not tell.
 
 mod client;
+mod listening;
 mod seeing;
 mod service;
 pub mod types;

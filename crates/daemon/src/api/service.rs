@@ -1,16 +1,19 @@
 //! The API's side of the daemon.
 
+use super::listening::Listening;
 use super::types::{
-    ActivationInfo, DeviceInfo, LvInfo, MapInfo, MergeInfo, TransactionText, VerbText, VgInfo,
+    ActivationInfo, DeviceInfo, LvInfo, MapInfo, MergeInfo, StoreWaitInfo, TransactionText, VerbText, VgInfo,
 };
+use crate::own_waits;
 use crate::served::{Daemon, DaemonError};
-use crate::vg::{ChangeError, LvStatus, Setting, Vg};
+use crate::vg::{ChangeError, LvStatus, Setting, Terms, Vg};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_units::{LvName, VgName};
 use rustix::process::geteuid;
+use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +26,11 @@ use zlink::{Connection, Listener, ReplyError, Server, service};
 const LINGER: Duration = Duration::from_secs(3);
 /// How often it is looked at.
 const LINGER_LOOK: Duration = Duration::from_millis(250);
+
+/// How long a daemon that was killed may take to be gone.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +123,10 @@ fn bad(message: impl ToString) -> Refused {
     Refused::BadRequest { message: message.to_string() }
 }
 
+fn not_nothing(rate: Option<u64>) -> Result<Option<u64>, Refused> {
+    if rate == Some(0) { Err(bad("a rate of nothing would be a pause")) } else { Ok(rate) }
+}
+
 fn vg_name(text: &str) -> Result<VgName, Refused> {
     VgName::new(text).map_err(bad)
 }
@@ -130,9 +142,11 @@ fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
         chunks_total: merge.chunks_total,
         chunks_left: merge.chunks_left,
         chunk_sectors: merge.chunk.get(),
+        paused: merge.paused,
         failed: merge.failed,
         finished: merge.finished,
         rate: merge.rate,
+        limit: merge.limit,
     });
     LvInfo {
         file: places.file.map(text),
@@ -143,11 +157,16 @@ fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
         device: lv.device.0,
         sectors: lv.size.get(),
         suspended: lv.suspended,
-        open_count: lv.open_count,
+        open_count: lv.open_count.saturating_add(u32::from(vg.is_open(&lv.id))),
         table: lv.table,
         status: lv.status,
         merge,
         fill_rate: lv.fill_rate,
+        wait: lv.wait.map(|wait| StoreWaitInfo {
+            seconds: wait.seconds,
+            seconds_left: wait.seconds_left,
+            why: wait.why,
+        }),
     }
 }
 
@@ -159,6 +178,7 @@ fn vg_info(vg: &Vg) -> VgInfo {
         trouble: vg.trouble(),
         lvs: vg.lvs().unwrap_or_default().into_iter().map(|lv| lv_info(vg, lv)).collect(),
         no_files: vg.no_files(),
+        extends_stores: vg.ground.config.snapshot_autoextend.is_on(),
     }
 }
 
@@ -237,16 +257,19 @@ impl Service {
 
     /// Commits a change of a VG, and switches its live devices with it.
     ///
-    /// Nothing is done where one of the `closed` devices is in use; none can be opened while it is done.
+    /// Nothing is done where one of the `closed` devices is in use; none can be opened while it is done. A merge that
+    /// begins may move `merge_rate` bytes in a second.
     async fn transact(
         &self,
         vg: String,
         transaction: TransactionText,
         closed: Vec<String>,
+        merge_rate: Option<u64>,
     ) -> Result<(), Refused> {
         let transaction = Transaction::try_from(&transaction).map_err(bad)?;
-        let closed: Vec<DmName> = closed.into_iter().map(DmName).collect();
-        Ok(self.0.transact(&vg_name(&vg)?, transaction, &closed)?)
+        let merge_rate = not_nothing(merge_rate)?;
+        let terms = Terms { closed: closed.into_iter().map(DmName).collect(), merge_rate };
+        Ok(self.0.transact(&vg_name(&vg)?, transaction, &terms)?)
     }
 
     /// Serves a live volume over NBD, by its name or its device's. Asking twice for the same is asking once.
@@ -257,7 +280,7 @@ impl Service {
         Ok(Place { address: self.0.export_nbd(&vg_name(&vg)?, &lv, address.as_deref())? })
     }
 
-    /// Ends that. What clients have asked for is answered; then they are disconnected.
+    /// Ends that, unless a client is connected.
     async fn unexport_nbd(&self, vg: String, lv: String) -> Result<(), Refused> {
         Ok(self.0.unexport_nbd(&vg_name(&vg)?, &lv)?)
     }
@@ -273,6 +296,19 @@ impl Service {
     async fn devices(&self, vg: String) -> Result<DeviceList, Refused> {
         let vg = self.0.vg(&vg_name(&vg)?)?;
         Ok(DeviceList { devices: devices(&vg)? })
+    }
+
+    /// Begins no further window of the merge into a device, or goes on with it.
+    async fn pause_merge(&self, vg: String, device: String, pause: bool) -> Result<(), Refused> {
+        let vg = self.0.vg(&vg_name(&vg)?)?;
+        Ok(vg.pause_merge(&DmName(device), pause).map_err(DaemonError::from)?)
+    }
+
+    /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
+    async fn set_merge_rate(&self, vg: String, device: String, rate: Option<u64>) -> Result<(), Refused> {
+        let rate = not_nothing(rate)?;
+        let vg = self.0.vg(&vg_name(&vg)?)?;
+        Ok(vg.set_merge_rate(&DmName(device), rate).map_err(DaemonError::from)?)
     }
 
     /// Asks the VG's job to look now instead of within a second.
@@ -314,36 +350,47 @@ pub fn serve(daemon: Daemon) -> Result<(), DaemonStopped> {
     let run = daemon.run_dir().clone();
     run.make()?;
     let mut lock = std::fs::File::options().create(true).truncate(false).write(true).open(run.lock())?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+    take(&lock)
         .map_err(|_| std::io::Error::other(format!("another daemon serves {}", run.path().display())))?;
     // For people and scripts that look for the process.
     lock.set_len(0)?;
     writeln!(lock, "{}", std::process::id())?;
-    let socket = run.socket();
-    match std::fs::remove_file(&socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    own_waits::prevent();
+    let listening = Listening::of(&run)?;
+    let to_remove = listening.to_remove();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     daemon.take_up();
     let daemon = Arc::new(daemon);
-    let outcome = runtime.block_on(answer(&daemon, &socket));
+    let outcome = runtime.block_on(answer(&daemon, listening));
     // A directory that was removed and made anew under this daemon is another one's by now.
     let ours = |path: std::path::PathBuf| -> std::io::Result<bool> {
         let (there, mine) = (std::fs::metadata(path)?, lock.metadata()?);
         Ok((there.dev(), there.ino()) == (mine.dev(), mine.ino()))
     };
-    if ours(run.lock()).unwrap_or(false) {
-        std::fs::remove_file(&socket).ok();
+    if let Some(socket) = to_remove.filter(|_| ours(run.lock()).unwrap_or(false)) {
+        std::fs::remove_file(socket).ok();
     }
+    tell_manager(NotifyState::Stopping);
     daemon.abandon();
     outcome
 }
 
-async fn answer(daemon: &Arc<Daemon>, socket: &std::path::Path) -> Result<(), DaemonStopped> {
-    let listener = unix::bind(socket)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-    let server = Server::new(OwnUser(listener), Service(Arc::clone(daemon)));
+/// Locks it, and waits a while for a daemon that was killed: the kernel takes its time to close what a process had open.
+fn take(lock: &std::fs::File) -> Result<(), rustix::io::Errno> {
+    let since = Instant::now();
+    loop {
+        match rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if since.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn answer(daemon: &Arc<Daemon>, listening: Listening) -> Result<(), DaemonStopped> {
+    let server = Server::new(OwnUser(listening.begin()?), Service(Arc::clone(daemon)));
+    tell_manager(NotifyState::Ready);
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -351,6 +398,13 @@ async fn answer(daemon: &Arc<Daemon>, socket: &std::path::Path) -> Result<(), Da
         () = nothing_left(daemon) => Ok(()),
         _ = terminated.recv() => Ok(()),
         _ = interrupted.recv() => Ok(()),
+    }
+}
+
+/// Tells the service manager, where there is one.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        eprintln!("foldback: telling the service manager: {error}");
     }
 }
 

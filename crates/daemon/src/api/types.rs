@@ -63,12 +63,27 @@ pub struct MergeInfo {
     pub chunks_left: u64,
     /// Sectors of each.
     pub chunk_sectors: u64,
+    /// Somebody has paused it.
+    pub paused: bool,
     /// It stands, for an error.
     pub failed: bool,
     /// Only the metadata's end is missing.
     pub finished: bool,
     /// Chunks merged in a second, where that is known.
     pub rate: Option<u64>,
+    /// Bytes that it may move in a second, where that is limited.
+    pub limit: Option<u64>,
+}
+
+/// Writes that need room in a snapshot's store wait for it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct StoreWaitInfo {
+    /// For so many seconds.
+    pub seconds: u64,
+    /// After so many more the snapshot is invalidated.
+    pub seconds_left: u64,
+    /// Why the store was not extended.
+    pub why: String,
 }
 
 /// A live volume.
@@ -82,7 +97,7 @@ pub struct LvInfo {
     pub sectors: u64,
     /// Its requests wait.
     pub suspended: bool,
-    /// How many use it.
+    /// How many use it: tables of other devices, and one more where programs have it open.
     pub open_count: u32,
     /// The live table.
     pub table: String,
@@ -92,6 +107,8 @@ pub struct LvInfo {
     pub merge: Option<MergeInfo>,
     /// Sectors of its store that are taken in a second, where that is known.
     pub fill_rate: Option<u64>,
+    /// Its store is full, and writes wait for room in it.
+    pub wait: Option<StoreWaitInfo>,
     /// The file that serves it.
     pub file: Option<String>,
     /// The block device on that file.
@@ -115,6 +132,8 @@ pub struct VgInfo {
     pub trouble: Option<String>,
     /// Why volumes are not served as files, where that is so.
     pub no_files: Option<String>,
+    /// Stores are extended before they are full, by lvm.conf's threshold.
+    pub extends_stores: bool,
     /// Its live volumes.
     pub lvs: Vec<LvInfo>,
 }

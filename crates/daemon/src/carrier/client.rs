@@ -12,7 +12,7 @@ use foldback_frontend_nbd::{
     Allocation, Connection, Export, Interest, Opened, Refusal, Stream, VolumeId, Volumes,
 };
 use foldback_units::{SectorRange, Sectors};
-use foldback_user_dm::{Ticket, VolumeRequest};
+use foldback_user_dm::{Content, Ticket, VolumeRequest};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -135,7 +135,16 @@ impl Volumes for View<'_> {
         ticket
     }
 
-    fn allocation(&mut self, _: VolumeId, _: SectorRange) -> Vec<(Sectors, Allocation)> {
-        Vec::new()
+    fn allocation(&mut self, _: VolumeId, range: SectorRange) -> Vec<(Sectors, Allocation)> {
+        let told = self.dm.contents(&self.export.device, range).into_iter();
+        told.map(|(len, content)| (len, allocation(content))).collect()
+    }
+}
+
+/// Zeros are told of holes alone, so both flags go together.
+fn allocation(content: Content) -> Allocation {
+    match content {
+        Content::Data => Allocation::DATA,
+        Content::Zeros => Allocation::ABSENT,
     }
 }

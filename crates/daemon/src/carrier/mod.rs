@@ -7,17 +7,19 @@
 
 mod client;
 mod nbd;
+mod pace;
 mod poller;
 mod wake;
 
 pub(crate) use client::NbdExport;
 
 use foldback_device::{Disks, Memory, Slice};
-use foldback_dm_table::{DeviceMapper, DmName};
+use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_engine::RequestKind;
 use foldback_units::{SectorRange, Sectors};
 use foldback_user_dm::{DmError, IoError, Settings, Ticket, UserDm, VolumeRequest};
 use nbd::{Ground, Nbd};
+use pace::Paces;
 use poller::{Poller, Watched};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -25,7 +27,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wake::Wake;
 
 /// Our device-mapper over a VG's disks.
@@ -80,12 +82,14 @@ pub struct Carrier {
     pub dm: Mapper,
     replies: Replies,
     nbd: Nbd,
+    paces: Paces,
     poller: Poller,
     wake: Arc<Wake>,
     inbox: Receiver<Message>,
-    /// Told when a merge may have finished, or something was invalidated.
+    /// Told when a merge may have finished, or a store is full.
     events: Sender<()>,
-    told: BTreeSet<DmName>,
+    /// Merges that finished, and snapshots whose stores are full, of which the jobs know.
+    told: (BTreeSet<DmName>, BTreeSet<DmName>),
 }
 
 /// Why a carrier does not answer.
@@ -273,14 +277,16 @@ impl Carrier {
             poller.watch_edges(ready, DISKS)?;
         }
         let dm = UserDm::new(disks, paths, settings).map_err(io::Error::other)?;
-        let (replies, told) = (HashMap::new(), BTreeSet::new());
-        Ok(Self { dm, replies, nbd: Nbd::new(), poller, wake, inbox, events, told })
+        let (replies, told) = (HashMap::new(), (BTreeSet::new(), BTreeSet::new()));
+        let (nbd, paces) = (Nbd::new(), Paces::default());
+        Ok(Self { dm, replies, nbd, paces, poller, wake, inbox, events, told })
     }
 
     fn run(mut self) {
         let mut busy = false;
         loop {
             let resting = self.nbd.wake_listeners(&self.poller);
+            let resting = resting.into_iter().chain(self.paces.rest()).min();
             let limit = if busy { Some(Duration::ZERO) } else { resting };
             // A poller that fails has nothing left to wait for; the volumes fail their requests rather than hang.
             let Ok(ready) = self.poller.wait(limit) else { break };
@@ -293,6 +299,7 @@ impl Carrier {
                 let sockets = ready.into_iter().filter(|(what, _)| !matches!(*what, INBOX | DISKS));
                 sockets.for_each(|(what, ready)| nbd.ready(what, ready, ground));
             });
+            self.paces.top_up(&mut self.dm, Instant::now());
             match self.step() {
                 Ok(moved) => busy |= moved,
                 Err(_) => break,
@@ -367,14 +374,24 @@ impl Carrier {
         }
     }
 
-    /// Merges that came to their end, once each.
+    /// Merges that came to their end, and stores that are full, once each: nobody has to look for them, and a fast writer
+    /// waits no longer than it takes to extend a store.
     fn tell_jobs(&mut self) {
-        let finished = self.dm.finished_merges();
-        if finished.iter().any(|name| !self.told.contains(name)) {
+        let finished: BTreeSet<DmName> = self.dm.finished_merges().into_iter().collect();
+        let full: BTreeSet<DmName> = self.dm.full_stores().into_iter().collect();
+        let (merges, stores) = &self.told;
+        if !finished.is_subset(merges) || !full.is_subset(stores) {
             // Nobody listens while the VG is being taken down.
             self.events.send(()).ok();
         }
-        self.told = finished.into_iter().collect();
+        self.told = (finished, full);
+    }
+
+    /// Carries out a transaction. A store that is full again after it is told again: it may have been extended by that.
+    pub fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, DmError)> {
+        let outcome = self.dm.transact(transaction);
+        self.told.1.clear();
+        outcome
     }
 
     /// Answers what is left. Devices are not taken down: whoever ends a carrier has done so, or wants what a crash leaves.
@@ -391,6 +408,24 @@ impl Carrier {
                 done(Err(IoError::NoDevice));
             }
         }
+    }
+
+    /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
+    pub(crate) fn set_merge_rate(&mut self, device: &DmName, rate: Option<u64>) -> Result<(), DmError> {
+        self.paces.set(&mut self.dm, device, rate, Instant::now())
+    }
+
+    /// The same for every device among these that merges.
+    pub(crate) fn pace_merges(&mut self, resumed: &[Verb], rate: u64) {
+        for verb in resumed {
+            // Into most of them nothing merges.
+            self.set_merge_rate(verb.name(), Some(rate)).ok();
+        }
+    }
+
+    /// What the merge into a device may move in a second, where that is limited.
+    pub(crate) fn merge_rate(&self, device: &DmName) -> Option<u64> {
+        self.paces.rate(device)
     }
 
     /// The length of a device.

@@ -142,10 +142,15 @@ impl Front {
         self.exports.export(&lv, address)
     }
 
-    /// Ends that.
+    /// Ends that, unless a client is connected or nothing else serves the volume.
     pub(crate) fn unexport_nbd(&mut self, lv: &str) -> Result<(), NbdError> {
         let lv = self.served_lv(lv)?;
+        if self.no_files.is_some() {
+            return Err(NbdError::OnlyWay(lv.device.0));
+        }
+        let closed = self.exports.close(&lv).map_err(|(device, by)| NbdError::InUse { device, by })?;
         self.exports.stop(&lv.lv);
+        drop(closed);
         Ok(())
     }
 
@@ -279,6 +284,16 @@ impl Front {
             links: block.map(|block| block.links.clone()).unwrap_or_default(),
             nbd: self.exports.addresses(&lv.lv),
         }
+    }
+
+    /// Whether somebody uses a volume, as far as that is known without looking at processes.
+    pub(crate) fn is_open(&self, lv: &LvmUuid) -> bool {
+        let served = self.table.served();
+        let Some((id, lv)) = served.iter().find(|(_, served)| served.lv == *lv) else { return false };
+        let mut blocks = self.blocks.iter().filter(|(other, _)| other == id);
+        self.session.as_ref().is_some_and(|session| session.is_open(*id))
+            || blocks.any(|(_, block)| block.device.is_built_on())
+            || self.exports.is_open(lv)
     }
 
     /// Why there are no files, where that is so.

@@ -30,6 +30,19 @@ pub enum NbdError {
         /// Why not.
         error: io::Error,
     },
+    /// A client is connected.
+    #[error("{device} is in use by {by}")]
+    InUse {
+        /// Which.
+        device: DmName,
+        /// Who.
+        by: String,
+    },
+    /// Nothing else serves it.
+    #[error(
+        "{0} is served over NBD alone, since there are no files; to end that, take it down: lvchange -an"
+    )]
+    OnlyWay(String),
     /// The carrier.
     #[error(transparent)]
     Gone(#[from] CarrierGone),
@@ -116,6 +129,11 @@ impl Exports {
     pub(super) fn addresses(&self, lv: &LvmUuid) -> Vec<String> {
         let of = self.all.iter().filter(|exported| exported.lv == *lv);
         of.map(|exported| exported.place.address.to_string()).collect()
+    }
+
+    /// Whether an NBD client has a volume open.
+    pub(super) fn is_open(&self, lv: &ServedLv) -> bool {
+        self.is_exported(&lv.lv) && matches!(self.carrier.nbd_users(&lv.device), Ok(1..))
     }
 
     /// Keeps a volume from being opened; who uses it, where somebody does.

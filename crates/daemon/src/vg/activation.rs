@@ -4,6 +4,8 @@
 //! - An LV comes up with its whole origin group, as in LVM2; one that is up stays as it is.
 //! - What could not be brought up is taken down again, and the others stay.
 //! - Nothing in use is taken down.
+//! - Nobody is waited for: who asks holds the metadata's lock for the time of the call (byte 1 of the images). The daemon
+//!   would wait for a command that waits for the daemon.
 
 use super::{ChangeError, Vg, locked};
 use crate::front::Closed;
@@ -52,7 +54,7 @@ impl Vg {
     pub fn activate(&self, lvs: &[LvName]) -> Result<Activated, ActivateError> {
         let _one = locked(&self.changing);
         let name = self.name();
-        let found = self.ground.discover_locked()?;
+        let found = self.ground.discover()?;
         let found = select::to_change(&found, &name)?;
         let mut done = Activated::default();
         let mut seen = BTreeSet::new();
@@ -104,7 +106,7 @@ impl Vg {
     pub fn deactivate(&self, lvs: &[LvName]) -> Result<usize, ActivateError> {
         let _one = locked(&self.changing);
         let name = self.name();
-        let found = self.ground.discover_locked()?;
+        let found = self.ground.discover()?;
         let found = select::to_read(&found, &name)?;
         for group in groups(found, lvs)? {
             let tops = std::iter::once(&group.origin.top)

@@ -15,6 +15,10 @@ use foldback_units::VgName;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a job waits for a lock.
+const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Who named the disks, and how LVM2 is set up for them.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -89,9 +93,9 @@ impl Ground {
         found
     }
 
-    /// Locks the VG to change it.
-    pub fn lock(&self, vg: &VgName) -> Result<host::LockedVg, host::LockVgError> {
-        host::lock_vg(vg, &self.files, &self.config, &mut say_waiting)
+    /// Locks the VG to change it, waiting for nobody who takes longer than to report: who does that comes again.
+    pub fn lock_soon(&self, vg: &VgName) -> Result<host::LockedVg, host::LockVgError> {
+        host::lock_vg_soon(vg, &self.files, &self.config, LOCK_PATIENCE)
     }
 
     /// Where backups go.

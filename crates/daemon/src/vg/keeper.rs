@@ -1,13 +1,15 @@
-//! The VG's job: looks every second whether the VG is still what is served, and ends merges that are finished.
+//! The VG's job: looks every second whether the VG is still what is served, ends merges that are finished, and sees to
+//! stores that fill.
 //!
 //! What must hold:
 //! - Whoever waits for a merge's end is woken: the kernel raises no event for it (K11).
 //! - A merge is ended within a second of its last durable step, by the first of keeper and command that has the lock.
 //! - Where somebody else changed what a live volume stands on, its requests are held and it is said so; they go on when
 //!   the metadata say again what is served. Volumes whose ground did not change are not touched.
-//! - No I/O of a volume waits for it.
+//! - No I/O of a volume waits for it, but writes that find a store full; for their sake it waits for no lock longer than a
+//!   moment.
 
-use super::mapper::LiveHost;
+use super::mapper::{JobError, LiveHost};
 use super::standing::{Live, astray};
 use super::{Vg, locked};
 use crate::carrier::Carrier;
@@ -16,8 +18,9 @@ use foldback_lvm2_format::vg::Vg as VgText;
 use foldback_manager::activation::Group;
 use foldback_manager::backup::BackupPlaces;
 use foldback_manager::environment::Machine;
-use foldback_manager::job::{self, MergeRequest, Observer, Progress};
+use foldback_manager::job::{self, MergeError, MergeRequest, Observer, Progress};
 use foldback_manager::ops::Notice;
+use foldback_manager::ops::merge_start::Mode;
 use foldback_manager::store::FoundVg;
 use foldback_units::LvmUuid;
 use std::collections::BTreeMap;
@@ -30,6 +33,8 @@ use std::time::Duration;
 
 /// How often the VG is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// The same while writes wait for room in a store that could not be extended.
+const INTERVAL_WAITED_FOR: Duration = Duration::from_millis(250);
 /// How often it is read before it counts as changed: a commit under way may be seen in part.
 const LOOKS: u32 = 3;
 /// Between two of them.
@@ -60,13 +65,21 @@ pub(crate) fn pass_on(events: Receiver<()>, wishes: Sender<Wish>) -> io::Result<
 }
 
 fn keep(vg: &Weak<Vg>, wishes: &Receiver<Wish>) {
+    let mut interval = INTERVAL;
     loop {
-        match wishes.recv_timeout(INTERVAL) {
+        match wishes.recv_timeout(interval) {
             Ok(Wish::End) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(Wish::Look) | Err(RecvTimeoutError::Timeout) => {}
         }
+        // One look answers all that was asked until now.
+        while let Ok(wish) = wishes.try_recv() {
+            if wish == Wish::End {
+                return;
+            }
+        }
         let Some(vg) = vg.upgrade() else { return };
         look(&vg);
+        interval = if vg.is_waiting() { INTERVAL_WAITED_FOR } else { INTERVAL };
     }
 }
 
@@ -81,9 +94,11 @@ fn look(vg: &Arc<Vg>) {
         seen = see(vg);
     }
     hold(vg, &seen.astray);
+    // Somebody may wait for these.
+    vg.look_after_stores();
     if let Some(found) = seen.found {
         end_merges(vg, &found);
-        vg.extend_stores();
+        vg.end_trials(&found.vg);
     }
 }
 
@@ -177,13 +192,16 @@ fn end_merges(vg: &Arc<Vg>, found: &FoundVg) {
             vg: found.vg.name.clone(),
             lv: merging.lv,
             force: true,
-            on_activate: false,
+            mode: Mode::NameOrigin,
+            undo: None,
             leave: false,
         };
         let mut machine = Machine::new("foldback daemon");
         let mut observer = Quiet { places: vg.ground.backup_places() };
-        if let Err(error) = job::finish(&mut host, &request, &mut machine, &mut observer) {
-            eprintln!("foldback: ending a merge in {}: {error}", found.vg.name);
+        match job::finish(&mut host, &request, &mut machine, &mut observer) {
+            // Whoever has the lock may be about to end it; if not, it is tried again in a second.
+            Ok(()) | Err(MergeError::Host { source: JobError::Lock(_), .. }) => {}
+            Err(error) => eprintln!("foldback: ending a merge in {}: {error}", found.vg.name),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The verbs, for the manager's jobs in this process.
 
-use super::{ChangeError, Vg};
+use super::{ChangeError, Terms, Vg};
 use crate::carrier::Carrier;
 use foldback_device::Disks;
 use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, Verb};
@@ -104,7 +104,7 @@ impl MergeHost for LiveHost {
 
     fn lock(&mut self, vg: &VgName) -> Result<(), JobError> {
         if self.locked.is_none() {
-            self.locked = Some(self.mapper.0.ground.lock(vg)?);
+            self.locked = Some(self.mapper.0.ground.lock_soon(vg)?);
         }
         Ok(())
     }
@@ -118,7 +118,8 @@ impl MergeHost for LiveHost {
         transaction: &Transaction,
         unless_in_use: &[DmName],
     ) -> Result<Option<InUse>, (Stage, JobError)> {
-        match self.mapper.0.transact_closed(transaction.clone(), unless_in_use) {
+        let terms = Terms { closed: unless_in_use.to_vec(), merge_rate: None };
+        match self.mapper.0.transact_on(transaction.clone(), &terms) {
             Ok(()) => Ok(None),
             Err(ChangeError::InUse { device, by }) => Ok(Some((device, by))),
             Err(error) => Err(staged(error)),

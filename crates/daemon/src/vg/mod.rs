@@ -11,11 +11,14 @@ mod ground;
 mod keeper;
 mod map;
 mod mapper;
+mod pacing;
 mod rates;
 mod standing;
 mod status;
+mod trials;
 
 pub(crate) use activation::{ActivateError, Activated};
+pub use filling::StoreWait;
 pub use ground::Setting;
 pub(crate) use ground::{Ground, GroundError};
 pub use status::{LvStatus, MergeStatus};
@@ -26,10 +29,11 @@ use crate::rundir::RunDir;
 use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_manager::host;
-use foldback_units::{LvmUuid, VgName};
-use foldback_user_dm::{DmError, Settings};
+use foldback_units::{Bytes, LvmUuid, VgName};
+use foldback_user_dm::{DmError, Settings, WhenFull};
 use rates::Rates;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -47,6 +51,7 @@ pub struct Vg {
     changing: Mutex<()>,
     front: Mutex<Front>,
     refused: Mutex<filling::Refused>,
+    waits: Mutex<filling::Waits>,
     /// Chunks that merges have left, and sectors that stores have allocated.
     rates: Mutex<(Rates, Rates)>,
 }
@@ -56,9 +61,20 @@ struct State {
     name: VgName,
     /// Devices whose requests wait, and why: somebody else changed what they stand on.
     held: BTreeMap<DmName, String>,
+    /// Why a trial that was kept could not be ended, where it was said already.
+    trial_trouble: Option<String>,
     thread: Option<JoinHandle<()>>,
     keeper: Option<(Sender<keeper::Wish>, JoinHandle<()>)>,
     holds: Vec<Hold>,
+}
+
+/// On what terms live devices are switched.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Terms {
+    /// Nothing is done where one of these is in use, and none can be opened meanwhile.
+    pub closed: Vec<DmName>,
+    /// What a merge that begins may move in a second, in bytes; without it as much as it can.
+    pub merge_rate: Option<u64>,
 }
 
 /// Why a change of live devices failed, and in which stage.
@@ -105,12 +121,25 @@ impl Vg {
         let files = ground.files.clone();
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
+        // Otherwise a full store is invalidated at once, as in the kernel.
+        if ground.config.snapshot_autoextend.is_on() {
+            let hold = |carrier: &mut carrier::Carrier| carrier.dm.otherwise_when_full(WhenFull::Hold);
+            running.handle.call(hold).map_err(io::Error::other)?;
+        }
         let front = Front::new(run, &name, running.handle.clone());
-        let state = State { name, held: BTreeMap::new(), thread: Some(running.thread), keeper: None, holds };
+        let state = State {
+            name,
+            held: BTreeMap::new(),
+            trial_trouble: None,
+            thread: Some(running.thread),
+            keeper: None,
+            holds,
+        };
         let vg = Arc::new(Self {
             id,
             front: Mutex::new(front),
             refused: Mutex::default(),
+            waits: Mutex::default(),
             ground,
             carrier: running.handle,
             state: Mutex::new(state),
@@ -150,19 +179,33 @@ impl Vg {
     /// # Errors
     /// The stage says what an error leaves.
     pub fn transact(&self, transaction: Transaction) -> Result<(), ChangeError> {
-        self.transact_closed(transaction, &[])
+        self.transact_on(transaction, &Terms::default())
     }
 
-    /// The same, unless one of these devices is in use.
+    /// The same on these terms.
     ///
     /// # Errors
-    /// One is, and nothing was done; otherwise as [`Vg::transact`].
-    pub fn transact_closed(&self, transaction: Transaction, closed: &[DmName]) -> Result<(), ChangeError> {
+    /// They do not hold, and nothing was done; otherwise as [`Vg::transact`].
+    pub fn transact_on(&self, transaction: Transaction, terms: &Terms) -> Result<(), ChangeError> {
         let _one = locked(&self.changing);
         let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
         self.refuse_held(named.into_iter().flatten().map(Verb::name))?;
-        let closed = self.close(closed)?;
-        let outcome = self.carrier.call(move |carrier| carrier.dm.transact(&transaction))?;
+        let stand = self.stand(&transaction.suspend)?;
+        let rate = terms.merge_rate;
+        let done = self.close(&terms.closed).and_then(|closed| {
+            let switch = move |carrier: &mut carrier::Carrier| {
+                carrier.dm.set_pace_of_new_merges(rate.map(|_| Bytes::ZERO));
+                let outcome = carrier.transact(&transaction);
+                carrier.dm.set_pace_of_new_merges(None);
+                if let Some(rate) = rate {
+                    carrier.pace_merges(&transaction.resume, rate);
+                }
+                outcome
+            };
+            Ok((closed, self.carrier.call(switch)?))
+        });
+        self.let_merge(stand)?;
+        let (closed, outcome) = done?;
         self.settle_front(closed)?;
         self.look();
         outcome.map_err(|(stage, error)| ChangeError::Verb { stage: Some(stage), error })
@@ -196,6 +239,11 @@ impl Vg {
         locked(&self.front).places(lv)
     }
 
+    /// Whether somebody has a volume open.
+    pub fn is_open(&self, lv: &LvmUuid) -> bool {
+        locked(&self.front).is_open(lv)
+    }
+
     /// Serves a volume over NBD, by its name or its device's; where.
     ///
     /// # Errors
@@ -208,7 +256,7 @@ impl Vg {
     /// Ends serving a volume over NBD.
     ///
     /// # Errors
-    /// It is not active.
+    /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&self, lv: &str) -> Result<(), NbdError> {
         let _one = locked(&self.changing);
         locked(&self.front).unexport_nbd(lv)

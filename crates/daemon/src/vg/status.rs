@@ -4,7 +4,7 @@
 //! - A volume is a device whose UUID is `LVM-` and those of VG and LV, without a suffix (lvm2.md 2.1), and whose table is
 //!   not the stand-in of a snapshot that merges.
 
-use super::{ChangeError, Vg, locked};
+use super::{ChangeError, StoreWait, Vg, locked};
 use crate::carrier::Carrier;
 use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Target};
 use foldback_units::{LvmUuid, Sectors};
@@ -19,12 +19,16 @@ pub struct MergeStatus {
     pub chunks_left: u64,
     /// Of each.
     pub chunk: Sectors,
+    /// Somebody has paused it.
+    pub paused: bool,
     /// It stands, for an error.
     pub failed: bool,
     /// Only the metadata's end is missing.
     pub finished: bool,
     /// Chunks merged in a second, where that is known.
     pub rate: Option<u64>,
+    /// Bytes that it may move in a second, where that is limited.
+    pub limit: Option<u64>,
 }
 
 /// A live volume.
@@ -50,6 +54,8 @@ pub struct LvStatus {
     pub merge: Option<MergeStatus>,
     /// Sectors of its store that are taken in a second, where that is known.
     pub fill_rate: Option<u64>,
+    /// Who waits for room in its store.
+    pub wait: Option<StoreWait>,
 }
 
 impl Vg {
@@ -59,14 +65,16 @@ impl Vg {
     /// The carrier is gone.
     pub fn lvs(&self) -> Result<Vec<LvStatus>, ChangeError> {
         let vg = self.id.compact();
-        let all = move |carrier: &mut Carrier| -> Vec<LvStatus> {
+        let all = move |carrier: &mut Carrier| -> (Vec<LvStatus>, Vec<DmName>) {
             let infos = carrier.dm.list().unwrap_or_default();
-            infos.into_iter().filter_map(|info| lv(carrier, &vg, &info)).collect()
+            let lvs = infos.into_iter().filter_map(|info| lv(carrier, &vg, &info)).collect();
+            (lvs, carrier.dm.full_stores())
         };
-        let mut lvs = self.carrier.call(all)?;
+        let (mut lvs, full) = self.carrier.call(all)?;
         let rates = locked(&self.rates);
         let (merges, fills) = &*rates;
         for lv in &mut lvs {
+            lv.wait = full.contains(&lv.device).then(|| self.wait_for_room(&lv.id)).flatten();
             lv.fill_rate = fills.per_second(&lv.device);
             if let Some(merge) = &mut lv.merge {
                 merge.rate = merges.per_second(&lv.device);
@@ -110,9 +118,11 @@ fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
         chunks_total: progress.chunks_total,
         chunks_left: progress.chunks_left,
         chunk: progress.chunk_size.len(),
+        paused: progress.paused,
         failed: progress.failed,
         finished: progress.finished,
         rate: None,
+        limit: carrier.merge_rate(&info.name),
     });
     Some(LvStatus {
         id,
@@ -125,5 +135,6 @@ fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
         status: carrier.dm.status(&info.name).unwrap_or_default(),
         merge,
         fill_rate: None,
+        wait: None,
     })
 }

@@ -1,10 +1,10 @@
-//! The control calls of loop devices. The only file of this crate with `unsafe`.
+//! The control calls of loop devices, and of the file systems on them. The only file of this crate with `unsafe`.
 //!
 //! What must hold:
 //! - Each call is handed what linux/loop.h and linux/fs.h say, by a descriptor that is open over the call.
 #![expect(unsafe_code, reason = "ioctl(2) has no other way in")]
 
-use linux_raw_sys::ioctl::BLKFLSBUF;
+use linux_raw_sys::ioctl::{BLKFLSBUF, FIFREEZE, FITHAW};
 use linux_raw_sys::loop_device::{
     LOOP_CLR_FD, LOOP_CONFIGURE, LOOP_CTL_ADD, LOOP_CTL_GET_FREE, LOOP_CTL_REMOVE, LOOP_GET_STATUS64,
     LOOP_SET_CAPACITY, loop_config, loop_info64,
@@ -18,7 +18,7 @@ fn plain(file: &File, request: u32, number: u32) -> io::Result<libc::c_int> {
     let number = libc::c_ulong::from(number);
     // SAFETY: the descriptor is open as long as `file` is borrowed. The requests that come here take the number itself
     // (LOOP_CTL_ADD, LOOP_CTL_REMOVE) or no argument at all (LOOP_CTL_GET_FREE, LOOP_CLR_FD, LOOP_SET_CAPACITY,
-    // BLKFLSBUF), so no memory is involved.
+    // BLKFLSBUF, FIFREEZE, FITHAW), so no memory is involved.
     let answer = unsafe { libc::ioctl(file.as_raw_fd(), libc::Ioctl::from(request), number) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
@@ -56,6 +56,16 @@ pub(super) fn set_capacity(device: &File) -> io::Result<()> {
 /// Writes back and forgets what the page cache has of the device.
 pub(super) fn flush_buffers(device: &File) -> io::Result<()> {
     plain(device, BLKFLSBUF, 0).map(|_| ())
+}
+
+/// Lets nobody write to the file system of which this is a directory. EBUSY where it is frozen already.
+pub(crate) fn freeze(root: &File) -> io::Result<()> {
+    plain(root, FIFREEZE, 0).map(|_| ())
+}
+
+/// The end of [`freeze`]. EINVAL where it is not frozen.
+pub(crate) fn thaw(root: &File) -> io::Result<()> {
+    plain(root, FITHAW, 0).map(|_| ())
 }
 
 /// What is attached. Asks the backing file's server. ENXIO where nothing is.

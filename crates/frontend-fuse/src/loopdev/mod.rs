@@ -10,7 +10,7 @@
 //! on a thread that answers requests.
 
 mod claim;
-mod ioctl;
+pub(crate) mod ioctl;
 mod sysfs;
 
 pub use claim::{LoopClaim, detach_stale};
@@ -24,6 +24,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// linux/loop.h: LO_FLAGS_READ_ONLY and LO_FLAGS_DIRECT_IO. The bindings have them as an enum, which is no number.
 const READ_ONLY: u32 = 1;
@@ -31,6 +32,8 @@ const DIRECT_IO: u32 = 16;
 const CONTROL: &str = "/dev/loop-control";
 /// How often another free device is asked for, when somebody else takes it first.
 const MAX_TRIES: u32 = 64;
+/// Between two tries.
+const TRY_PAUSE: Duration = Duration::from_millis(20);
 const ATTACHING: &str = "attaching a loop device to";
 
 /// How a file is attached.
@@ -140,6 +143,12 @@ impl LoopDevice {
         users(self.number).map_err(|error| self.failed("asking", error))
     }
 
+    /// Whether it is mounted where this process sees it, or another device is built on it. Cheap: no process is looked at.
+    pub fn is_built_on(&self) -> bool {
+        let mounted = |device| !in_use::mounts(device, &sysfs::node(self.number)).is_empty();
+        sysfs::device(self.number).is_ok_and(mounted) || !sysfs::holders(self.number).is_empty()
+    }
+
     /// Waits up to half a second until nobody uses the device, then holds it with O_EXCL: nobody mounts it until the
     /// claim is dropped.
     ///
@@ -199,7 +208,10 @@ fn take_free(file: &File, backing: &Path, options: LoopOptions) -> Result<(u32, 
         match attached {
             Ok(device) => return Ok((number, device)),
             // Taken by somebody else, or just being made anew.
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) || is_absent(&error) => {}
+            // The kernel names the same one until whoever has it is done, and they may have to wait for a processor.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) || is_absent(&error) => {
+                std::thread::sleep(TRY_PAUSE);
+            }
             Err(error) => return Err(error.into()),
         }
     }

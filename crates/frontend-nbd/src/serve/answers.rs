@@ -31,7 +31,12 @@ impl Transmission {
         let Some(at) = self.under_way.iter().position(|under_way| under_way.ticket == ticket) else {
             return false;
         };
-        let UnderWay { cookie, offset, read, mut memory, .. } = self.under_way.swap_remove(at);
+        let ended = self.under_way.swap_remove(at);
+        if outcome.is_ok() && ended.rest.is_some() && outbox.is_some() {
+            self.between.push(ended);
+            return true;
+        }
+        let UnderWay { cookie, offset, read, mut memory, .. } = ended;
         if let Some(outbox) = outbox {
             let session = self.session;
             match (outcome, offset) {

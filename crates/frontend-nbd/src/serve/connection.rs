@@ -97,6 +97,9 @@ impl<S: Stream> Connection<S> {
         if ready.write {
             self.blocked = false;
         }
+        if let Phase::Transmission(transmission) = &mut self.phase {
+            transmission.begin_rest(volumes);
+        }
         self.take(volumes);
         if ready.read || ready.hangup {
             self.receive(volumes);
@@ -154,6 +157,8 @@ impl<S: Stream> Connection<S> {
         self.blocked = false;
         if let Phase::Transmission(transmission) = &mut self.phase {
             self.outbox.clear(&mut transmission.buffers);
+            // What is not begun need not be, when nobody waits for it any more.
+            transmission.between.clear();
         }
     }
 

@@ -3,6 +3,7 @@
 //! What must hold:
 //! - A request is answered once: refused at once, or by the answer of its ticket.
 //! - A request is begun only when all of its data is here; one whose client vanishes in the middle never was.
+//! - What moves no data may be of any length; it goes to the volume in bounded pieces, one after the other.
 //! - What is under way is bounded in requests and in bytes, unread answers included; at the bound nothing more is taken.
 //! - The memory of a request lives until its ticket is answered, also when nobody waits for the answer any more.
 
@@ -17,7 +18,7 @@ use crate::wire::{
 };
 use foldback_device::Memory;
 use foldback_engine::RequestKind;
-use foldback_units::SectorRange;
+use foldback_units::{SectorRange, Sectors};
 use foldback_user_dm::{Ticket, VolumeRequest};
 use std::io;
 
@@ -29,6 +30,8 @@ pub const MAX_BYTES: usize = 64 << 20;
 pub(super) const MAX_WAITING: usize = 64 << 10;
 /// The most data of a refused write that is skipped, in bytes; more ends the connection.
 const MAX_DRAINED: u32 = 2 * BLOCK_MAXIMUM;
+/// The most sectors of a request without data that are under way at once: as many as a request with data may have.
+const PIECE: Sectors = Sectors(64 << 10);
 /// From so many missing bytes on, data is received straight into its memory; less comes with the requests behind it.
 const DIRECT_BYTES: usize = 16 << 10;
 
@@ -53,6 +56,8 @@ pub(super) struct UnderWay {
     /// How many bytes the answer carries.
     pub(super) read: usize,
     pub(super) memory: Option<Memory>,
+    /// What is left to do when this is answered: sectors behind those that are under way.
+    pub(super) rest: Option<(RequestKind, SectorRange)>,
 }
 
 /// One client in one export.
@@ -63,6 +68,8 @@ pub(super) struct Transmission {
     closed: bool,
     pub(super) session: Session,
     pub(super) under_way: Vec<UnderWay>,
+    /// Requests of which a piece was answered, and the next is not begun.
+    pub(super) between: Vec<UnderWay>,
     incoming: Option<Incoming>,
     /// Bytes of a refused write that are still to come.
     skipped: u32,
@@ -76,6 +83,7 @@ impl Transmission {
             closed: false,
             session,
             under_way: Vec::new(),
+            between: Vec::new(),
             incoming: None,
             skipped: 0,
             buffers: Buffers::default(),
@@ -83,7 +91,28 @@ impl Transmission {
     }
 
     pub(super) fn under_way(&self) -> usize {
-        self.under_way.len()
+        self.under_way.len().saturating_add(self.between.len())
+    }
+
+    /// Begins the next piece of requests that have one.
+    pub(super) fn begin_rest(&mut self, volumes: &mut dyn Volumes) {
+        while let Some(UnderWay { cookie, offset, rest: Some((kind, range)), .. }) = self.between.pop() {
+            self.submit_pieces(cookie, offset, kind, range, volumes);
+        }
+    }
+
+    fn submit_pieces(
+        &mut self,
+        cookie: Cookie,
+        offset: Option<u64>,
+        kind: RequestKind,
+        range: SectorRange,
+        volumes: &mut dyn Volumes,
+    ) {
+        let (range, rest) = range.split_at(range.len().min(PIECE));
+        let ticket = volumes.submit(self.volume, VolumeRequest { kind, range, buffer: None });
+        let rest = rest.map(|rest| (kind, rest));
+        self.under_way.push(UnderWay { ticket, cookie, offset, read: 0, memory: None, rest });
     }
 
     /// Takes one message, or a part of one.
@@ -120,7 +149,7 @@ impl Transmission {
         // What is too long is refused and takes nothing.
         let len = if len > BLOCK_MAXIMUM { 0 } else { usize::try_from(len).unwrap_or(0) };
         let bytes = self.buffers.out_bytes().saturating_add(size_for(len));
-        self.under_way.len() < MAX_REQUESTS
+        self.under_way() < MAX_REQUESTS
             && outbox.waiting() < MAX_WAITING
             && (len == 0 || self.buffers.out_bytes() == 0 || bytes <= MAX_BYTES)
     }
@@ -146,9 +175,13 @@ impl Transmission {
                 None => self.refuse(&request, Errno::Memory, "there is no memory", outbox),
             },
             Command::WriteZeroes { range, fua } => {
-                self.submit(request, RequestKind::WriteZeroes { fua }, range, None, volumes);
+                let (kind, offset) = (RequestKind::WriteZeroes { fua }, Some(request.offset));
+                self.submit_pieces(request.cookie, offset, kind, range, volumes);
             }
-            Command::Trim(range) => self.submit(request, RequestKind::Discard, range, None, volumes),
+            Command::Trim(range) => {
+                let (kind, offset) = (RequestKind::Discard, Some(request.offset));
+                self.submit_pieces(request.cookie, offset, kind, range, volumes);
+            }
             Command::Flush(range) => self.submit(request, RequestKind::Flush, range, None, volumes),
             Command::BlockStatus { range, one } => {
                 let known = volumes.allocation(self.volume, range);
@@ -173,7 +206,8 @@ impl Transmission {
         let offset = (kind != RequestKind::Flush).then_some(request.offset);
         let buffer = memory.as_ref().map(Memory::whole);
         let ticket = volumes.submit(self.volume, VolumeRequest { kind, range, buffer });
-        self.under_way.push(UnderWay { ticket, cookie: request.cookie, offset, read, memory });
+        let cookie = request.cookie;
+        self.under_way.push(UnderWay { ticket, cookie, offset, read, memory, rest: None });
     }
 
     fn skip(&mut self, input: &mut Input) -> Step {

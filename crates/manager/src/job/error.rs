@@ -3,6 +3,7 @@
 //! What must hold: every kind says whether something was written, or that the same command goes on.
 
 use crate::activation::ActivationError;
+use crate::apply::ApplyError;
 use crate::check::CheckError;
 use crate::ops::Refusal;
 use crate::store::{CommitError, SelectError};
@@ -79,6 +80,9 @@ pub enum MergeError<E: std::error::Error + Send + Sync + 'static> {
     /// The VG was not written.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The snapshot to undo the merge was not taken.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
     /// Locks, or devices. The merge goes on when the same command is given again.
     #[error("{attempt}: {source}")]
     Host {

@@ -80,6 +80,11 @@ pub trait MergeHost {
         unless_in_use: &[DmName],
     ) -> Result<Option<InUse>, (Stage, Self::Error)>;
 
+    /// Whether stores of live volumes are extended before they are full.
+    fn extends_stores(&self) -> bool {
+        false
+    }
+
     /// Works on the merge into `device` until it is finished, or until `look` breaks off.
     fn carry_merge(
         &mut self,

@@ -8,8 +8,9 @@
 use crate::activation::{self, Group};
 use crate::job::error::MergeError;
 use crate::job::host::{Carried, InUse, MergeHost};
-use crate::job::merge::{Begun, Job, MergeOutcome, Outcome};
-use crate::ops::merge::{self as plan, Mark, Merge};
+use crate::job::merge::{Begun, Job, MergeOutcome, Outcome, Step};
+use crate::ops::merge::Merge;
+use crate::ops::merge_start::{InUse as Used, Mode, Start, decide};
 use crate::store::{DiskSet, FoundVg, stage};
 use foldback_dm_table::{DeviceMapper, HeaderWrite, Stage, Target, Transaction};
 use foldback_lvm2_format::vg::Vg;
@@ -29,20 +30,21 @@ impl<H: MergeHost> Job<'_, '_, H> {
     }
 
     /// Switches a live group, or only marks the merge.
-    pub(super) fn begin_live(&mut self, found: &FoundVg, merge: Merge, live: Group) -> Outcome<Begun, H> {
-        let (vg, lv) = (self.request.vg.clone(), merge.snapshot.clone());
-        let marked = match plan::mark(&found.vg, &merge) {
-            Mark::Already if self.is_merging(&live)? => {
+    pub(super) fn begin_live(&mut self, found: &FoundVg, step: Step, live: Group) -> Outcome<Begun, H> {
+        let (vg, lv) = (self.request.vg.clone(), self.request.lv.clone());
+        let Step { merge, after } = step;
+        let marked = match after {
+            None if self.is_merging(&live)? => {
                 self.tell(format!("Merging of volume {vg}/{lv} goes on."));
                 return Ok(Begun::Live(merge, live));
             }
-            Mark::Already => found.vg.clone(),
-            Mark::Marked(marked) => {
+            None => found.vg.clone(),
+            Some(marked) => {
                 self.observer.changing(&found.vg);
                 *marked
             }
         };
-        if self.request.on_activate {
+        if self.request.mode == Mode::OnActivate {
             return self.mark_only(found, marked, &merge);
         }
         match self.switch(found, marked.clone(), &merge, &live)? {
@@ -52,10 +54,10 @@ impl<H: MergeHost> Job<'_, '_, H> {
             }
             Some((device, by)) => {
                 // Who is in the way has it as it was: nothing but the mark is committed.
-                let what = if device == live.origin.top.name { "origin" } else { "snapshot" };
-                self.tell(format!("Delaying merge since {what} is open."));
+                let origin = device == live.origin.top.name;
+                let begun = self.not_now(&merge, Used { active: true, origin, snapshot: !origin })?;
                 self.detail(format!("{device} is in use by {by}."));
-                Ok(self.deferred(&merge))
+                Ok(begun)
             }
         }
     }
@@ -64,17 +66,21 @@ impl<H: MergeHost> Job<'_, '_, H> {
         if marked != found.vg {
             self.commit(found, marked)?;
         }
-        Ok(self.deferred(merge))
+        self.not_now(merge, Used { active: true, ..Used::default() })
     }
 
-    pub(super) fn deferred(&mut self, merge: &Merge) -> Begun {
-        let (vg, lv, origin) = (&self.request.vg, &merge.snapshot, &merge.origin);
-        self.tell(format!("Merging of snapshot {vg}/{lv} will occur on next activation of {vg}/{origin}."));
-        Begun::Deferred
+    /// Says when a merge that does not begin now will.
+    pub(super) fn not_now(&mut self, merge: &Merge, in_use: Used) -> Outcome<Begun, H> {
+        let (Start::Now(notices) | Start::Deferred(notices)) =
+            decide(&self.request.vg, merge, self.request.mode, in_use)?;
+        for notice in notices {
+            self.observer.notice(notice);
+        }
+        Ok(Begun::Deferred)
     }
 
     /// Whether the origin's live table merges already.
-    fn is_merging(&mut self, live: &Group) -> Outcome<bool, H> {
+    pub(super) fn is_merging(&mut self, live: &Group) -> Outcome<bool, H> {
         let failed = |source| MergeError::Host { attempt: "looking at the origin's table", source };
         let table = self.host.mapper().table(&live.origin.top.name).map_err(failed)?;
         let merges = |table: &foldback_dm_table::Table| {
@@ -148,7 +154,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 Ok(MergeOutcome::Finished)
             }
             Carried::Finished => {
-                let ended = self.end_live();
+                let ended = self.end_live(&merge.snapshot);
                 self.host.unlock();
                 ended?;
                 self.tell_finished(merge);

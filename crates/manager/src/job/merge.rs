@@ -10,18 +10,18 @@
 //! - Devices that were brought up are taken down again, also after an error.
 
 use crate::activation::{self, Group};
-use crate::check;
 use crate::environment::Environment;
 use crate::job::error::MergeError;
 use crate::job::host::{Carried, MergeHost, Observer, Progress};
-use crate::job::room::{Room, Sized};
+use crate::ops::keep::{self, Keep};
 use crate::ops::merge::{self as plan, Finish, Mark, Merge};
+use crate::ops::merge_start::{InUse, Mode};
+use crate::ops::undo::Undo;
 use crate::ops::{Level, Notice};
 use crate::store::{Discovery, DiskSet, FoundVg, discover, select, stage};
-use foldback_dm_snapshot_format::{CheckedStore, FindingKind, Report, Severity};
 use foldback_dm_table::{DeviceMapper, SnapshotStatus, Stage, Verb};
-use foldback_lvm2_format::vg::{Snapshot, Vg};
-use foldback_units::{ChunkSize, LvName, Sectors, VgName};
+use foldback_lvm2_format::vg::Vg;
+use foldback_units::{LvName, VgName};
 use std::ops::ControlFlow;
 
 /// What is to be merged, and where.
@@ -37,8 +37,10 @@ pub struct MergeRequest<'a> {
     pub lv: LvName,
     /// Go on where another snapshot of the origin will overflow and be lost.
     pub force: bool,
-    /// Mark it only; it begins when the origin is brought up the next time (`--onactivate`).
-    pub on_activate: bool,
+    /// Whose name the result has, and when it begins.
+    pub mode: Mode,
+    /// A snapshot of the origin to take first, so that the merge itself can be undone.
+    pub undo: Option<Undo>,
     /// Of live volumes: leave it to them once it is under way.
     pub leave: bool,
 }
@@ -59,6 +61,29 @@ pub enum MergeOutcome {
     Deferred,
     /// It is under way in devices that go on without the job.
     Left,
+}
+
+/// What the metadata of a VG become when a merge begins.
+pub(super) struct Step {
+    /// The LVs that take part, as they are called from then on.
+    pub(super) merge: Merge,
+    /// The VG with the mark; `None` where it is there already.
+    pub(super) after: Option<Box<Vg>>,
+}
+
+impl Step {
+    fn of_mark(vg: &Vg, merge: Merge) -> Self {
+        let after = match plan::mark(vg, &merge) {
+            Mark::Marked(marked) => Some(marked),
+            Mark::Already => None,
+        };
+        Self { merge, after }
+    }
+
+    fn of_kept(vg: &Vg, merge: &Merge) -> Self {
+        let kept = keep::swap_and_mark(vg, merge);
+        Self { merge: kept.merge, after: Some(kept.vg) }
+    }
 }
 
 /// Where a job is after its first part.
@@ -121,7 +146,7 @@ pub fn finish<H: MergeHost>(
     observer: &mut dyn Observer,
 ) -> Outcome<(), H> {
     let mut job = Job { host, request, environment, observer };
-    let ended = job.end_live();
+    let ended = job.end_live(&request.lv);
     job.host.unlock();
     ended
 }
@@ -162,124 +187,68 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let (vg, lv) = (&self.request.vg, &self.request.lv);
         self.host.lock(vg).map_err(locking)?;
         let found = self.read();
-        let found = select::to_change(&found, vg)?;
-        let merge = plan::check(&found.vg, lv)?;
-        let live = self.live_group(found, lv)?;
-        self.check_stores(found, &merge, live.is_some())?;
+        let mut found = select::to_change(&found, vg)?.clone();
+        let (merge, keeps) = self.wanted(&found.vg)?;
+        let mut live = self.live_group(&found, lv)?;
+        let exceptions = self.check_stores(&found, &merge, live.as_ref())?;
         // Locks and stores may have taken long.
         if self.observer.stops() {
             return Ok(Begun::Nothing);
         }
-        if let Some(live) = live {
-            return self.begin_live(found, merge, live);
+        if let Some(undo) = &self.request.undo {
+            found = self.take_undo(&found, &merge, undo, exceptions, live.as_ref())?;
+            live = live.map(|_| Group::of(&found, lv)).transpose()?;
         }
-        let found = match plan::mark(&found.vg, &merge) {
-            Mark::Already => {
-                if !self.request.on_activate {
+        let step = if keeps { Step::of_kept(&found.vg, &merge) } else { Step::of_mark(&found.vg, merge) };
+        match live {
+            Some(live) if keeps => self.begin_kept(&found, step, live),
+            Some(live) => self.begin_live(&found, step, live),
+            None => self.begin_own(found, step),
+        }
+    }
+
+    /// The LVs that take part, and whether they are to swap their names now.
+    fn wanted(&self, vg: &Vg) -> Outcome<(Merge, bool), H> {
+        if self.request.mode != Mode::NameSnapshot {
+            return Ok((plan::check(vg, &self.request.lv)?, false));
+        }
+        Ok(match keep::check(vg, &self.request.lv)? {
+            Keep::Fresh(merge) => (merge, true),
+            Keep::GoesOn(merge) => (merge, false),
+        })
+    }
+
+    /// Marks a snapshot that nobody serves, and brings the devices up.
+    fn begin_own(&mut self, found: FoundVg, step: Step) -> Outcome<Begun, H> {
+        let (vg, lv) = (self.request.vg.clone(), self.request.lv.clone());
+        let later = self.request.mode == Mode::OnActivate;
+        let Step { merge, after } = step;
+        let found = match after {
+            None => {
+                if !later {
                     self.tell(format!("Merging of volume {vg}/{lv} goes on."));
                 }
-                found.clone()
+                found
             }
-            Mark::Marked(marked) => {
+            Some(marked) => {
                 let mut after = found.clone();
                 after.vg = (*marked).clone();
                 // What cannot be brought up is found out before it is marked.
-                Group::of(&after, lv)?;
+                Group::of(&after, &lv)?;
                 self.observer.changing(&found.vg);
-                let committed = self.commit(found, *marked)?;
-                if !self.request.on_activate {
+                let committed = self.commit(&found, *marked)?;
+                if !later {
                     self.tell(format!("Merging of volume {vg}/{lv} started."));
                 }
                 committed
             }
         };
-        if self.request.on_activate {
-            return Ok(self.deferred(&merge));
+        if later {
+            return self.not_now(&merge, InUse::default());
         }
-        let group = Group::of(&found, lv)?;
+        let group = Group::of(&found, &lv)?;
         self.bring_up(&group)?;
         Ok(Begun::Own(merge, group))
-    }
-
-    /// Checks the stores of all snapshots of the origin: the others take copies during the merge.
-    ///
-    /// A live store is written while it is read here: what looks damaged is left to whoever carries it, who has checked
-    /// it when it was brought up.
-    fn check_stores(&mut self, found: &FoundVg, merge: &Merge, live: bool) -> Outcome<(), H> {
-        let links = found.vg.snapshots();
-        let mut disks = self.host.disks();
-        let mut set = DiskSet::new(&mut *disks, self.request.paths);
-        let mut stores = Vec::new();
-        for snapshot in links.of_origin(&merge.origin) {
-            let lv = &snapshot.segment.cow;
-            let vg = || self.request.vg.clone();
-            let report = check::check(&mut set, found, lv)?;
-            if is_invalidated(&report) {
-                // Another one that overflowed takes no more copies: nothing of it can be hurt.
-                if *lv == merge.snapshot {
-                    return Err(MergeError::Invalidated { vg: vg(), lv: lv.clone() });
-                }
-                continue;
-            }
-            let refuses = report.findings.iter().find(|finding| finding.severity() == Severity::Refuse);
-            if let Some(finding) = refuses.filter(|_| !live) {
-                let (origin, finding) = (merge.origin.clone(), Box::new(finding.clone()));
-                return Err(MergeError::Damaged { vg: vg(), origin, lv: lv.clone(), finding });
-            }
-            stores.extend(report.store.map(|store| (snapshot, store)));
-        }
-        drop(disks);
-        self.check_room(found, merge, &stores)
-    }
-
-    /// Refuses where another snapshot would overflow.
-    fn check_room(
-        &self,
-        found: &FoundVg,
-        merge: &Merge,
-        stores: &[(Snapshot<'_>, CheckedStore)],
-    ) -> Outcome<(), H> {
-        let is_merging = |one: &&(Snapshot<'_>, CheckedStore)| one.0.segment.cow == merge.snapshot;
-        let Some((snapshot, store)) = stores.iter().find(is_merging) else { return Ok(()) };
-        let merging = (store, chunk_size(snapshot, store));
-        self.check_end(found, merge, snapshot, merging)?;
-        // The merge does not change what a snapshot of the merged view shows: nothing is copied out to it.
-        let others = stores.iter().filter(|one| !is_merging(one) && !one.0.merge_view);
-        for (snapshot, store) in others {
-            let other = &snapshot.segment.cow;
-            let size = |extents| found.vg.extent_size.of(extents);
-            let store_size = found.vg.lv(other).map_or(Sectors::ZERO, |lv| size(lv.extent_count()));
-            let other_store = (store, chunk_size(snapshot, store));
-            let room = Room::of(merging, other_store, size(snapshot.extent_count), store_size);
-            if !room.suffices() && !self.request.force {
-                let (vg, lv, other) = (self.request.vg.clone(), merge.snapshot.clone(), other.clone());
-                let Room { needed, free, chunk_size } = room;
-                return Err(MergeError::WouldOverflow { vg, lv, other, needed, free, chunk_size });
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses where the origin was extended since, and the chunk that then was its last, in part, would be written whole:
-    /// behind the snapshot's end the store holds nothing.
-    fn check_end(
-        &self,
-        found: &FoundVg,
-        merge: &Merge,
-        snapshot: &Snapshot<'_>,
-        store: Sized<'_>,
-    ) -> Outcome<(), H> {
-        let (store, chunk_size) = store;
-        let end = found.vg.extent_size.of(snapshot.extent_count);
-        let now =
-            found.vg.lv(&merge.origin).map_or(Sectors::ZERO, |lv| found.vg.extent_size.of(lv.extent_count()));
-        let last = chunk_size.chunk_of(end);
-        let in_part = !chunk_size.offset_in_chunk(end).is_zero();
-        if now > end && in_part && store.records.iter().any(|record| record.old_chunk() == last) {
-            let (vg, lv, origin) = (self.request.vg.clone(), merge.snapshot.clone(), merge.origin.clone());
-            return Err(MergeError::Grown { vg, lv, origin });
-        }
-        Ok(())
     }
 
     pub(super) fn commit(&mut self, found: &FoundVg, vg: Vg) -> Outcome<FoundVg, H> {
@@ -382,8 +351,9 @@ impl<H: MergeHost> Job<'_, '_, H> {
         Ok(())
     }
 
-    pub(super) fn end_live(&mut self) -> Outcome<(), H> {
-        let (vg, lv) = (&self.request.vg, &self.request.lv);
+    /// Ends the merge of the snapshot `lv` in devices that stay up.
+    pub(super) fn end_live(&mut self, lv: &LvName) -> Outcome<(), H> {
+        let vg = &self.request.vg;
         self.host.lock(vg).map_err(locking)?;
         let found = self.read();
         let found = select::to_change(&found, vg)?;
@@ -445,15 +415,6 @@ impl<H: MergeHost> Job<'_, '_, H> {
         }
         outcome
     }
-}
-
-fn is_invalidated(report: &Report) -> bool {
-    report.findings.iter().any(|finding| finding.kind == FindingKind::Invalidated)
-}
-
-/// The header wins over the metadata (dm-snapshot.md 1.4).
-fn chunk_size(snapshot: &Snapshot<'_>, store: &CheckedStore) -> ChunkSize {
-    store.header.map_or(snapshot.segment.chunk_size, |header| header.chunk_size)
 }
 
 /// Names may have changed while the VG was not locked; UUIDs do not.

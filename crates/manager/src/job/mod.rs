@@ -2,9 +2,13 @@
 
 mod error;
 mod host;
+mod keep;
 mod live;
 mod merge;
+mod overflow;
 mod room;
+mod stores;
+mod undo;
 
 #[cfg(test)]
 mod tests;

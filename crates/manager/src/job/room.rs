@@ -11,6 +11,8 @@ use foldback_dm_snapshot_format::{CheckedStore, Layout};
 use foldback_units::{ChunkSize, Sectors};
 
 /// What another snapshot lacks.
+///
+/// Of a live one the status says more than the disk: see [`Room::of_live`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Room {
     /// Chunks that the merge has copied out to it.
@@ -19,6 +21,21 @@ pub(crate) struct Room {
     pub(crate) free: u64,
     /// Of what size.
     pub(crate) chunk_size: ChunkSize,
+}
+
+/// How full a live store is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Usage {
+    /// Its length.
+    pub(crate) total: Sectors,
+    /// What chunks of the origin take of it.
+    pub(crate) data: Sectors,
+}
+
+impl Usage {
+    pub(crate) fn exceptions(self, chunk_size: ChunkSize) -> u64 {
+        chunk_size.chunks_to_hold(self.data)
+    }
 }
 
 /// A store with its chunk size, which a blank one has from the metadata.
@@ -52,6 +69,23 @@ impl Room {
         Self { needed, free, chunk_size }
     }
 
+    /// The same of live snapshots: `unseen` exceptions of the merging one, whose chunks are of size `from`, are not on the
+    /// disk yet, and the other's store is as full as its status says.
+    pub(crate) fn of_live(self, unseen: u64, from: ChunkSize, other: Usage) -> Self {
+        let each = self.chunk_size.chunks_to_hold(from.len());
+        let needed = self.needed.saturating_add(unseen.saturating_mul(each));
+        let capacity = Layout::new(self.chunk_size).capacity(other.total).unwrap_or(0);
+        Self { needed, free: capacity.saturating_sub(other.exceptions(self.chunk_size)), ..self }
+    }
+
+    /// By how much the other's store, which has `total` sectors, is too small.
+    pub(crate) fn lacks(&self, total: Sectors) -> Sectors {
+        let layout = Layout::new(self.chunk_size);
+        let used = layout.capacity(total).unwrap_or(0).saturating_sub(self.free);
+        let chunks = layout.min_chunks(used.saturating_add(self.needed)).unwrap_or(u64::MAX);
+        Sectors(chunks.saturating_mul(self.chunk_size.len().get())).saturating_sub(total)
+    }
+
     pub(crate) fn suffices(&self) -> bool {
         self.needed <= self.free
     }
@@ -67,7 +101,7 @@ fn sorted(store: &CheckedStore) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::Room;
+    use super::{Room, Usage};
     use foldback_dm_snapshot_format::{CheckedStore, Header, Layout, Record};
     use foldback_testkit::Rng;
     use foldback_units::{Chunk, ChunkSize, Sectors};
@@ -133,5 +167,24 @@ mod tests {
         assert_eq!((room(chunks).needed, room(chunks).free), (290, 290));
         assert!(room(chunks).suffices() && !room(chunks - 1).suffices());
         assert_eq!(room(0).free, 0);
+    }
+
+    /// A status counts what the disk does not show yet, and what is lacking is exactly what would suffice.
+    #[test]
+    fn a_live_store_has_the_room_that_its_status_says() {
+        let size = |sectors| ChunkSize::from_sectors(sectors).unwrap();
+        let layout = Layout::new(size(8));
+        let merging = store(8, &(0..300).collect::<Vec<_>>());
+        let other = store(8, &[]);
+        let total = Sectors(layout.min_chunks(100).unwrap() * 8);
+        let seen = room(&merging, &other, 1 << 20, total.0);
+        assert_eq!((seen.needed, seen.free), (300, 100));
+        // 7 more chunks of 32 sectors are to come, and 40 of the other's are taken.
+        let live = seen.of_live(7, size(32), Usage { total, data: Sectors(40 * 8) });
+        assert_eq!((live.needed, live.free), (328, 60));
+        let larger = total.get() + live.lacks(total).get();
+        assert_eq!(layout.capacity(Sectors(larger)), Some(368));
+        assert!(layout.capacity(Sectors(larger - 8)) < Some(368));
+        assert_eq!(seen.of_live(1, size(4), Usage { total, data: Sectors::ZERO }).needed, 301);
     }
 }

@@ -5,6 +5,7 @@ mod fake;
 
 use crate::job::{MergeError, MergeOutcome, MergeRequest, Observer, Progress, merge};
 use crate::ops::Notice;
+use crate::ops::merge_start::Mode;
 use crate::testing::{Bench, TestEnvironment, lv_name};
 use fake::{Broken, Ear, fill_store, filled, host, names, origin, place, run};
 use foldback_lvm2_format::vg::{AreaOn, LvStatus, SegmentKind, Vg, VgStatus};
@@ -161,7 +162,8 @@ fn meddled(
         vg: VgName::new("vg").unwrap(),
         lv: lv_name("snap"),
         force: false,
-        on_activate: false,
+        mode: Mode::NameOrigin,
+        undo: None,
         leave: false,
     };
     let mut meddler = Meddler(&disks, &paths, change, None);

@@ -17,6 +17,7 @@ mod refusal;
 mod size;
 pub mod snapshot_create;
 mod space;
+pub mod trial;
 pub mod undo;
 pub mod vg_create;
 

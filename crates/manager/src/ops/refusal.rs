@@ -439,6 +439,22 @@ pub enum Refusal {
         /// Its origin.
         origin: LvName,
     },
+    /// `trial` of what is none.
+    #[error("{lv} is no trial; `trial start VG/LV` begins one.")]
+    NotATrial {
+        /// What was named.
+        lv: String,
+    },
+    /// `--undo` where the merge is marked already.
+    #[error(
+        "Merging of {vg}/{lv} may have begun: a snapshot taken now would not undo it. Give the same command without --undo to go on with it."
+    )]
+    TooLateToUndo {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+    },
     /// No room for the snapshot that undoes a merge.
     #[error(
         "Cannot take snapshot of {vg}/{origin} for --undo: the merge copies {needed} extents out to it, and {free} are free. Nothing was changed."

@@ -178,6 +178,8 @@ pub struct Live {
     pub suspended: bool,
     /// Its merge stands, for an error.
     pub merge_failed: bool,
+    /// How a merge is: `running`, `paused`, `failed`, or `finished` where only its end in the metadata is missing.
+    pub merge_state: Option<&'static str>,
     /// What a running merge has still to do.
     pub merge_left: Option<Sectors>,
     /// What it does in a second.
@@ -246,6 +248,8 @@ pub struct LvFacts {
     pub partial: bool,
     /// What is known while it is served.
     pub live: Option<Live>,
+    /// Where NBD clients find it.
+    pub nbd: Vec<String>,
     /// What a look into its store says; `None` where nobody looked, as LVM2 never does.
     pub store: Option<StoreFacts>,
     /// Its segments in order.

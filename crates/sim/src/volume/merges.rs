@@ -17,6 +17,7 @@ use super::vg_world::{
 use crate::report::{Failure, Scene, Scenes};
 use foldback_dm_table::DeviceMapper;
 use foldback_manager::job::{MergeOutcome, MergeRequest, merge};
+use foldback_manager::ops::merge_start::Mode;
 use foldback_manager::store::FoundVg;
 use foldback_testkit::cow::{Builder, State, load};
 use foldback_testkit::{Cut, FaultKind, Image, InjectedFault, Order, Rng, Sector, SimDisks};
@@ -194,7 +195,8 @@ impl Merges {
             vg,
             lv,
             force: self.tight,
-            on_activate: false,
+            mode: Mode::NameOrigin,
+            undo: None,
             leave: false,
         };
         let ended = merge(&mut host, &request, &mut Repeatable::new(self.seed), &mut listener);

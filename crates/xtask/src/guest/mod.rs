@@ -4,6 +4,7 @@
 //! kernel puts each exception; the bytes are a function of the seed, so no two writes look alike.
 
 mod direct;
+mod dirty;
 mod order;
 mod pack;
 
@@ -13,6 +14,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use direct::Direct;
+use dirty::DirtyJob;
 pub(crate) use order::Order;
 use order::Plan;
 
@@ -30,6 +32,15 @@ pub(crate) enum Job {
     Write(WriteJob),
     /// Write chunks by the rule old(i) = (i * step + first) mod chunks
     Rule(RuleJob),
+    /// Dirty a file's pages for some seconds
+    Dirty(DirtyJob),
+    /// See that a file is as `dirty` left it
+    Dirtied {
+        /// The file
+        file: PathBuf,
+        /// What `dirty` kept
+        table: PathBuf,
+    },
     /// Store the metadata sectors of an exception store
     Pack {
         /// The COW device
@@ -80,6 +91,8 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         Job::Pattern { device, seed } => pattern(&mut Direct::open(device)?, *seed),
         Job::Write(job) => write(job),
         Job::Rule(job) => rule(job),
+        Job::Dirty(job) => dirty::dirty(job),
+        Job::Dirtied { file, table } => dirty::dirtied(file, table),
         Job::Pack { device, out } => pack::pack(&mut Direct::open(device)?, out),
     }
 }

@@ -18,7 +18,7 @@ use crate::places;
 const PRELUDE: &str = include_str!("../../../../rig/prelude.sh");
 /// The guest kernel knows ubda to ubdp.
 const DISKS_MAX: usize = 16;
-const MEMORY: &str = "mem=512M";
+const MEMORY_MIB: u32 = 512;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A guest that is about to be booted.
@@ -29,12 +29,14 @@ pub(crate) struct Guest<'a> {
     limit: Duration,
     disks: Vec<PathBuf>,
     variables: String,
+    memory_mib: u32,
 }
 
 impl<'a> Guest<'a> {
     /// A guest without disks; `name` names its console file.
     pub(crate) fn new(scratch: &'a Scratch, name: &str, limit: Duration) -> Self {
-        Self { scratch, name: name.to_owned(), limit, disks: Vec::new(), variables: String::new() }
+        let (disks, variables) = (Vec::new(), String::new());
+        Self { scratch, name: name.to_owned(), limit, disks, variables, memory_mib: MEMORY_MIB }
     }
 
     /// Adds a disk and returns the name that it has in the guest.
@@ -48,6 +50,12 @@ impl<'a> Guest<'a> {
     /// Sets a shell variable for the script. Line breaks are kept, so it may hold a table.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> &mut Self {
         writeln!(self.variables, "{name}='{}'", value.replace('\'', r"'\''")).ok();
+        self
+    }
+
+    /// Gives the guest another amount of memory than the usual one.
+    pub(crate) fn memory(&mut self, mib: u32) -> &mut Self {
+        self.memory_mib = mib;
         self
     }
 
@@ -89,7 +97,8 @@ impl<'a> Guest<'a> {
         let mut command = Command::new("linux.uml");
         command
             .env("LD_PRELOAD", self.scratch.library())
-            .args([MEMORY, "rootfstype=hostfs", "rootflags=/", "rw", "quiet", "con=null", "con0=null,fd:1"])
+            .arg(format!("mem={}M", self.memory_mib))
+            .args(["rootfstype=hostfs", "rootflags=/", "rw", "quiet", "con=null", "con0=null,fd:1"])
             .arg(format!("init={}", init.display()))
             .arg(format!("uml_dir={}/", state.display()));
         for (at, image) in self.disks.iter().enumerate() {

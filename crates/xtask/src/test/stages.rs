@@ -35,8 +35,8 @@ const fn build(name: &'static str, run: fn() -> Result<Done>) -> Stage {
     Stage { name, budgeted: false, run }
 }
 
-/// All stages; the long form takes all cells of the matrix and ten times the seeds, and compiles the fuzz targets, whose
-/// library wants a C++ compiler.
+/// All stages; the long form takes all cells of the matrix and ten times the seeds, kills the daemon a hundred times, and compiles the fuzz
+/// targets, whose library wants a C++ compiler.
 pub(super) fn all(long: bool) -> Vec<Stage> {
     let mut stages = vec![
         build("packages", || install::packages().map(Done::One)),
@@ -67,6 +67,9 @@ pub(super) fn all(long: bool) -> Vec<Stage> {
         if long { stage("uml", || cases(Length::Long)) } else { stage("uml", || cases(Length::Short)) },
     ];
     if long {
+        stages.push(stage("a hundred kills", || {
+            one(&["test", "--package", "foldback-cli", "--test", "kills", "--", "--ignored"])
+        }));
         stages.push(build("fuzz targets", || {
             one(&["check", "--locked", "--manifest-path", "fuzz/Cargo.toml"])
         }));

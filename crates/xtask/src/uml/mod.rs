@@ -8,7 +8,9 @@ mod accept;
 mod cells;
 mod control;
 mod handover;
+mod live;
 mod matrix;
+mod memory;
 mod native;
 mod several;
 
@@ -67,6 +69,21 @@ const CASES: &[Case] = &[
         name: "several-pvs",
         shows: "three PVs, striped origin, store in pieces: killed, resumed, equal to the kernel's merge",
         run: several::run,
+    },
+    Case {
+        name: "memory",
+        shows: "192 MiB of memory, ext4 on a served volume, more dirty pages than memory: nothing hangs",
+        run: memory::run,
+    },
+    Case {
+        name: "live-kernel",
+        shows: "the kernel mounts our NBD export through a merge; LVM2 and the kernel agree afterwards",
+        run: live::kernel,
+    },
+    Case {
+        name: "live-behind",
+        shows: "LVM2 changes the VG that is served: noticed, no other data touched",
+        run: live::behind,
     },
 ];
 

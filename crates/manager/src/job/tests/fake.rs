@@ -5,6 +5,7 @@ use crate::job::{
     Carried, InUse, MergeError, MergeHost, MergeOutcome, MergeRequest, Observer, Progress, merge,
 };
 use crate::ops::Notice;
+use crate::ops::merge_start::Mode;
 use crate::store::DiskSet;
 use crate::testing::{Bench, TestEnvironment, lv_name};
 use foldback_device::Disks;
@@ -307,7 +308,8 @@ pub(super) fn run(host: &mut FakeHost, ear: &mut Ear) -> Result<MergeOutcome, Me
         vg: VgName::new("vg").unwrap(),
         lv: lv_name("snap"),
         force: false,
-        on_activate: false,
+        mode: Mode::NameOrigin,
+        undo: None,
         leave: false,
     };
     let environment: &mut dyn Environment = &mut TestEnvironment::new();

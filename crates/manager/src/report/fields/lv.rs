@@ -222,6 +222,9 @@ pub(super) const FIELDS: &[Field] = &[
     right("lv_snapshot_invalid", "SnapInvalid", 15, "Set if the store was invalidated", |row| {
         Value::Flag("snapshot invalid", attributes::invalid(row.lv))
     }),
+    left("merge_state", "MState", 0, "How a merge is: running, paused, failed or finished", |row| {
+        live(row, |live| live.merge_state).map_or(Value::Blank, Value::text)
+    }),
     right("merge_left", "MLeft", 0, "What a running merge has still to do", |row| {
         live(row, |live| live.merge_left).map_or(Value::Blank, Value::Size)
     }),
@@ -234,6 +237,7 @@ pub(super) const FIELDS: &[Field] = &[
     right("store_seconds", "SSecs", 0, "Seconds until the store is full, at its present rate", |row| {
         live(row, |live| live.store_seconds).map_or(Value::Blank, Value::count)
     }),
+    left("lv_nbd", "NBD", 0, "URIs at which NBD clients find it", |row| Value::list(&row.lv.nbd)),
     absent("vdo_operating_mode", "VDOOperatingMode", 0),
     absent("vdo_compression_state", "VDOCompressionState", 0),
     absent("vdo_index_state", "VDOIndexState", 0),

@@ -90,7 +90,8 @@ pub(super) fn group(asked: &str, report: Report) -> Option<Vec<(Section, &'stati
 }
 
 /// Fields that LVM2 does not have; its groups stay what they are there.
-const OURS: &[&str] = &["merge_left", "merge_rate", "merge_seconds", "store_seconds"];
+const OURS: &[&str] =
+    &["merge_state", "merge_left", "merge_rate", "merge_seconds", "store_seconds", "lv_nbd"];
 
 /// The list that `-o help` prints.
 pub(super) fn help() -> String {

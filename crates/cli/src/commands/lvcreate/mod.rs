@@ -5,28 +5,29 @@
 //! - A new volume never shows what its extents held at its start: it is zeroed although nobody serves it (`-Zn`
 //!   leaves it).
 
+mod snapshots;
+
 use super::Context;
 use super::vgcreate::tags;
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::live::LiveVg;
+use crate::live::{LiveVg, setting};
 use crate::names::{Target, vg_name};
 use crate::options::YesNo;
+use crate::session::Session;
 use crate::sizes::{Extents, KibSize, Of, Size};
 use clap::{Args, ValueEnum};
-use foldback_dm_table::Transaction;
+use foldback_device::Access;
 use foldback_lvm2_format::vg::{LvFlag, PvKey, Vg};
-use foldback_manager::activation::{Group, take_snapshot};
-use foldback_manager::apply::{create_lv, create_snapshot, prepare_stores};
+use foldback_manager::apply::create_lv;
 use foldback_manager::ops::allocation::Policy;
-use foldback_manager::ops::lv_create::{self, NewLv, Planned};
+use foldback_manager::ops::lv_create::{self, NewLv};
 use foldback_manager::ops::names::user_lv_name;
-use foldback_manager::ops::snapshot_create::{self, CHUNK_MIN, NewSnapshot, chunk_size};
+use foldback_manager::ops::trial;
 use foldback_manager::ops::{Layout, PercentOf, Refusal, SizeRequest};
-use foldback_manager::report::Units;
-use foldback_manager::store::{DiskSet, FoundVg};
-use foldback_units::{ChunkSize, LvName, Sectors, VgName};
+use foldback_manager::store::FoundVg;
+use foldback_units::{LvName, Sectors, VgName};
 
 /// What may be done with a volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -64,7 +65,8 @@ enum Alloc {
 /// Create a logical volume, or a snapshot of one
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  lvcreate -L 10G -n root vg\n  lvcreate -s -l 20%ORIGIN -n before vg/root"
+    after_help = "Examples:\n  lvcreate -L 10G -n root vg\n  lvcreate -s -l 20%ORIGIN -n before vg/root\n  \
+                  lvcreate -s -l 20%ORIGIN --freeze -n before vg/root vg/home"
 )]
 pub(crate) struct LvCreate {
     /// Size, in MiB unless a unit follows: 10g, 512m, 4096s
@@ -73,12 +75,15 @@ pub(crate) struct LvCreate {
     /// Size in extents, or N%VG, N%FREE, N%PVS, N%ORIGIN
     #[arg(short = 'l', long, value_name = "NUMBER[%...]", allow_hyphen_values = true)]
     extents: Option<Extents>,
-    /// Name; lvolN if none is given
+    /// Name; lvolN if none is given. Of several origins: what stands behind each one's name, ORIGIN_NAME
     #[arg(short, long, value_name = "NAME")]
     name: Option<String>,
-    /// Make a snapshot
+    /// Make a snapshot; of several LVs of a VG: all at one instant, or none
     #[arg(short, long)]
     snapshot: bool,
+    /// Write back and freeze mounted file systems while the snapshot is taken
+    #[arg(long)]
+    freeze: bool,
     /// Chunk size of a snapshot: 4k to 512k
     #[arg(short, long, value_name = "SIZE")]
     chunksize: Option<KibSize>,
@@ -111,13 +116,13 @@ pub(crate) struct LvCreate {
     /// VG, or VG/LV with -s
     #[arg(value_name = "VG[/LV]")]
     target: String,
-    /// PVs to put it on
-    #[arg(value_name = "PV")]
+    /// PVs to put it on; with -s also further origins
+    #[arg(value_name = "PV|VG/LV")]
     pvs: Vec<String>,
 }
 
 /// What LVM2 takes and has no meaning where nobody serves the new volume.
-#[derive(Args, Debug)]
+#[derive(Args, Default, Debug)]
 struct Ignored {
     #[arg(short, long, hide = true, value_parser = ["y", "n", "ay", "ey", "en", "ly", "ln", "sy"])]
     activate: Option<String>,
@@ -131,22 +136,38 @@ struct Ignored {
     ignoremonitoring: bool,
 }
 
-/// A refusal, with LVM2's sizes where it names sectors.
-fn in_extents(context: &Context, vg: &Vg, refusal: &Refusal) -> CliError {
-    let Refusal::FewerThanThreeChunks(sectors) = refusal else { return refused(context, refusal) };
-    let size = Sectors(*sectors);
-    let extents = vg.extent_size.to_hold(size).unwrap_or(u32::MAX);
-    let words = Units::in_words(vg.extent_size.of(extents));
-    CliError::failed(format!("Snapshot volume cannot be smaller than 3 chunks ({extents} extents, {words})."))
-}
-
 impl LvCreate {
+    /// A snapshot as `trial start` takes it.
+    pub(crate) fn trial(target: String, name: String, size: Option<Size>, extents: Option<Extents>) -> Self {
+        Self {
+            size,
+            extents,
+            name: Some(name),
+            snapshot: true,
+            freeze: false,
+            chunksize: None,
+            permission: None,
+            stripes: 1,
+            stripesize: None,
+            zero: None,
+            addtag: vec![trial::TRIAL.to_owned()],
+            kind: None,
+            alloc: None,
+            setactivationskip: None,
+            ignored: Ignored::default(),
+            target,
+            pvs: Vec::new(),
+        }
+    }
+
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
         let is_snapshot = self.snapshot || self.kind == Some(Type::Snapshot);
-        if self.chunksize.is_some() && !is_snapshot {
-            let message = "Command does not accept option: --chunksize.".to_owned();
-            return Err(CliError { exit: Exit::BadCommandLine, message, hint: None });
+        for (given, option) in [(self.chunksize.is_some(), "--chunksize"), (self.freeze, "--freeze")] {
+            if given && !is_snapshot {
+                let message = format!("Command does not accept option: {option}.");
+                return Err(CliError { exit: Exit::BadCommandLine, message, hint: None });
+            }
         }
         let size = self.size_request(context, is_snapshot)?;
         let (in_name, name) = self.split_name(context)?;
@@ -169,9 +190,15 @@ impl LvCreate {
         let live = change.live(&vg)?;
         let discovery = change.discover();
         let found = vg_to_change(&discovery, &vg)?;
-        match origin {
-            Some(origin) => self.snapshot(&mut change, live, found, &origin, (name, size)),
-            None => self.linear(&mut change, found, name, size),
+        if let Some(origin) = origin {
+            return self.snapshots(&mut change, live, found, origin, (name, size));
+        }
+        let made = self.linear(&mut change, found, (name, size))?;
+        // Activation reads, and shares the locks.
+        drop(change);
+        match (made, live) {
+            (Some(lv), Some(live)) => self.bring_up(context, live, &lv),
+            _ => Ok(Exit::Success),
         }
     }
 
@@ -179,21 +206,20 @@ impl LvCreate {
         &self,
         change: &mut Change<'_>,
         found: &FoundVg,
-        name: Option<LvName>,
-        size: SizeRequest,
-    ) -> Result<Exit, CliError> {
+        (name, size): (Option<LvName>, SizeRequest),
+    ) -> Result<Option<LvName>, CliError> {
         let context = change.context;
         let new = NewLv {
             name,
             size,
             layout: self.layout(),
-            pvs: self.pv_keys(context, found)?,
+            pvs: pv_keys(context, found, &self.pvs)?,
             read_only: self.permission == Some(Permission::Read),
             tags: tags(context, &self.addtag)?,
         };
         let mut planned = lv_create::plan(&found.vg, &new, &mut change.machine)
             .map_err(|refusal| refused(context, &refusal))?;
-        self.mark(&mut planned);
+        self.mark(&mut planned.vg, &planned.lv);
         tell(context, &planned.notices);
         let zero = self.zero != Some(YesNo::No) && !new.read_only;
         if !zero {
@@ -203,58 +229,28 @@ impl LvCreate {
             change.apply(&found.vg, |set, machine| create_lv(set, found, &planned, zero, machine))?;
         }
         tell(context, &planned.done);
-        Ok(Exit::Success)
+        Ok((!change.is_test()).then_some(planned.lv))
     }
 
-    fn snapshot(
-        &self,
-        change: &mut Change<'_>,
-        live: Option<LiveVg>,
-        found: &FoundVg,
-        origin: &LvName,
-        (name, size): (Option<LvName>, SizeRequest),
-    ) -> Result<Exit, CliError> {
-        let context = change.context;
-        if found.vg.lv(origin).is_none() {
-            let vg = &found.vg.name;
-            return Err(CliError::failed(format!(
-                "Snapshot origin LV {origin} not found in Volume group {vg}."
-            )));
+    /// Of a VG that is served a new volume is, too, as with LVM2.
+    fn bring_up(&self, context: &Context, mut live: LiveVg, lv: &LvName) -> Result<Exit, CliError> {
+        if self.ignored.activate.as_deref().is_some_and(|how| how.contains('n'))
+            || self.setactivationskip == Some(YesNo::Yes)
+        {
+            return Ok(Exit::Success);
         }
-        let chunk = self.chunksize.map_or(Sectors(CHUNK_MIN.into()), |KibSize(size)| size);
-        let chunk_sectors = u32::try_from(chunk.get()).unwrap_or(u32::MAX);
-        let chunk = chunk_size(chunk_sectors).map_err(|refusal| refused(context, &refusal))?;
-        let new = NewSnapshot {
-            origin: origin.clone(),
-            name,
-            size,
-            chunk_sectors,
-            layout: self.layout(),
-            pvs: self.pv_keys(context, found)?,
-            read_only: self.permission == Some(Permission::Read),
-            tags: tags(context, &self.addtag)?,
-        };
-        let mut planned = snapshot_create::plan(&found.vg, &new, &mut change.machine)
-            .map_err(|refusal| in_extents(context, &found.vg, &refusal))?;
-        self.mark(&mut planned);
-        tell(context, &planned.notices);
-        if !change.is_test() {
-            if let Some(mut live) = live {
-                snapshot_live(change, &mut live, found, &planned, origin, chunk)?;
-            } else {
-                // A volume that somebody imports into or merges has no one state that a snapshot could keep.
-                let _data = change.session.hold_all_data()?;
-                change
-                    .apply(&found.vg, |set, machine| create_snapshot(set, found, &planned, chunk, machine))?;
-            }
+        let setting = setting(&context.options, &live.info.devices)?;
+        let _metadata = Session::open(&context.options, Access::Read)?;
+        let done = live.client.activate(&live.info.name, &[lv.to_string()], &setting)?;
+        match done.failed.first() {
+            None => Ok(Exit::Success),
+            Some(why) => Err(CliError::failed(format!("{why}. The volume is there, and not active."))),
         }
-        tell(context, &planned.done);
-        Ok(Exit::Success)
     }
 
     /// Sets what is asked for of the new LV alone. Thick snapshots are not marked by themselves, as with LVM2.
-    fn mark(&self, planned: &mut Planned) {
-        if let Some(lv) = planned.vg.lv_mut(&planned.lv) {
+    fn mark(&self, vg: &mut Vg, lv: &LvName) {
+        if let Some(lv) = vg.lv_mut(lv) {
             lv.flags.set(LvFlag::ActivationSkip, self.setactivationskip == Some(YesNo::Yes));
         }
     }
@@ -317,39 +313,15 @@ impl LvCreate {
             },
         }
     }
-
-    fn pv_keys(&self, context: &Context, found: &FoundVg) -> Result<Vec<PvKey>, CliError> {
-        let Vg { name, pvs, .. } = &found.vg;
-        let key = |path: &String| {
-            let mut all = pvs.iter().zip(&found.places);
-            let here = all.find(|(_, place)| place.as_ref().is_some_and(|place| place.path == *path));
-            let absent = || Refusal::PvNotInVg { path: path.clone(), vg: name.clone() };
-            here.map(|(pv, _)| pv.key.clone()).ok_or_else(|| refused(context, &absent()))
-        };
-        self.pvs.iter().map(key).collect()
-    }
 }
 
-/// Takes a snapshot in a VG that is served; of an origin that is not live it is a change of metadata alone.
-fn snapshot_live(
-    change: &mut Change<'_>,
-    live: &mut LiveVg,
-    found: &FoundVg,
-    planned: &Planned,
-    origin: &LvName,
-    chunk: ChunkSize,
-) -> Result<(), CliError> {
-    let id = found.vg.lv(origin).map(|lv| lv.id.to_string()).unwrap_or_default();
-    let is_live = live.lv(&id).is_some();
-    let prepare = |set: &mut DiskSet<'_>| {
-        prepare_stores(set, found, &planned.vg, std::slice::from_ref(&planned.lv), chunk)
+fn pv_keys(context: &Context, found: &FoundVg, paths: &[String]) -> Result<Vec<PvKey>, CliError> {
+    let Vg { name, pvs, .. } = &found.vg;
+    let key = |path: &String| {
+        let mut all = pvs.iter().zip(&found.places);
+        let here = all.find(|(_, place)| place.as_ref().is_some_and(|place| place.path == *path));
+        let absent = || Refusal::PvNotInVg { path: path.clone(), vg: name.clone() };
+        here.map(|(pv, _)| pv.key.clone()).ok_or_else(|| refused(context, &absent()))
     };
-    change.apply_live(live, (found, planned.vg.clone()), &[], prepare, |next, headers| {
-        if is_live {
-            Ok(take_snapshot(&Group::of(found, origin)?, &Group::of(next, origin)?, headers))
-        } else {
-            Ok(Transaction { headers, ..Transaction::default() })
-        }
-    })?;
-    Ok(())
+    paths.iter().map(key).collect()
 }

@@ -1,0 +1,45 @@
+//! File systems that are frozen while a snapshot is taken (`lvcreate --freeze`).
+//!
+//! What must hold (architecture.md, "Freezing"):
+//! - They are frozen by a process of its own: one that is killed would leave them frozen.
+//! - They are thawed before anything is written that may lie on one of them: backups above all.
+
+use crate::error::CliError;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// Frozen file systems; thawed when this goes.
+#[derive(Debug)]
+pub(crate) struct Freezing(Child);
+
+impl Freezing {
+    /// Writes back and freezes what is mounted at these places; `None` where nothing is.
+    pub(crate) fn begin(points: &[PathBuf]) -> Result<Option<Self>, CliError> {
+        if points.is_empty() {
+            return Ok(None);
+        }
+        let failed = |error: std::io::Error| CliError::failed(format!("freezing file systems: {error}."));
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut helper = Command::new(program);
+        helper.arg("freeze").args(points).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = helper.spawn().map_err(failed)?;
+        let mut said = String::new();
+        let read = child.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut said));
+        let freezing = Self(child);
+        match read {
+            Some(Ok(_)) if said.trim_end() == "frozen" => Ok(Some(freezing)),
+            // It has said itself why.
+            _ => Err(CliError::failed("The file systems could not be frozen; nothing was changed.").hint(
+                "without --freeze the snapshot is what a power cut would leave, which file systems repair",
+            )),
+        }
+    }
+}
+
+impl Drop for Freezing {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().ok();
+    }
+}

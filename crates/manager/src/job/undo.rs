@@ -1,0 +1,70 @@
+//! The snapshot that is taken before a merge, so that the merge itself can be undone (`--undo`).
+//!
+//! What must hold:
+//! - It shows the origin as it was when the merge began: both happen under one lock of the VG.
+//! - Room is checked before anything is written.
+//! - A merge that may have begun already cannot be undone any more.
+
+use crate::activation::{self, Group};
+use crate::apply::prepare_stores;
+use crate::job::error::MergeError;
+use crate::job::host::MergeHost;
+use crate::job::merge::{Job, Outcome};
+use crate::ops::Refusal;
+use crate::ops::merge::Merge;
+use crate::ops::undo::{self, Undo};
+use crate::store::{DiskSet, FoundVg, stage};
+use foldback_dm_table::DeviceMapper;
+
+impl<H: MergeHost> Job<'_, '_, H> {
+    /// Takes the snapshot; the VG with it.
+    pub(super) fn take_undo(
+        &mut self,
+        found: &FoundVg,
+        merge: &Merge,
+        undo: &Undo,
+        exceptions: u64,
+        live: Option<&Group>,
+    ) -> Outcome<FoundVg, H> {
+        let links = found.vg.snapshots();
+        let (vg, lv) = (self.request.vg.clone(), merge.snapshot.clone());
+        let Some(snapshot) = links.of_cow(&lv) else { return Err(Refusal::NotMergeable { vg, lv }.into()) };
+        if snapshot.segment.merging {
+            return Err(Refusal::TooLateToUndo { vg, lv }.into());
+        }
+        let planned = undo::plan(&found.vg, merge, undo, exceptions, self.environment)?;
+        let chunk = snapshot.segment.chunk_size;
+        planned.notices.iter().for_each(|notice| self.observer.notice(notice.clone()));
+        self.observer.changing(&found.vg);
+        let taken = {
+            let mut disks = self.host.disks();
+            let mut set = DiskSet::new(&mut *disks, self.request.paths);
+            prepare_stores(&mut set, found, &planned.vg, std::slice::from_ref(&planned.lv), chunk)?;
+            match live {
+                None => None,
+                Some(_) => Some(stage(&mut set, found, planned.vg.clone(), self.environment)?.hand_over()),
+            }
+        };
+        let found = match (taken, live) {
+            (Some(handover), Some(live)) => {
+                let next = Group::of(&handover.next, &merge.origin)?;
+                let transaction = activation::take_snapshot(live, &next, handover.headers);
+                if let Err((stage, source)) = self.host.mapper().transact(&transaction) {
+                    self.go_back(stage, (found, &handover.next), (live, &next))?;
+                    return Err(MergeError::Host {
+                        attempt: "taking the snapshot to undo the merge",
+                        source,
+                    });
+                }
+                self.observer.committed(&handover.next.vg);
+                handover.next
+            }
+            _ => self.commit(found, planned.vg)?,
+        };
+        self.tell(format!(
+            "Snapshot {}/{} of {} taken: merging it undoes the merge.",
+            self.request.vg, planned.lv, merge.origin
+        ));
+        Ok(found)
+    }
+}
