@@ -66,7 +66,10 @@ impl Seen {
     fn write(&self, lv: &str, at: u64, len: u64) {
         let file = self.lab.path("run").join(&self.vg).join(lv);
         let file = OpenOptions::new().write(true).open(file).unwrap();
-        file.write_all_at(&random(at + 1, len as usize), at).unwrap();
+        // In pieces that FUSE sends whole.
+        for (piece, bytes) in (0..).zip(random(at + 1, len as usize).chunks(64 << 10)) {
+            file.write_all_at(bytes, at + piece * (64 << 10)).unwrap();
+        }
         file.sync_all().unwrap();
     }
 
@@ -175,4 +178,61 @@ fn watch_into_a_pipe_reports_once() {
         told.contains("snap                68.00 MiB  -         11.9"),
         "the store is looked into: {told}"
     );
+}
+
+/// Samples by name and labels, after a look whether the text is what Prometheus reads: each name's samples stand together,
+/// behind its help and its type, once; counters end in `_total`, and values are numbers.
+#[track_caller]
+fn samples(text: &str) -> std::collections::BTreeMap<String, u64> {
+    let mut samples = std::collections::BTreeMap::new();
+    let (mut name, mut kind) = (String::new(), String::new());
+    let mut names = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            name = String::from(help.split_once(' ').unwrap().0);
+            assert!(names.insert(name.clone()), "{name} comes twice");
+        } else if let Some(of) = line.strip_prefix("# TYPE ") {
+            kind = String::from(of.strip_prefix(&name).unwrap().trim());
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let labels = sample.strip_prefix(&name).unwrap();
+            assert!(labels.is_empty() || (labels.starts_with('{') && labels.ends_with("\"}")), "{line}");
+            assert!(
+                !kind.is_empty() && samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(),
+                "{line}"
+            );
+        }
+    }
+    samples
+}
+
+#[test]
+fn metrics_count_what_was_done() {
+    let Some(seen) = Seen::served("metrics") else { return };
+    let volume = |name: &str, lv: &str| format!("foldback_{name}{{vg=\"VG\",lv=\"{lv}\"}}");
+    let before = samples(&seen.ok("metrics"));
+    assert_eq!(before[&volume("volume_writes_total", "root")], 0);
+    seen.write("root", 0, 1 << 20);
+    seen.write("snap", 8 << 20, 256 << 10);
+    let after = samples(&seen.ok("metrics"));
+    let grown = |name: &str| after[name] - before[name];
+    assert_eq!(grown(&volume("volume_written_bytes_total", "root")), 1 << 20);
+    assert_eq!(grown(&volume("volume_written_bytes_total", "snap")), 256 << 10);
+    assert_eq!(grown(&volume("volume_flushes_total", "root")), 1);
+    // C1: 1 MiB of 64 KiB chunks; a chunk of a snapshot that is written in part is copied out, too.
+    let copied = grown(&volume("origin_chunks_copied_out_total", "root"));
+    assert!((16..=20).contains(&copied), "{copied}");
+    assert_eq!(grown(&volume("store_allocated_bytes", "snap")), 20 * 65536);
+    assert_eq!(after[&volume("store_valid", "snap")], 1);
+    assert_eq!(after[&volume("volume_errors_total", "root")], 0);
+    let disk = |name: &str| {
+        let of = format!("foldback_disk_{name}{{vg=\"VG\"");
+        after.iter().find(|(sample, _)| sample.starts_with(&of)).unwrap().1
+    };
+    assert!(*disk("written_bytes_total") >= (2 << 20) + (256 << 10), "the data, and what was copied out");
+    assert!(*disk("flushes_total") >= 2);
+    seen.ok("vgchange -an VG");
+    let nothing = Lab::empty(1).ok(&["metrics"]);
+    assert_eq!(samples(&nothing), std::collections::BTreeMap::from([("foldback_up".to_owned(), 0)]));
 }

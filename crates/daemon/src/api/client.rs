@@ -5,7 +5,7 @@
 //! - A call waits for its answer; nothing is under way when it has returned.
 
 use super::service::{DeviceList, Info, Left, Place, Refused, VgList};
-use super::types::{ActivationInfo, DeviceInfo, MapInfo, TransactionText, VerbText, VgInfo};
+use super::types::{ActivationInfo, DeviceInfo, MapInfo, MetricsText, TransactionText, VerbText, VgInfo};
 use crate::rundir::RunDir;
 use crate::vg::{Setting, Terms};
 use foldback_dm_table::{Stage, Transaction, Verb};
@@ -56,6 +56,7 @@ trait Calls {
         rate: Option<u64>,
     ) -> zlink::Result<Result<(), Refused>>;
     async fn look(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
+    async fn metrics(&mut self) -> zlink::Result<Result<MetricsText, Refused>>;
     async fn map(&mut self, vg: &str, lv: &str) -> zlink::Result<Result<MapInfo, Refused>>;
 }
 
@@ -288,6 +289,14 @@ impl Client {
     /// The VG is not active.
     pub fn look(&mut self, vg: &str) -> Result<(), ApiError> {
         ask!(self, connection => connection.look(vg))
+    }
+
+    /// The metrics of all live volumes, in Prometheus's text format.
+    ///
+    /// # Errors
+    /// The connection.
+    pub fn metrics(&mut self) -> Result<String, ApiError> {
+        Ok(ask!(self, connection => connection.metrics())?.text)
     }
 
     /// The map of a live volume, by its UUID.

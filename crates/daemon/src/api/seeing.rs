@@ -1,8 +1,9 @@
 //! What the API tells of live volumes to those who only look.
 
 use super::service::Refused;
-use super::types::MapInfo;
-use crate::served::DaemonError;
+use super::types::{MapInfo, MetricsText};
+use crate::exposition::Exposition;
+use crate::served::{Daemon, DaemonError};
 use crate::vg::{LvStatus, Vg};
 use foldback_units::Cells;
 use foldback_user_dm::{ChunkMap, MapOf};
@@ -24,6 +25,19 @@ pub(super) fn map(vg: &Vg, id: &str) -> Result<MapInfo, Refused> {
         }),
         None => Ok(plain(&lv)),
     }
+}
+
+/// The metrics of all volumes, in Prometheus's text format.
+pub(super) fn metrics(daemon: &Daemon) -> MetricsText {
+    let mut all = Exposition::default();
+    all.add("foldback_up", "1 where the daemon answers.", &[], 1);
+    all.add("foldback_info", "The daemon's version.", &[("version", super::VERSION)], 1);
+    for vg in daemon.vgs() {
+        if let Err(error) = vg.measure(&mut all) {
+            eprintln!("foldback: measuring {}: {error}", vg.name());
+        }
+    }
+    MetricsText { text: all.text() }
 }
 
 fn drawn(map: &ChunkMap) -> MapInfo {

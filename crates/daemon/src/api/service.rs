@@ -2,7 +2,8 @@
 
 use super::listening::Listening;
 use super::types::{
-    ActivationInfo, DeviceInfo, LvInfo, MapInfo, MergeInfo, StoreWaitInfo, TransactionText, VerbText, VgInfo,
+    ActivationInfo, DeviceInfo, LvInfo, MapInfo, MergeInfo, MetricsText, StoreWaitInfo, TransactionText,
+    VerbText, VgInfo,
 };
 use crate::own_waits;
 use crate::served::{Daemon, DaemonError};
@@ -315,6 +316,11 @@ impl Service {
     async fn look(&self, vg: String) -> Result<(), Refused> {
         self.0.vg(&vg_name(&vg)?)?.look();
         Ok(())
+    }
+
+    /// Metrics of all live volumes, in Prometheus's text format.
+    async fn metrics(&self) -> MetricsText {
+        super::seeing::metrics(&self.0)
     }
 
     /// Which chunks of a live volume, by its UUID, are kept in stores; of a merge: which are left, and which were merged.

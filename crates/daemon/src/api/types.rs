@@ -153,6 +153,13 @@ pub struct MapInfo {
     pub merged: Option<Vec<u64>>,
 }
 
+/// Metrics.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct MetricsText {
+    /// In Prometheus's text format 0.0.4.
+    pub text: String,
+}
+
 /// What came of an activation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
 pub struct ActivationInfo {
