@@ -16,6 +16,7 @@
 
 pub mod api;
 mod carrier;
+mod events;
 mod exposition;
 mod front;
 mod own_waits;
