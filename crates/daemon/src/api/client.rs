@@ -5,12 +5,16 @@
 //! - A call waits for its answer; nothing is under way when it has returned.
 
 use super::service::{DeviceList, Info, Left, Place, Refused, VgList};
-use super::types::{ActivationInfo, DeviceInfo, MapInfo, TransactionText, VerbText, VgInfo};
+use super::types::{
+    ActivationInfo, DeviceInfo, EventInfo, MapInfo, MetricsText, TransactionText, VerbText, VgInfo,
+};
 use crate::rundir::RunDir;
 use crate::vg::{Setting, Terms};
 use foldback_dm_table::{Stage, Transaction, Verb};
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
+use zlink::futures_util::{Stream, StreamExt};
 use zlink::proxy;
 use zlink::tokio::unix;
 
@@ -57,6 +61,11 @@ trait Calls {
     ) -> zlink::Result<Result<(), Refused>>;
     async fn verify(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
     async fn look(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
+    #[zlink(more)]
+    async fn monitor(
+        &mut self,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<EventInfo, Refused>>>>;
+    async fn metrics(&mut self) -> zlink::Result<Result<MetricsText, Refused>>;
     async fn map(&mut self, vg: &str, lv: &str) -> zlink::Result<Result<MapInfo, Refused>>;
 }
 
@@ -298,6 +307,37 @@ impl Client {
     /// The VG is not active.
     pub fn look(&mut self, vg: &str) -> Result<(), ApiError> {
         ask!(self, connection => connection.look(vg))
+    }
+
+    /// Tells `each` what happens, until it breaks off or the daemon ends; the first event is `listening`.
+    ///
+    /// # Errors
+    /// The connection.
+    pub fn monitor(&mut self, each: &mut dyn FnMut(EventInfo) -> ControlFlow<()>) -> Result<(), ApiError> {
+        let Self { runtime, connection } = self;
+        runtime.block_on(async {
+            let events = connection.monitor().await.map_err(|error| broken(&error))?;
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.next().await {
+                let event = match event {
+                    // The daemon has ended.
+                    Err(zlink::Error::UnexpectedEof) => break,
+                    event => event.map_err(|error| broken(&error))?.map_err(ApiError::from)?,
+                };
+                if each(event).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The metrics of all live volumes, in Prometheus's text format.
+    ///
+    /// # Errors
+    /// The connection.
+    pub fn metrics(&mut self) -> Result<String, ApiError> {
+        Ok(ask!(self, connection => connection.metrics())?.text)
     }
 
     /// The map of a live volume, by its UUID.

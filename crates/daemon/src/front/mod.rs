@@ -76,7 +76,7 @@ fn tell(text: &str) {
 }
 
 /// An LV's name from its device's: `vg-lv` with hyphens doubled.
-fn lv_name(vg: &VgName, device: &DmName) -> Option<String> {
+pub(crate) fn lv_name(vg: &VgName, device: &DmName) -> Option<String> {
     let prefix = format!("{}-", vg.as_str().replace('-', "--"));
     Some(device.0.strip_prefix(&prefix)?.replace("--", "-"))
 }

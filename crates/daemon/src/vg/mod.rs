@@ -11,6 +11,7 @@ mod ground;
 mod keeper;
 mod map;
 mod mapper;
+mod measure;
 mod pacing;
 mod rates;
 mod standing;
