@@ -328,9 +328,10 @@ fn a_command_right_after_a_foreign_change_changes_nothing() {
     let mut newer = older.clone();
     live.ok("vgchange -ay VG");
     image.read_exact_at(&mut newer, 0).unwrap();
-    let content = random(61, 16 << 20);
+    let mut content = vec![0; 16 << 20];
+    content[..2 << 20].copy_from_slice(&random(61, 2 << 20));
     let root = live.open("root");
-    root.write_all_at(&content, 0).unwrap();
+    root.write_all_at(&content[..2 << 20], 0).unwrap();
     root.sync_all().unwrap();
     let kept = live.content("s1");
     image.write_all_at(&older, 0).unwrap();
