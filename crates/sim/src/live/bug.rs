@@ -29,11 +29,13 @@ pub enum LiveBug {
     RemovalLeft,
     /// The snapshot that undoes a merge is taken when that has begun.
     UndoTooLate,
+    /// A merge that is marked counts as begun: another change of its group switches the origin.
+    DeferredBegins,
 }
 
 impl LiveBug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ViewNotCopiedOut,
         Self::NoMergeView,
         Self::LowerNotRemade,
@@ -46,6 +48,7 @@ impl LiveBug {
         Self::HoldForgotten,
         Self::RemovalLeft,
         Self::UndoTooLate,
+        Self::DeferredBegins,
     ];
 
     /// The engine's bug by which it shows, where it is one.

@@ -223,10 +223,9 @@ impl<'r> Life<'r> {
         found: &foldback_manager::store::FoundVg,
         lv: &foldback_units::LvName,
     ) -> Result<Group, Failure> {
-        let mut group = Group::of(found, lv).map_err(|error| unexpected("a group", error))?;
-        if !switch::merges(&mut self.dm, &group.origin.top.name) {
-            group.snapshots.iter_mut().for_each(|snapshot| snapshot.merging = false);
-        }
-        Ok(group)
+        let group = Group::of(found, lv).map_err(|error| unexpected("a group", error))?;
+        let begun = switch::merges(&mut self.dm, &group.origin.top.name);
+        let is_lost = self.run.bug == Some(LiveBug::DeferredBegins);
+        Ok(if begun || is_lost { group } else { group.while_deferred() })
     }
 }

@@ -271,8 +271,7 @@ impl Life<'_> {
             let after = name(next, id).map(|name| Group::of(next, &name)).transpose();
             let mut after = after.map_err(|error| unexpected("a group", error))?;
             if !runs && !matches!(op, Op::Start(_) | Op::Keep(_)) {
-                let snapshots = after.iter_mut().flat_map(|group| &mut group.snapshots);
-                snapshots.for_each(|snapshot| snapshot.merging = false);
+                after = after.map(Group::while_deferred);
             }
             let change = Change { before: live, after };
             if !change.is_empty() {
@@ -313,7 +312,7 @@ impl Life<'_> {
             let mut group =
                 Group::of(&self.run.facts.found, &name).map_err(|error| unexpected("a group", error))?;
             if !self.run.facts.has_begun(&origin) {
-                group.snapshots.iter_mut().for_each(|snapshot| snapshot.merging = false);
+                group = group.while_deferred();
             }
             expected.insert(group.origin.top.name.clone(), group.origin_table());
             if !group.snapshots.is_empty() {

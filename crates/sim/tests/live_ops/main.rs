@@ -333,3 +333,25 @@ fn a_kept_merge_goes_on_after_it_was_taken_down() {
     world.merge_to_the_end("trial");
     world.verify();
 }
+
+/// lvm2.md 2.11: a deferred merge begins at the next activation, not with another change of its group.
+#[test]
+fn an_origin_is_extended_while_its_merge_is_deferred() {
+    let mut world = World::new(17);
+    world.create("root", 4);
+    world.take(&[("root", "a", 3)]);
+    world.scribble("root", 15);
+    let vg = marked(&world.found(), "a");
+    world.commit(vg);
+    let found = world.found();
+    let amount = Amount::By(SizeRequest::Extents(1));
+    let wish = Extension { lv: lv("root"), amount, pvs: Vec::new() };
+    let planned = extend::plan(&found.vg, &wish, Situation { active: true, as_lvm2: false }).unwrap();
+    world.change(planned.vg, |before, after, headers| {
+        let live = |found| group(found, "root").while_deferred();
+        activation::extend(&live(before), &live(after), headers)
+    });
+    assert!(world.table("vg-root").contains("snapshot-origin"), "{}", world.table("vg-root"));
+    world.verify();
+    assert_eq!(world.dm.size(&device("root")).unwrap().get(), 5 * 2048);
+}
