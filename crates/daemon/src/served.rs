@@ -262,8 +262,10 @@ impl Daemon {
 
     /// Lets a VG go when nothing of it is active.
     fn tidy(&self, vg: &Arc<Vg>) {
-        if vg.lvs().is_ok_and(|lvs| !lvs.is_empty()) {
-            return;
+        match vg.lvs() {
+            Ok(lvs) if !lvs.is_empty() => return,
+            Ok(_) => {}
+            Err(_) => vg.end_front(),
         }
         drop(locked(&self.vgs).remove(vg.id.as_bytes()));
         vg.let_go();

@@ -93,7 +93,7 @@ pub enum ApiError {
     #[error("{0}")]
     NotActive(String),
     /// Somebody uses the volume.
-    #[error("{device} is in use by {by}")]
+    #[error("{device} is in use: {by}")]
     InUse {
         /// Which.
         device: String,
@@ -346,5 +346,36 @@ impl Client {
     /// It is not active, or lost.
     pub fn map(&mut self, vg: &str, lv: &str) -> Result<MapInfo, ApiError> {
         ask!(self, connection => connection.map(vg, lv))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ApiError, Client};
+    use crate::rundir::RunDir;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    /// CLI and daemon agree on versions: another one is asked who it is, and nothing else.
+    #[test]
+    fn a_daemon_of_another_version_is_not_spoken_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::at(dir.path());
+        let listener = UnixListener::bind(run.socket()).unwrap();
+        let daemon = std::thread::spawn(move || {
+            // The first connection only finds out whether anybody listens.
+            drop(listener.accept().unwrap());
+            let (mut client, _) = listener.accept().unwrap();
+            let mut asked = [0; 256];
+            let len = client.read(&mut asked).unwrap();
+            client.write_all(b"{\"parameters\":{\"version\":\"0.0.0-other\",\"pid\":1}}\0").unwrap();
+            let said = client.read(&mut [0; 256]).unwrap();
+            (String::from_utf8_lossy(&asked[..len]).into_owned(), said)
+        });
+        let refused = Client::connect(&run).unwrap_err();
+        assert!(matches!(&refused, ApiError::Version { daemon, .. } if daemon == "0.0.0-other"), "{refused}");
+        let (asked, said) = daemon.join().unwrap();
+        assert!(asked.contains("org.foldback.Daemon.GetInfo"), "{asked}");
+        assert_eq!(said, 0, "nothing more was asked");
     }
 }

@@ -36,8 +36,8 @@ pub(crate) struct Front {
     /// Why there is no session, once it was tried.
     no_files: Option<String>,
     blocks: Vec<(FileId, Block)>,
-    /// Loop devices that could not be had, once they were tried.
-    no_blocks: bool,
+    /// Why a loop device could not be had, where that was said.
+    no_blocks: Option<String>,
     exports: Exports,
 }
 
@@ -90,7 +90,7 @@ impl Front {
             session: None,
             no_files: None,
             blocks: Vec::new(),
-            no_blocks: false,
+            no_blocks: None,
             exports: Exports::new(run, carrier),
         }
     }
@@ -229,7 +229,7 @@ impl Front {
     }
 
     fn make_blocks(&mut self, vg: &VgName, after: &[(FileId, ServedLv)]) {
-        if !rustix::process::geteuid().is_root() || self.no_blocks {
+        if !rustix::process::geteuid().is_root() {
             return;
         }
         let Some(session) = &self.session else { return };
@@ -240,10 +240,17 @@ impl Front {
             let links = links_of(vg, lv);
             let file = session.path(&lv.name);
             match Block::attach(&file, lv.shape.read_only, &links, &mut |text| tell(&text)) {
-                Ok(block) => self.blocks.push((*id, block)),
+                Ok(block) => {
+                    self.blocks.push((*id, block));
+                    self.no_blocks = None;
+                }
                 Err(error) => {
-                    tell(&error.to_string());
-                    self.no_blocks = true;
+                    // It is tried again after every change; the same reason is said once.
+                    let error = Some(error.to_string());
+                    if self.no_blocks != error {
+                        error.iter().for_each(|error| tell(error));
+                        self.no_blocks = error;
+                    }
                     return;
                 }
             }

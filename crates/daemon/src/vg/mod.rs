@@ -85,7 +85,7 @@ pub enum ChangeError {
     #[error(transparent)]
     Gone(#[from] CarrierGone),
     /// Somebody uses a device; nothing was done.
-    #[error("{device} is in use by {by}")]
+    #[error("{device} is in use: {by}")]
     InUse {
         /// Which.
         device: DmName,
@@ -309,6 +309,11 @@ impl Vg {
             // A keeper that has ended looks no more.
             wishes.send(keeper::Wish::Look).ok();
         }
+    }
+
+    /// Serves nothing any more, where the carrier is gone: who has a volume open gets errors, the others leave nothing behind.
+    pub(crate) fn end_front(&self) {
+        locked(&self.front).settle(&self.name(), &[], Closed::default());
     }
 
     /// Ends carrier and keeper, and lets go of the disks. Volumes that are still active are left as a crash leaves them.

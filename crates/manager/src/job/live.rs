@@ -61,7 +61,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 // Who is in the way has it as it was: nothing but the mark is committed.
                 let origin = device == live.origin.top.name;
                 let begun = self.not_now(&merge, Used { active: true, origin, snapshot: !origin })?;
-                self.detail(format!("{device} is in use by {by}."));
+                self.detail(format!("{device} is in use: {by}."));
                 Ok(begun)
             }
         }

@@ -447,7 +447,7 @@ pub enum Refusal {
     },
     /// `--undo` of volumes in use: until the merge began they would change further.
     #[error(
-        "Merging of {vg}/{lv} would be delayed since {device} is in use by {by}: a snapshot taken now would not undo it. Close it first; nothing is marked."
+        "Merging of {vg}/{lv} would be delayed since {device} is in use: {by}: a snapshot taken now would not undo it. Close it first; nothing is marked."
     )]
     UndoInUse {
         /// The VG.
