@@ -67,6 +67,13 @@ impl<'r> Life<'r> {
         let hits = self.disks.faults_hit();
         if hits > self.hits_noted {
             self.hits_noted = hits;
+            self.spread_faults();
+        }
+    }
+
+    /// A disk that was poisoned fails also what comes later.
+    pub(crate) fn spread_faults(&mut self) {
+        if self.is_faulty() {
             self.run.facts.met_an_error(self.flushes_fail);
             self.run.coming.iter_mut().for_each(|facts| facts.met_an_error(self.flushes_fail));
         }

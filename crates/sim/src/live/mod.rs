@@ -125,7 +125,7 @@ fn lives(run: &mut Run, first: SimDisks, rng: &mut Rng, scenes: &mut Scenes) -> 
         let last = number + 1 == lives;
         let mut life = life::Life::new(run, &disks, rng, scenes, last)?;
         let ended = life.run();
-        life.note_faults();
+        life.spread_faults();
         let faulty = life.is_faulty();
         scenes.saw_if(faulty, Scene::LiveFaulty);
         run.note(|| format!("life {number} ends, off {}, faulty {faulty}: {ended:?}", disks.is_off()));
