@@ -248,7 +248,9 @@ impl Front {
                     // It is tried again after every change; the same reason is said once.
                     let error = Some(error.to_string());
                     if self.no_blocks != error {
-                        error.iter().for_each(|error| tell(error));
+                        if let Some(error) = &error {
+                            tell(error);
+                        }
                         self.no_blocks = error;
                     }
                     return;
