@@ -67,12 +67,23 @@ pub(crate) struct Headers {
 }
 
 impl Headers {
-    /// Opens every PV, and lays both states of its header out.
+    /// Opens every PV, and lays both states of its header out. A PV that fails already counts as one whose header could not
+    /// be written: the others are the commit.
+    ///
+    /// # Errors
+    /// The first failure where not one is left.
     pub(crate) fn prepare(writes: &[HeaderWrite]) -> Result<Self, KernelDmError> {
-        let prepare = |write: &HeaderWrite| {
-            Prepared::new(write).map_err(|error| wrong(&write.pv.0, write.offset.get(), error))
-        };
-        Ok(Self { prepared: writes.iter().map(prepare).collect::<Result<_, _>>()? })
+        let (mut prepared, mut refused) = (Vec::new(), None);
+        for write in writes {
+            match Prepared::new(write) {
+                Ok(header) => prepared.push(header),
+                Err(error) => refused = refused.or(Some(wrong(&write.pv.0, write.offset.get(), error))),
+            }
+        }
+        match refused {
+            Some(error) if prepared.is_empty() => Err(error),
+            _ => Ok(Self { prepared }),
+        }
     }
 
     /// How many there are.
@@ -168,13 +179,15 @@ mod tests {
     }
 
     #[test]
-    fn a_pv_that_is_not_there_is_named_before_anything_is_written() {
+    fn a_pv_that_is_not_there_is_left_out_unless_it_is_the_only_one() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("pv");
+        let (path, gone) = (dir.path().join("pv"), dir.path().join("gone"));
         std::fs::write(&path, [9; 8192]).unwrap();
-        let told = Headers::prepare(&[write(&path, 4096), write(&dir.path().join("gone"), 4096)]);
-        let told = told.unwrap_err().to_string();
+        let told = Headers::prepare(&[write(&gone, 4096)]).unwrap_err().to_string();
         assert!(told.starts_with("writing the metadata header of ") && told.contains("gone"), "{told}");
-        assert_eq!(std::fs::read(&path).unwrap(), [9; 8192]);
+        let headers = Headers::prepare(&[write(&gone, 4096), write(&path, 4096)]).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [9; 8192], "nothing is written yet");
+        headers.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap()[4096], 1);
     }
 }

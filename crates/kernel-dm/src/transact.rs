@@ -10,6 +10,7 @@ use crate::control::Kernel;
 use crate::cookie::Cookie;
 use crate::error::{KernelDmError, KernelDmErrorKind, both};
 use crate::locked::Locked;
+use crate::query;
 use crate::verbs::Mapper;
 use foldback_dm_table::{DmName, Stage, Transaction, Verb};
 
@@ -61,7 +62,11 @@ impl<K: Kernel> Mapper<K> {
         let nothing =
             || KernelDmErrorKind::Order("it failed without a reason").on("changing", &DmName(String::new()));
         let error = section.told().unwrap_or_else(nothing);
-        let error = if stage == Stage::Resume { error } else { self.take_back(&done, error, cookie) };
+        let error = if stage == Stage::Resume {
+            self.remove_empty(&done, error, cookie)
+        } else {
+            self.take_back(&done, error, cookie)
+        };
         Err((stage, error))
     }
 
@@ -70,6 +75,20 @@ impl<K: Kernel> Mapper<K> {
         let Some(first) = suspend.first().filter(|_| self.locks) else { return Ok(None) };
         let locked = Locked::enter().map(Some);
         locked.map_err(|error| KernelDmErrorKind::Memory(error).on("suspending", first.name()))
+    }
+
+    /// Removes new devices to which no resume has given a table: the kernel may have left them suspended.
+    fn remove_empty(&mut self, done: &[&Verb], error: KernelDmError, cookie: &Cookie) -> KernelDmError {
+        let mut error = error;
+        for verb in done.iter().rev() {
+            let Verb::Create { name, .. } = verb else { continue };
+            let empty = query::find(&mut self.kernel, name)
+                .is_ok_and(|known| known.is_some_and(|known| !known.info.live));
+            if empty && let Err(undo) = self.carry_out(&Verb::Remove { name: name.clone() }, cookie) {
+                error = both(error, undo);
+            }
+        }
+        error
     }
 
     /// Takes back preload: names, inactive tables, then new devices.

@@ -256,6 +256,19 @@ fn new_devices_go_when_the_change_is_taken_back() {
     assert_eq!(mapper.kernel.tables(), OLD);
 }
 
+/// The kernel suspends a device before it puts its first table in.
+#[test]
+fn a_new_device_without_a_table_goes_when_its_resume_fails() {
+    let pv = Pv::new();
+    let mut mapper = mapper();
+    let mut transaction = start_merge(&pv);
+    transaction.preload.extend([create("vg-new"), load("vg-new", "0 64 error")]);
+    transaction.resume.insert(2, resume("vg-new"));
+    mapper.kernel.faults = vec!["resume vg-snap-cow".to_owned()];
+    assert_eq!(mapper.carry_out_transaction(&transaction).unwrap_err().0, Stage::Resume);
+    assert_eq!(mapper.kernel.tables(), OLD);
+}
+
 #[test]
 fn what_cannot_be_removed_is_told_and_the_rest_goes() {
     let mut mapper = mapper();
