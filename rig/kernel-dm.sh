@@ -203,4 +203,54 @@ check merge-store.goes-on kdm merge f2
 same merge-store.content "$content" "$(digest /dev/vgk/s3)"
 check end.down kdm down
 silent end.vgck vgck vgk
+
+# The program itself: --backend kernel, and lvs beside LVM2's of the same live volumes.
+STEP=program
+mkdir /run/bin
+ln -s "$FOLDBACK" /run/bin/lvs
+export FOLDBACK_DEVICES="$DISK,/dev/mapper/pv2"
+columns="lv_name,lv_attr,origin,data_percent,snap_percent,lv_device_open,lv_suspended,lv_merging,lv_snapshot_invalid,lv_merge_failed"
+alike() {
+	for who in /usr/sbin/lvs /run/bin/lvs; do
+		"$who" -a --noheadings --separator ' ' -o "$columns" --sort lv_name vgk 2>&1 | sed 's/^ *//; s/ *$//' >"/run/lvs.$(echo "$who" | tr -d /)"
+	done
+	same "$1" "$(cat /run/lvs.usrsbinlvs)" "$(cat /run/lvs.runbinlvs)"
+}
+must vgchange -ay vgk
+must lvcreate -s -c 4k -L 32m -n p1 vgk/s3
+must lvcreate -s -c 64k -L 4m -n p2 vgk/s3
+must lvcreate -an -Zn -L 4m -n alone vgk
+must "$XTASK" guest write /dev/vgk/p1 random 4096 300 4
+must lvchange -ay vgk/alone
+alike program.lvs-of-lvm2s
+state >/run/by-lvm2
+must vgchange -an vgk
+alike program.lvs-inactive
+check program.up "$FOLDBACK" --backend kernel vgchange -ay vgk
+same program.state "$(cat /run/by-lvm2)" "$(state)"
+alike program.lvs
+check program.up-again "$FOLDBACK" vgchange -ay vgk
+refused program.user 'active in the kernel' "$FOLDBACK" --backend user vgchange -ay vgk
+must mount /dev/vgk/s3 /run/mnt
+refused program.in-use "Can't deactivate volume group .vgk. with 1 open logical volume" "$FOLDBACK" vgchange -an vgk
+refused program.lv-in-use 'Logical volume vgk/s3 in use' "$FOLDBACK" lvchange -an vgk/s3
+same program.still "$(cat /run/by-lvm2)" "$(state)"
+alike program.lvs-mounted
+content=$(digest /dev/vgk/p1)
+check program.deferred "$FOLDBACK" lvconvert --merge vgk/p1
+same program.deferred.told 1 "$(grep -c 'will occur on next activation of vgk/s3' /run/out)"
+alike program.lvs-deferred
+must dd if=/dev/urandom of=/run/mnt/fill bs=1M count=8 conv=fsync
+alike program.lvs-invalid
+must umount /run/mnt
+check program.down "$FOLDBACK" vgchange -an
+same program.nothing-left "nowrite pv2 " "$(dmsetup ls | cut -f1 | sort | tr '\n' ' ')"
+check program.up-merging "$FOLDBACK" --backend auto lvchange -ay vgk/s3
+until dmsetup status vgk-s3 | grep -q ' \([0-9]*\)/[0-9]* \1$'; do sleep 0.1; done
+alike program.lvs-merging
+check program.merge "$FOLDBACK" lvconvert --merge vgk/p1
+same program.content "$content" "$(digest /dev/vgk/s3)"
+alike program.lvs-merged
+check program.lvs-down "$FOLDBACK" vgchange -an vgk
+silent program.vgck vgck vgk
 same end.kernel "" "$(dmesg | grep -E 'BUG:|WARNING:|Oops' | head -n 3)"

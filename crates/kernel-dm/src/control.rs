@@ -87,6 +87,11 @@ fn make(path: &Path) -> Result<(), KernelDmErrorKind> {
     made.map_err(|error| KernelDmErrorKind::System(error.into()))
 }
 
+/// Whether the kernel has device-mapper at this moment.
+pub(crate) fn has_driver() -> bool {
+    minor().is_some()
+}
+
 /// The number under which the kernel has device-mapper among its miscellaneous devices.
 fn minor() -> Option<u32> {
     let misc = std::fs::read_to_string("/proc/misc").ok()?;

@@ -4,7 +4,7 @@
 //! - What could not be done for a node, a link or udev does not fail a verb: the device is there. It is noted, and the
 //!   caller tells it.
 
-use crate::control::{Control, major};
+use crate::control::{Control, has_driver, major};
 use crate::cookie::udev_runs;
 use crate::error::{KernelDmError, KernelDmErrorKind};
 use crate::names::Names;
@@ -32,6 +32,11 @@ impl KernelDm {
         let names = Names::new(pvs, major(), &dev);
         let nodes = (!udev_runs()).then(|| Nodes::new(&dev));
         Ok(Self { mapper: Mapper { kernel, names, nodes, locks: true, notes: Vec::new() } })
+    }
+
+    /// Whether the kernel has device-mapper, without loading or making anything.
+    pub fn is_there() -> bool {
+        has_driver()
     }
 
     /// Carries out verbs one after the other, up to the first that fails. udev is waited for once.

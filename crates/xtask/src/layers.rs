@@ -65,6 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "frontend-fuse",
             "dm-table",
             "engine",
+            "kernel-dm",
             "user-dm",
             "manager",
             "daemon",

@@ -14,12 +14,14 @@ const SCRIPT: &str = include_str!("../../../../rig/kernel-dm.sh");
 
 /// Runs the case.
 pub(super) fn run(_: Length) -> Result<String> {
+    let program = super::program()?;
     let scratch = Scratch::new("kernel-dm")?;
     let mut guest = Guest::new(&scratch, "kernel-dm", Duration::from_mins(4));
     for (name, mib) in [("DISK", 256), ("OTHER", 96), ("SPARE", 32)] {
         let disk = guest.disk(&scratch.disk(name, mib)?)?;
         guest.set(name, &disk);
     }
+    guest.set("FOLDBACK", &program.path().display().to_string());
     let console = guest.run(SCRIPT)?;
     console.expect_all()?;
     Ok(format!("{} checks in the guest", console.checks().len()))
