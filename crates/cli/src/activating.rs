@@ -1,8 +1,9 @@
 //! Bringing volumes up and taking them down, for the commands that do it.
 //!
 //! What must hold:
-//! - What is done is done by the daemon; the command decides which LVs, and says what came of it in LVM2's words.
+//! - What is done is done by the daemon, or for a VG of the kernel's by `backend`; the command decides which LVs, and says what came of it in LVM2's words.
 
+use crate::backend::Kernel;
 use crate::changing::one_vg;
 use crate::commands::{Context, start_deferred};
 use crate::error::CliError;
@@ -15,6 +16,7 @@ use crate::session::Session;
 use clap::{Args, ValueEnum};
 use foldback_device::Access;
 use foldback_lvm2_format::vg::{Lv, LvFlag, Vg};
+use foldback_manager::activation::Wish as KernelWish;
 use foldback_units::{LvName, VgName};
 
 /// LVM2's values of `-a`, as far as they differ here.
@@ -76,6 +78,10 @@ impl ActivationOptions {
             return exporting::unexport(context, vg, lvs);
         }
         let named = all_found(context, vg, lvs)?;
+        let goes_up = matches!(self.activate, Some(Activation::Yes | Activation::Auto));
+        if let Some((kernel, session, _)) = Kernel::of(context, vg, goes_up)? {
+            return self.by_kernel(context, (kernel, session), vg, lvs).map(|exit| exit.max(named));
+        }
         let done = match self.activate {
             Some(Activation::No) => deactivate(context, vg, lvs),
             Some(how) => {
@@ -99,6 +105,34 @@ fn all_found(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<E
         exit = Exit::Failed;
     }
     Ok(exit)
+}
+
+impl ActivationOptions {
+    /// Does it through the kernel.
+    fn by_kernel(
+        &self,
+        context: &Context,
+        (kernel, session): (Kernel, Session),
+        vg: &VgName,
+        lvs: Option<&[LvName]>,
+    ) -> Result<Exit, CliError> {
+        if self.export.is_some() {
+            return Err(CliError::failed("Only volumes that the daemon carries are served over NBD.")
+                .hint("--backend user"));
+        }
+        match self.activate {
+            Some(Activation::No) => kernel.deactivate(context, session, vg, lvs),
+            Some(how) => {
+                let wish =
+                    KernelWish { ignore_skip: self.ignoreactivationskip, auto: how == Activation::Auto };
+                kernel.activate(context, session, vg, (lvs, wish))
+            }
+            None => Err(CliError::failed(format!(
+                "Volume group {vg} is active in the kernel, where --refresh is not carried out yet."
+            ))
+            .hint("lvconvert --merge starts a merge that was deferred, when its volumes are closed")),
+        }
+    }
 }
 
 /// How LVs are brought up.
