@@ -3,6 +3,8 @@
 //! What must hold:
 //! - One variant for each reason, so that a caller can match; the text names the object.
 //! - [`Refusal::is_usage`] tells what is wrong with the command line (exit code 3) from what is wrong with the VG (5).
+//!
+//! Longer than 500 lines because it is a list: each reason with its words, in one place.
 
 use foldback_units::{LvName, VgName};
 
