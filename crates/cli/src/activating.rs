@@ -1,8 +1,9 @@
 //! Bringing volumes up and taking them down, for the commands that do it.
 //!
 //! What must hold:
-//! - What is done is done by the daemon; the command decides which LVs, and says what came of it in LVM2's words.
+//! - What is done is done by the daemon, or for a VG of the kernel's by `backend`; the command decides which LVs, and says what came of it in LVM2's words.
 
+use crate::backend::Kernel;
 use crate::changing::one_vg;
 use crate::commands::{Context, start_deferred};
 use crate::error::CliError;
@@ -10,10 +11,12 @@ use crate::exit::Exit;
 use crate::exporting::{self, Export, Unexport};
 use crate::live::{self, LiveVg};
 use crate::options::YesNo;
+use crate::reporting::no_lv;
 use crate::session::Session;
 use clap::{Args, ValueEnum};
 use foldback_device::Access;
 use foldback_lvm2_format::vg::{Lv, LvFlag, Vg};
+use foldback_manager::activation::Wish as KernelWish;
 use foldback_units::{LvName, VgName};
 
 /// LVM2's values of `-a`, as far as they differ here.
@@ -74,13 +77,60 @@ impl ActivationOptions {
         if self.unexport.is_some() {
             return exporting::unexport(context, vg, lvs);
         }
-        match self.activate {
+        let named = all_found(context, vg, lvs)?;
+        let goes_up = matches!(self.activate, Some(Activation::Yes | Activation::Auto));
+        if let Some((kernel, session, _)) = Kernel::of(context, vg, goes_up)? {
+            return self.by_kernel(context, (kernel, session), vg, lvs).map(|exit| exit.max(named));
+        }
+        let done = match self.activate {
             Some(Activation::No) => deactivate(context, vg, lvs),
             Some(how) => {
                 let skipped_too = self.ignoreactivationskip;
                 activate(context, vg, lvs, Wish { how, skipped_too, export: self.export.as_ref() })
             }
             None => refresh(context, vg, lvs),
+        };
+        done.map(|exit| exit.max(named))
+    }
+}
+
+/// Says which of the LVs that are named are not there.
+fn all_found(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<Exit, CliError> {
+    let Some(lvs) = lvs else { return Ok(Exit::Success) };
+    let found = Session::open(&context.options, Access::Read)?.discover();
+    let found = one_vg(&found, vg)?;
+    let mut exit = Exit::Success;
+    for lv in lvs.iter().filter(|lv| found.vg.lv(lv).is_none()) {
+        no_lv(vg, lv).tell(context.console);
+        exit = Exit::Failed;
+    }
+    Ok(exit)
+}
+
+impl ActivationOptions {
+    /// Does it through the kernel.
+    fn by_kernel(
+        &self,
+        context: &Context,
+        (kernel, session): (Kernel, Session),
+        vg: &VgName,
+        lvs: Option<&[LvName]>,
+    ) -> Result<Exit, CliError> {
+        if self.export.is_some() {
+            return Err(CliError::failed("Only volumes that the daemon carries are served over NBD.")
+                .hint("--backend user"));
+        }
+        match self.activate {
+            Some(Activation::No) => kernel.deactivate(context, session, vg, lvs),
+            Some(how) => {
+                let wish =
+                    KernelWish { ignore_skip: self.ignoreactivationskip, auto: how == Activation::Auto };
+                kernel.activate(context, session, vg, (lvs, wish))
+            }
+            None => Err(CliError::failed(format!(
+                "Volume group {vg} is active in the kernel, where --refresh is not carried out yet."
+            ))
+            .hint("lvconvert --merge starts a merge that was deferred, when its volumes are closed")),
         }
     }
 }
@@ -120,7 +170,7 @@ fn activate(
         .collect();
     let wanted: Vec<String> = chosen.iter().map(|(name, _)| name.clone()).collect();
     let setting = live::setting(&context.options, &session.paths)?;
-    if context.options.test {
+    if context.options.test || (lvs.is_some() && wanted.is_empty()) {
         return Ok(Exit::Success);
     }
     let mut client = live::daemon_started()?;

@@ -9,7 +9,7 @@ use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::freezing::Freezing;
-use crate::live::LiveVg;
+use crate::live::{LiveVg, daemon};
 use crate::reporting::{no_vg, tell_findings};
 use crate::session::Session;
 use crate::switching::{HalfSwitched, Otherwise, Switch};
@@ -64,6 +64,8 @@ impl<'c> Change<'c> {
             return Ok(Self { context, session, machine, freeze: Vec::new(), _lock: None });
         }
         warn_of_locks(context);
+        // A daemon that takes volumes up again reads their metadata: not when they are locked here.
+        drop(daemon()?);
         let mut session = Session::open_unlocked(&context.options, more, Access::Write)?;
         let locks = locks(&session.config);
         let lock = match vg {
@@ -109,8 +111,11 @@ impl<'c> Change<'c> {
 impl Change<'_> {
     /// Takes the daemon's names of the disks, where it serves the VG.
     pub(crate) fn live(&mut self, vg: &VgName) -> Result<Option<LiveVg>, CliError> {
-        let live = LiveVg::find(vg, &self.session.paths)?;
-        if let Some(live) = &live {
+        let mut live = LiveVg::find(vg, &self.session.paths)?;
+        if let Some(live) = &mut live {
+            if !self.is_test() {
+                live.client.verify(&live.info.name)?;
+            }
             self.session.speak_as(live);
         }
         Ok(live)

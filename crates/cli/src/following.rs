@@ -70,6 +70,12 @@ impl MergeHost for LiveHost {
     fn lock(&mut self, vg: &VgName) -> Result<(), RemoteError> {
         if self.locked.is_none() {
             self.locked = Some(lock_vg(vg, &self.files, &self.config, &mut crate::session::say_waiting)?);
+            let RemoteMapper { client, vg } = &mut self.mapper;
+            match client.verify(vg) {
+                // What was live is down by now.
+                Ok(()) | Err(ApiError::NotActive(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }

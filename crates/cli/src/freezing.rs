@@ -3,11 +3,17 @@
 //! What must hold (architecture.md, "Freezing"):
 //! - They are frozen by a process of its own: one that is killed would leave them frozen.
 //! - They are thawed before anything is written that may lie on one of them: backups above all.
+//! - They are written back before anything is locked: what is written may wait for room in a store, and who makes that
+//!   room needs the lock. What is left to write when they freeze has [`PATIENCE`].
 
 use crate::error::CliError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+/// How long freezing may take while the VG is locked.
+const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// Frozen file systems; thawed when this goes.
 #[derive(Debug)]
@@ -24,11 +30,20 @@ impl Freezing {
         let mut helper = Command::new(program);
         helper.arg("freeze").args(points).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = helper.spawn().map_err(failed)?;
+        let Some(stdout) = child.stdout.take() else { return Ok(Some(Self(child))) };
+        let mut says = [PollFd::new(&stdout, PollFlags::IN)];
+        if !matches!(poll(&mut says, Some(&PATIENCE)), Ok(1..)) {
+            // It thaws by itself when it has frozen, since its standard input is closed then.
+            return Err(CliError::failed(
+                "The file systems could not be frozen within 5 s; nothing was changed.",
+            )
+            .hint("they write too much, or their writes wait: lvs says for what"));
+        }
         let mut said = String::new();
-        let read = child.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut said));
+        let read = BufReader::new(stdout).read_line(&mut said);
         let freezing = Self(child);
         match read {
-            Some(Ok(_)) if said.trim_end() == "frozen" => Ok(Some(freezing)),
+            Ok(_) if said.trim_end() == "frozen" => Ok(Some(freezing)),
             // It has said itself why.
             _ => Err(CliError::failed("The file systems could not be frozen; nothing was changed.").hint(
                 "without --freeze the snapshot is what a power cut would leave, which file systems repair",

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 mod activating;
+mod backend;
 mod carrying;
 mod changing;
 mod command_line;

@@ -4,6 +4,7 @@
 //! - What LVM2 takes everywhere is taken everywhere; what has no meaning here is accepted and does nothing, and the
 //!   help says so.
 
+use crate::backend::Backend;
 use clap::{ArgAction, Args, ValueEnum};
 
 /// Yes or no, as LVM2 spells it.
@@ -60,6 +61,11 @@ pub(crate) struct Options {
     /// Without a lock, for commands that only read; whatever changes something takes its locks all the same
     #[arg(long, global = true, hide = true)]
     pub(crate) nolocking: bool,
+
+    /// Who carries volumes: kernel (its device-mapper), user (the daemon), auto (the kernel, where it can). Where a VG is
+    /// active already that decides; else the default is user
+    #[arg(long, value_name = "WHO", global = true, help_heading = "Global options")]
+    pub(crate) backend: Option<Backend>,
 
     #[command(flatten)]
     pub(crate) ignored: Ignored,

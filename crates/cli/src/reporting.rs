@@ -6,6 +6,7 @@
 //!   serves it.
 //! - Without names everything is shown, hidden LVs only with `-a` or by name.
 
+use crate::backend::look_at_kernel;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -168,6 +169,7 @@ pub(crate) fn run(
             live::warn_of_waits(context, facts, &vg.lvs);
         }
     }
+    look_at_kernel(&session.paths, &found, &mut facts);
     let mut chosen = Chosen { everything: names.is_empty(), hidden: options.all, ..Chosen::default() };
     let mut exit = if found.faults.is_empty() { Exit::Success } else { Exit::Failed };
     for name in names {
@@ -274,7 +276,7 @@ fn seconds_to_full(status: SnapshotStatus, rate: Option<u64>) -> Option<u64> {
 }
 
 /// LVM2's percentage of a live store.
-fn used(status: SnapshotStatus) -> Option<u64> {
+pub(crate) fn used(status: SnapshotStatus) -> Option<u64> {
     match status {
         SnapshotStatus::Usage { allocated, total, metadata } => {
             share(StoreStatus { allocated, metadata }, total)

@@ -167,6 +167,7 @@ conforms! {
     pvs case!("pvs", ["disk.img"], ["nosuch"]) =>
         accepts_help, rejects_unknown_option, answers_to_its_own_name, reads_only, json_parses,
         says_how_disks_are_named, a_missing_disk_is_named;
+    metrics case!("metrics", [], []) => accepts_help, rejects_unknown_option, answers_to_its_own_name;
     watch case!("watch", ["vg"], ["nosuch"]) =>
         accepts_help, rejects_unknown_option, answers_to_its_own_name, missing_vg_is_named, reads_only,
         says_how_disks_are_named, a_missing_disk_is_named;

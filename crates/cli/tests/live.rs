@@ -21,7 +21,7 @@
 mod lab;
 
 use lab::live::{Live, Mounted, sh, wait_until_free};
-use lab::{random, skip};
+use lab::{Lab, random, skip};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -232,6 +232,11 @@ fn a_live_vg_of_the_same_name_on_other_disks_is_left_alone() {
     };
     run("vgcreate VG other.img");
     run("lvcreate -L 16M -n root VG");
+    let words = format!("lvchange -ay {}/root", live.vg);
+    let words: Vec<&str> = words.split(' ').collect();
+    let refused = live.lab.command(&words).env("FOLDBACK_DEVICES", &other).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(5) && said.contains("on other disks is active"), "{said}");
     run("lvremove -y VG/root");
     let said = live.ok("lvs --noheadings -o lv_name,lv_attr");
     assert_eq!(said, "  root -wi-a-----\n");
@@ -307,4 +312,84 @@ fn a_store_is_extended_before_it_is_full() {
     assert_eq!(attributes, "swi-a-s---");
     assert!(size.trim().parse::<f64>().unwrap() > 12.0, "{said}");
     assert!(live.content("snap") == vec![0; SIZE]);
+}
+
+/// architecture.md: "looks every second and before every commit". The command that comes right after a foreign change must
+/// not give the extents of a served volume to another one.
+#[test]
+fn a_command_right_after_a_foreign_change_changes_nothing() {
+    let Some(live) = Live::as_root("behind", 128) else { return };
+    live.ok("lvcreate -L 16M -n root VG");
+    live.ok("lvcreate -s -L 8M -n s0 VG/root");
+    let image = OpenOptions::new().read(true).write(true).open(live.lab.path("disk.img")).unwrap();
+    let mut older = vec![0; 1 << 20];
+    image.read_exact_at(&mut older, 0).unwrap();
+    live.ok("lvcreate -s -L 8M -n s1 VG/root");
+    let mut newer = older.clone();
+    live.ok("vgchange -ay VG");
+    image.read_exact_at(&mut newer, 0).unwrap();
+    let mut content = vec![0; 16 << 20];
+    content[..2 << 20].copy_from_slice(&random(61, 2 << 20));
+    let root = live.open("root");
+    root.write_all_at(&content[..2 << 20], 0).unwrap();
+    root.sync_all().unwrap();
+    let kept = live.content("s1");
+    image.write_all_at(&older, 0).unwrap();
+    image.sync_all().unwrap();
+    live.run("lvcreate -s -L 8M -n s2 VG/root").failed_with(5, &["somebody changed the volume group"]);
+    live.run("lvcreate -L 8M -n other VG").failed_with(5, &["somebody changed the volume group"]);
+    live.run("lvconvert --merge VG/s0").failed_with(5, &["somebody changed the volume group"]);
+    image.write_all_at(&newer, 0).unwrap();
+    image.sync_all().unwrap();
+    let begun = Instant::now();
+    while live.run("lvs").stderr.contains("requests of its volumes wait") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "they do not go on");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(live.content("root") == content && live.content("s1") == kept);
+    drop(root);
+}
+
+/// The first command after the daemon's death may be one that changes something.
+#[test]
+fn a_change_can_be_the_first_command_after_the_daemons_death() {
+    let Some(live) = Live::as_root("first", 128) else { return };
+    live.ok("lvcreate -L 16M -n root VG");
+    live.ok("vgchange -ay VG");
+    live.kill_daemon();
+    live.ok("lvcreate -s -L 8M -n snap VG/root");
+    assert!(live.ok("lvs --noheadings -o lv_name,lv_attr").contains("swi-a-s---"));
+    live.kill_daemon();
+    live.ok("lvconvert --merge VG/snap");
+    live.ok("lvchange -an VG/root");
+}
+
+/// LVM2's words and code for what is not there; the others are brought up.
+#[test]
+fn a_volume_that_is_not_there_is_named() {
+    let Some(live) = Live::as_root("nope", 64) else { return };
+    live.ok("lvcreate -L 16M -n root VG");
+    let named = format!("Failed to find logical volume \"{}/nope\"", live.vg);
+    live.run("lvchange -ay VG/nope VG/root").failed_with(5, &[&named]);
+    assert!(live.file("root").exists());
+    for words in ["lvchange -an VG/nope", "lvchange --refresh VG/nope", "lvchange -ay --export nbd VG/nope"] {
+        live.run(words).failed_with(5, &[&named]);
+    }
+}
+
+/// A VG may be called as a file of the daemon's directory is.
+#[test]
+fn a_vg_may_be_called_as_the_daemons_files() {
+    if Live::as_root("names", 64).is_none() {
+        return;
+    }
+    let live = Live { lab: Lab::empty(64), vg: "active.json".to_owned() };
+    live.ok("vgcreate VG disk.img");
+    live.ok("lvcreate -L 16M -n root VG");
+    live.ok("vgchange -ay VG");
+    assert!(live.lab.path("run/active.json@/root").exists() && live.lab.path("run/active.json").is_file());
+    live.kill_daemon();
+    live.ok("lvs");
+    assert!(live.lab.path("run/active.json@/root").exists(), "it knows what was active");
+    live.ok("vgchange -an VG");
 }

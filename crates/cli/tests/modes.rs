@@ -159,6 +159,13 @@ fn a_merge_that_waits_is_cancelled_and_one_that_runs_is_not() {
 fn a_rollback_is_rolled_back() {
     let Some(live) = Live::as_root("undo", 128) else { return };
     let (old, new) = origin_and_snapshot(&live, "before", 31);
+    // What would be delayed is refused: what is written until then would be in neither.
+    let open = live.open("root");
+    live.run("lvconvert --merge --undo after VG/before").failed_with(5, &["would be delayed", "in use"]);
+    live.run("lvconvert --merge --onactivate --undo after VG/before").failed_with(3, &["--undo"]);
+    drop(open);
+    assert!(!live.ok("lvs --noheadings -o lv_name,lv_attr VG/before").contains('S'), "nothing is marked");
+    assert!(!live.ok("lvs --noheadings -o lv_name").contains("after"));
     live.ok("lvconvert --merge --undo after VG/before");
     assert!(live.content("root") == old && live.content("after") == new);
     live.ok("lvcreate -L 24M -n full VG");

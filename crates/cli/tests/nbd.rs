@@ -43,7 +43,7 @@ fn a_client_changes_the_volume_and_holds_it() {
     assert_eq!(live.connect().read(0, SIZE), content, "another connection sees it");
     let (code, why) = live.run(&["lvchange", "-an", "vg/root"]);
     assert_eq!(code, Some(5));
-    assert!(why.contains("in use by an NBD client"), "{why}");
+    assert!(why.contains("in use: an NBD client"), "{why}");
     assert_eq!(client.read(4096, 4096), content[4096..8192], "it is served on");
     drop(client);
     live.end();
@@ -166,7 +166,7 @@ fn an_export_is_ended_when_nobody_is_connected() {
         drop(client);
         return live.end();
     }
-    assert!(code == Some(5) && why.contains("in use by an NBD client"), "{why}");
+    assert!(code == Some(5) && why.contains("in use: an NBD client"), "{why}");
     assert_eq!(client.read(0, 4096), content[..4096], "it is served on");
     drop(client);
     assert!(live.ok(&unexport).contains("vg/root no longer exported"));

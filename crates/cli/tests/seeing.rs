@@ -21,7 +21,11 @@ mod lab;
 use lab::{Lab, random, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -66,7 +70,10 @@ impl Seen {
     fn write(&self, lv: &str, at: u64, len: u64) {
         let file = self.lab.path("run").join(&self.vg).join(lv);
         let file = OpenOptions::new().write(true).open(file).unwrap();
-        file.write_all_at(&random(at + 1, len as usize), at).unwrap();
+        // In pieces that FUSE sends whole.
+        for (piece, bytes) in (0..).zip(random(at + 1, len as usize).chunks(64 << 10)) {
+            file.write_all_at(bytes, at + piece * (64 << 10)).unwrap();
+        }
         file.sync_all().unwrap();
     }
 
@@ -175,4 +182,148 @@ fn watch_into_a_pipe_reports_once() {
         told.contains("snap                68.00 MiB  -         11.9"),
         "the store is looked into: {told}"
     );
+}
+
+/// Samples by name and labels, after a look whether the text is what Prometheus reads: each name's samples stand together,
+/// behind its help and its type, once; counters end in `_total`, and values are numbers.
+#[track_caller]
+fn samples(text: &str) -> std::collections::BTreeMap<String, u64> {
+    let mut samples = std::collections::BTreeMap::new();
+    let (mut name, mut kind) = (String::new(), String::new());
+    let mut names = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            name = String::from(help.split_once(' ').unwrap().0);
+            assert!(names.insert(name.clone()), "{name} comes twice");
+        } else if let Some(of) = line.strip_prefix("# TYPE ") {
+            kind = String::from(of.strip_prefix(&name).unwrap().trim());
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let labels = sample.strip_prefix(&name).unwrap();
+            assert!(labels.is_empty() || (labels.starts_with('{') && labels.ends_with("\"}")), "{line}");
+            assert!(
+                !kind.is_empty() && samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(),
+                "{line}"
+            );
+        }
+    }
+    samples
+}
+
+#[test]
+fn metrics_count_what_was_done() {
+    let Some(seen) = Seen::served("metrics") else { return };
+    let volume = |name: &str, lv: &str| format!("foldback_{name}{{vg=\"VG\",lv=\"{lv}\"}}");
+    let before = samples(&seen.ok("metrics"));
+    assert_eq!(before[&volume("volume_writes_total", "root")], 0);
+    seen.write("root", 0, 1 << 20);
+    seen.write("snap", 8 << 20, 256 << 10);
+    let after = samples(&seen.ok("metrics"));
+    let grown = |name: &str| after[name] - before[name];
+    assert_eq!(grown(&volume("volume_written_bytes_total", "root")), 1 << 20);
+    assert_eq!(grown(&volume("volume_written_bytes_total", "snap")), 256 << 10);
+    // Whoever looks at a new block device closes it with a flush, too.
+    assert!(grown(&volume("volume_flushes_total", "root")) >= 1);
+    // C1: 1 MiB of 64 KiB chunks; a chunk of a snapshot that is written in part is copied out, too.
+    let copied = grown(&volume("origin_chunks_copied_out_total", "root"));
+    assert!((16..=20).contains(&copied), "{copied}");
+    assert_eq!(grown(&volume("store_allocated_bytes", "snap")), 20 * 65536);
+    assert_eq!(after[&volume("store_valid", "snap")], 1);
+    assert_eq!(after[&volume("volume_errors_total", "root")], 0);
+    let disk = |name: &str| {
+        let of = format!("foldback_disk_{name}{{vg=\"VG\"");
+        after.iter().find(|(sample, _)| sample.starts_with(&of)).unwrap().1
+    };
+    assert!(*disk("written_bytes_total") >= (2 << 20) + (256 << 10), "the data, and what was copied out");
+    assert!(*disk("flushes_total") >= 2);
+    seen.ok("vgchange -an VG");
+    let nothing = Lab::empty(1).ok(&["metrics"]);
+    assert_eq!(samples(&nothing), std::collections::BTreeMap::from([("foldback_up".to_owned(), 0)]));
+}
+
+/// A program that listens: its lines, until it ends.
+struct Listener {
+    child: std::process::Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Listener {
+    fn new(seen: &Seen) -> Self {
+        let mut child = seen.lab.command(&["watch", "--events"]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut listener = Self { child, lines };
+        assert_eq!(listener.next(), "listening");
+        listener
+    }
+
+    fn next(&mut self) -> String {
+        self.lines.next().unwrap().unwrap().trim().to_owned()
+    }
+
+    /// The next lines, whatever comes between them.
+    fn wait_for(&mut self, seen: &Seen, expected: &[&str]) {
+        for expected in expected {
+            let expected = expected.replace("VG", &seen.vg);
+            while !self.next().starts_with(&expected) {}
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// What happens is told, in its order, to everybody who listens.
+#[test]
+fn events_tell_what_happens() {
+    let Some(seen) = Seen::served("events") else { return };
+    let mut listeners = [Listener::new(&seen), Listener::new(&seen)];
+    seen.ok("lvcreate -L 4M -n more VG");
+    seen.ok("lvchange -ay VG/more");
+    // 36 of 68 MiB.
+    seen.write("snap", 0, 36 * MIB);
+    std::thread::sleep(Duration::from_millis(500));
+    seen.ok("lvchange -an VG/more");
+    std::thread::sleep(Duration::from_millis(500));
+    seen.ok("lvremove -y VG/snap");
+    for listener in &mut listeners {
+        let expected = [
+            "volume-appeared  VG  VG-more",
+            "store-filling  VG  VG-snap  50%",
+            "volume-gone  VG  VG-more",
+            "volume-gone  VG  VG-snap",
+        ];
+        listener.wait_for(&seen, &expected);
+    }
+    seen.ok("vgchange -an VG");
+    listeners[0].wait_for(&seen, &["volume-gone  VG  VG-root"]);
+    let [mut first, _] = listeners;
+    assert!(first.lines.next().is_none(), "the daemon ends, and so does listening to it");
+    assert_eq!(first.child.wait().unwrap().code(), Some(0));
+}
+
+/// The API describes itself, as `varlinkctl introspect` asks for it.
+#[test]
+fn the_api_describes_itself() {
+    let Some(seen) = Seen::served("varlink") else { return };
+    let mut socket = UnixStream::connect(seen.lab.path("run/api.sock")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let call = "{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":\
+                {\"interface\":\"org.foldback.Daemon\"}}\0";
+    socket.write_all(call.as_bytes()).unwrap();
+    let mut reply = Vec::new();
+    BufReader::new(socket).read_until(0, &mut reply).unwrap();
+    let reply = String::from_utf8(reply).unwrap();
+    let methods = ["Activate", "Transact", "List", "Map", "Metrics", "Monitor"];
+    for text in methods.map(|name| format!("method {name}(")).iter().map(String::as_str).chain([
+        "interface org.foldback.Daemon",
+        "Supports 'more' flag",
+        "error NotActive (",
+    ]) {
+        assert!(reply.contains(text), "{text} is not in {reply}");
+    }
 }

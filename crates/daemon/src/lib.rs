@@ -16,6 +16,8 @@
 
 pub mod api;
 mod carrier;
+mod events;
+mod exposition;
 mod front;
 mod own_waits;
 mod rundir;

@@ -30,6 +30,16 @@ pub enum DaemonError {
     /// The VG has no active LV here.
     #[error("volume group {0} has no active logical volume here")]
     NotActive(String),
+    /// A VG of that name is active, and is another one.
+    #[error(
+        "a volume group {name} on other disks is active: {disks}; deactivate that one first, or rename one of them"
+    )]
+    OtherDisks {
+        /// The name.
+        name: String,
+        /// Where the active one lies.
+        disks: String,
+    },
     /// Activation.
     #[error(transparent)]
     Activate(ActivateError),
@@ -115,7 +125,11 @@ impl Daemon {
         lvs: &[LvName],
     ) -> Result<Activated, DaemonError> {
         let vg = match self.vg(name) {
-            Ok(vg) => vg,
+            Ok(vg) if vg.ground.is_on_one_of(&setting.paths) => vg,
+            Ok(vg) => {
+                let (name, disks) = (name.to_string(), vg.ground.setting.paths.join(", "));
+                return Err(DaemonError::OtherDisks { name, disks });
+            }
             Err(_) => self.take_over(name, setting)?,
         };
         let activated = vg.activate(lvs);
@@ -248,8 +262,10 @@ impl Daemon {
 
     /// Lets a VG go when nothing of it is active.
     fn tidy(&self, vg: &Arc<Vg>) {
-        if vg.lvs().is_ok_and(|lvs| !lvs.is_empty()) {
-            return;
+        match vg.lvs() {
+            Ok(lvs) if !lvs.is_empty() => return,
+            Ok(_) => {}
+            Err(_) => vg.end_front(),
         }
         drop(locked(&self.vgs).remove(vg.id.as_bytes()));
         vg.let_go();

@@ -24,12 +24,26 @@ pub fn mounted_on(device: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(mounts.into_iter().find(|mount| mount.device == number).map(|mount| mount.point).into_iter().collect())
 }
 
+/// Writes back what the file systems mounted at these places hold in memory, however long that takes, so that freezing
+/// them is short.
+///
+/// # Errors
+/// One could not be written back.
+pub fn write_back(points: &[PathBuf]) -> Result<(), (PathBuf, io::Error)> {
+    points.iter().try_for_each(|point| {
+        let told = |error| (point.clone(), error);
+        let root = File::open(point).map_err(told)?;
+        rustix::fs::syncfs(root).map_err(|error| told(error.into()))
+    })
+}
+
 /// Frozen file systems.
 #[derive(Debug, Default)]
 pub struct Frozen(Vec<File>);
 
 impl Frozen {
-    /// Writes back and freezes the file systems mounted at these places; none stays frozen where one cannot be.
+    /// Writes back and freezes the file systems mounted at these places; none stays frozen where one cannot be. It takes as
+    /// long as writing back takes: see [`write_back`].
     ///
     /// # Errors
     /// One is frozen already, does not know freezing, or may not be frozen by this user.
@@ -38,7 +52,6 @@ impl Frozen {
         for point in points {
             let told = |error| (point.clone(), error);
             let root = File::open(point).map_err(told)?;
-            rustix::fs::syncfs(&root).map_err(|error| told(error.into()))?;
             ioctl::freeze(&root).map_err(told)?;
             frozen.0.push(root);
         }

@@ -36,7 +36,7 @@ mod steps;
 mod volumes;
 
 pub use error::{FuseError, FuseErrorKind};
-pub use frozen::{Frozen, mounted_on};
+pub use frozen::{Frozen, mounted_on, write_back};
 pub use handles::Opener;
 pub use in_use::{InUse, User};
 pub use loopdev::{LoopClaim, LoopDevice, LoopOptions, detach_stale};

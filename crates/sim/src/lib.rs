@@ -15,11 +15,13 @@
 )]
 
 mod group;
+mod live;
 mod mutants;
 mod report;
 mod swarm;
 mod volume;
 
+pub use live::LiveBug;
 pub use mutants::{Verdict, hunt};
 pub use report::{Failure, RunReport, Scene, Scenes};
 pub use swarm::{Level, Planted, Swarm, Total};

@@ -1,7 +1,7 @@
 //! The command line of the simulator.
 //!
 //! A failure prints the command that repeats exactly the run that failed. The exit status is 1 when a run fails, when
-//! a planted bug survives, or when ten thousand runs never came across a scenario that they are meant to test.
+//! a planted bug survives, or when thousands of runs never came across a scenario that they are meant to test.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a program for people and CI logs")]
 #![allow(
@@ -19,12 +19,19 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 /// From so many runs on, a scenario that never occurred is a failure.
-const RUNS_TO_SEE_ALL: u64 = 10_000;
+const fn runs_to_see_all(level: Option<Level>) -> u64 {
+    match level {
+        // One run of it is a hundred operations long.
+        Some(Level::Live) => 2_000,
+        Some(Level::Engine | Level::Volume) | None => 10_000,
+    }
+}
 
 #[derive(Clone, Copy, ValueEnum)]
 enum LevelArg {
     Engine,
     Volume,
+    Live,
 }
 
 /// Simulate power cuts, errors and bad luck
@@ -36,7 +43,7 @@ struct Args {
     /// How many runs, each with the next seed [default: 1000; 4000 for each of --mutants]
     #[arg(long)]
     runs: Option<u64>,
-    /// Only this level; both otherwise
+    /// Only this level; all otherwise
     #[arg(long)]
     level: Option<LevelArg>,
     /// Threads
@@ -77,6 +84,7 @@ fn level(args: &Args) -> Option<Level> {
     args.level.map(|level| match level {
         LevelArg::Engine => Level::Engine,
         LevelArg::Volume => Level::Volume,
+        LevelArg::Live => Level::Live,
     })
 }
 
@@ -113,6 +121,7 @@ fn tell(report: &RunReport, args: &Args) {
         None => "",
         Some(LevelArg::Engine) => " --level engine",
         Some(LevelArg::Volume) => " --level volume",
+        Some(LevelArg::Live) => " --level live",
     };
     let bug = args.bug.as_ref().map_or_else(String::new, |bug| format!(" --bug {bug}"));
     println!("repeat: cargo run --release -p sim -- --seed {} --runs 1{level}{bug}", report.seed);
@@ -120,7 +129,8 @@ fn tell(report: &RunReport, args: &Args) {
 
 fn summary(args: &Args, total: &Total, seconds: f64) -> bool {
     if !args.quiet {
-        for scene in Scene::ALL {
+        let belongs = |scene: &&Scene| level(args).is_none_or(|level| scene.level() == level);
+        for scene in Scene::ALL.iter().filter(belongs) {
             println!("{:>12}  {}", total.scenes.count(*scene), scene.words());
         }
     }
@@ -131,13 +141,17 @@ fn summary(args: &Args, total: &Total, seconds: f64) -> bool {
         "{} runs passed: {} cut short, {} more cuts looked at, {eios} I/O errors, {} merges completed, {} steps, \
          {rate:.0} steps/s, {seconds:.1} s",
         total.runs,
-        count(Scene::Cut) + count(Scene::VgCut) + count(Scene::VgMergeCut) + count(Scene::VgLiveCut),
+        count(Scene::Cut)
+            + count(Scene::VgCut)
+            + count(Scene::VgMergeCut)
+            + count(Scene::LiveCut)
+            + count(Scene::LiveKilled),
         count(Scene::Peek),
-        count(Scene::MergeFinished) + count(Scene::VgMergeDone),
+        count(Scene::MergeFinished) + count(Scene::VgMergeDone) + count(Scene::LiveEnded),
         total.steps,
     );
     let unseen = total.unseen(level(args));
-    if total.runs < RUNS_TO_SEE_ALL || unseen.is_empty() {
+    if total.runs < runs_to_see_all(level(args)) || unseen.is_empty() {
         return true;
     }
     for scene in unseen {

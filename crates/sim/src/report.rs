@@ -44,7 +44,13 @@ macro_rules! scenes {
 
             /// The level at which it occurs.
             pub fn level(self) -> Level {
-                if self >= Self::VgCommit { Level::Volume } else { Level::Engine }
+                if self >= Self::LiveTaken {
+                    Level::Live
+                } else if self >= Self::VgCommit {
+                    Level::Volume
+                } else {
+                    Level::Engine
+                }
             }
 
             /// In words.
@@ -115,13 +121,34 @@ scenes! {
     VgAdvanced = "VGs found as after the change",
     VgMergeCut = "whole merges cut short",
     VgMergeDone = "whole merges carried to the end",
-    VgTransaction = "transactions on live devices",
-    VgTakenBack = "transactions taken back",
-    VgKept = "merges begun under the snapshot's name",
-    VgRemoved = "snapshots removed from live origins",
-    VgLiveCut = "power cuts with live devices",
     VgFourOthers = "whole merges beside four other snapshots",
-    VgFourLive = "live origins with four snapshots from the beginning",
+    LiveTaken = "snapshots of live volumes taken",
+    LiveOneInstant = "snapshots of several volumes at one instant",
+    LiveView = "snapshots of live merged views",
+    LiveStarted = "live merges started",
+    LiveKept = "live merges started under the snapshot's name",
+    LiveUndo = "merges with a snapshot that undoes them",
+    LiveMarked = "merges deferred",
+    LiveCancelled = "deferred merges cancelled",
+    LiveDeferredBegun = "deferred merges begun by an activation",
+    LiveMergeResumed = "merges gone on with by an activation",
+    LiveEnded = "live merges ended",
+    LiveMergeDone = "live merges carried to the end",
+    LiveRemoved = "live volumes removed",
+    LiveStoreExtended = "live stores extended",
+    LiveExtended = "live origins extended",
+    LiveRenamed = "live volumes renamed",
+    LivePaused = "live merges paused",
+    LiveFull = "live stores full and held",
+    LiveGivenUp = "live stores given up",
+    LiveTakenBack = "operations that failed before their commit",
+    LiveTakeBack = "snapshots taken back after their commit",
+    LiveSwapBack = "swaps of names taken back",
+    LiveLeftMarked = "merges left marked after their commit",
+    LiveGoneOn = "operations gone on with after their commit",
+    LiveFaulty = "lives with a disk that failed",
+    LiveKilled = "deaths of the daemon",
+    LiveCut = "power cuts under live operations",
 }
 
 /// How often each scene occurred.

@@ -5,6 +5,7 @@
 //! - The failure that is reported is the one with the lowest seed of those that were found.
 
 use crate::group;
+use crate::live::{self, LiveBug};
 use crate::report::{Failure, RunReport, Scene, Scenes};
 use crate::volume::{self, DiskBug};
 use foldback_engine::planted::{self, Bug};
@@ -18,6 +19,8 @@ pub enum Level {
     Engine,
     /// The executor and the metadata commit: a VG on its PVs.
     Volume,
+    /// Operations on live volumes, and the daemon that dies.
+    Live,
 }
 
 /// What to run.
@@ -27,7 +30,8 @@ pub struct Swarm {
     pub seed: u64,
     /// How many runs.
     pub runs: u64,
-    /// Which level; none: every fourth seed is a volume's, the others are the engine's.
+    /// Which level; none: of eight seeds one is a volume's and one is of the live operations, the others are the
+    /// engine's.
     pub level: Option<Level>,
     /// On how many threads.
     pub threads: u64,
@@ -42,13 +46,16 @@ pub enum Planted {
     Engine(Bug),
     /// Between the manager and its disks.
     Disk(DiskBug),
+    /// In whoever drives live volumes.
+    Live(LiveBug),
 }
 
 impl Planted {
     /// All of them.
     pub fn all() -> Vec<Self> {
         let engine = Bug::ALL.iter().copied().map(Self::Engine);
-        engine.chain(DiskBug::ALL.iter().copied().map(Self::Disk)).collect()
+        let disk = DiskBug::ALL.iter().copied().map(Self::Disk);
+        engine.chain(disk).chain(LiveBug::ALL.iter().copied().map(Self::Live)).collect()
     }
 
     /// Its name on the command line.
@@ -56,6 +63,7 @@ impl Planted {
         match self {
             Self::Engine(bug) => format!("{bug:?}"),
             Self::Disk(bug) => format!("{bug:?}"),
+            Self::Live(bug) => format!("{bug:?}"),
         }
     }
 
@@ -64,6 +72,7 @@ impl Planted {
         match self {
             Self::Engine(_) => Level::Engine,
             Self::Disk(_) => Level::Volume,
+            Self::Live(_) => Level::Live,
         }
     }
 }
@@ -101,16 +110,22 @@ impl Total {
 impl Swarm {
     /// One run of this swarm.
     pub fn run_one(&self, seed: u64, traced: bool) -> RunReport {
-        let (engine_bug, disk_bug) = match self.bug {
-            Some(Planted::Engine(bug)) => (Some(bug), None),
-            Some(Planted::Disk(bug)) => (None, Some(bug)),
-            None => (None, None),
+        let (engine_bug, disk_bug, live_bug) = match self.bug {
+            Some(Planted::Engine(bug)) => (Some(bug), None, None),
+            Some(Planted::Disk(bug)) => (None, Some(bug), None),
+            Some(Planted::Live(bug)) => (bug.in_engine(), None, Some(bug)),
+            None => (None, None, None),
         };
         planted::set(engine_bug);
-        let level = self.level.unwrap_or(if seed % 4 == 3 { Level::Volume } else { Level::Engine });
+        let level = self.level.unwrap_or(match seed % 8 {
+            3 => Level::Volume,
+            7 => Level::Live,
+            _ => Level::Engine,
+        });
         let run = std::panic::catch_unwind(|| match level {
             Level::Engine => group::run(seed, traced),
             Level::Volume => volume::run(seed, traced, disk_bug),
+            Level::Live => live::run(seed, traced, live_bug),
         });
         run.unwrap_or_else(|_| RunReport {
             seed,

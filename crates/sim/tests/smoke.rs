@@ -31,10 +31,19 @@ fn fifty_vgs_survive() {
     }
 }
 
+/// architecture.md, "Merging" and "Who touches what".
+#[test]
+fn forty_vgs_with_live_volumes_survive() {
+    let total = run(Level::Live, 40);
+    for scene in [Scene::LiveKilled, Scene::LiveView, Scene::LiveKept, Scene::LiveGoneOn] {
+        assert!(total.scenes.count(scene) > 0, "never seen: {}", scene.words());
+    }
+}
+
 /// A failure is worth nothing if it cannot be repeated.
 #[test]
 fn a_seed_repeats_its_run() {
-    for (level, seed) in [(Level::Engine, 11), (Level::Engine, 12), (Level::Volume, 13)] {
+    for (level, seed) in [(Level::Engine, 11), (Level::Engine, 12), (Level::Volume, 13), (Level::Live, 14)] {
         let swarm = Swarm { seed, runs: 1, level: Some(level), threads: 1, bug: None };
         let (first, second) = (swarm.run_one(seed, true), swarm.run_one(seed, true));
         assert_eq!(first.trace, second.trace);

@@ -3,6 +3,8 @@
 //! What must hold:
 //! - Ranges and lengths that are no whole sectors, or past the end, are refused as a completion.
 //! - When the power is off nothing succeeds and nothing changes; the image is what was found at that moment.
+//! - When the process that uses the disks was killed nothing succeeds either, and the caches stay; what was under way
+//!   lands or does not. [`SimDisks::revive`] gives the disks to the next process.
 
 use crate::rng::mix;
 use crate::{Cut, Image, InjectedFault, Order, Rng, Sector, SimOp, SimOutcome, SimSet};
@@ -23,6 +25,8 @@ struct Inner {
     /// How many operations are still taken before the power goes.
     power: Option<u64>,
     found: Option<Image>,
+    /// How many operations are still taken before the process that uses the disks is killed.
+    life: Option<u64>,
     taken: u64,
     polls: u64,
 }
@@ -42,6 +46,7 @@ impl SimDisks {
             refused: Vec::new(),
             power: None,
             found: None,
+            life: None,
             taken: 0,
             polls: 0,
         };
@@ -60,9 +65,41 @@ impl SimDisks {
         inner.found.clone().unwrap_or_else(|| inner.set.visible())
     }
 
-    /// Whether the power is off.
+    /// The process is killed when `count` more operations were taken.
+    pub fn kill_after(&self, count: u64) {
+        self.0.borrow_mut().life = Some(count);
+    }
+
+    /// Whether the process was killed, or the power is off.
     pub fn is_off(&self) -> bool {
-        self.0.borrow().found.is_some()
+        self.0.borrow().is_off()
+    }
+
+    /// Whether the process was killed while the power stayed on.
+    pub fn is_killed(&self) -> bool {
+        let inner = self.0.borrow();
+        inner.found.is_none() && inner.life == Some(0)
+    }
+
+    /// The next process opens the disks, where the power stayed on: of what the last one had under way any part has
+    /// landed, poisoned disks are opened again, and no error is to come.
+    pub fn revive(&self) {
+        let mut inner = self.0.borrow_mut();
+        let landing = mix(inner.taken) % (1 + inner.set.under_way() as u64);
+        for _ in 0..landing {
+            inner.set.step();
+        }
+        inner.set.abandon();
+        inner.set.reopen();
+        inner.set.clear_faults();
+        inner.reads.clear();
+        inner.refused.clear();
+        (inner.life, inner.power) = (None, None);
+    }
+
+    /// No error is to come any more.
+    pub fn clear_faults(&self) {
+        self.0.borrow_mut().set.clear_faults();
     }
 
     /// What a power cut now could leave, without one.
@@ -104,6 +141,10 @@ impl Inner {
         if self.found.is_none() {
             self.found = Some(self.set.cut(style));
         }
+    }
+
+    fn is_off(&self) -> bool {
+        self.found.is_some() || self.life == Some(0)
     }
 
     /// The operation in sectors, where it lies on the disk; and where a read goes.
@@ -150,10 +191,11 @@ impl Inner {
             self.cut(None);
         }
         self.power = self.power.map(|left| left.saturating_sub(1));
-        if self.found.is_some() {
+        if self.is_off() {
             self.refused.push(Completion { tag, outcome: Err(off()) });
             return;
         }
+        self.life = self.life.map(|left| left.saturating_sub(1));
         self.taken += 1;
         match self.translate(disk, op) {
             Err(error) => self.refused.push(Completion { tag, outcome: Err(error) }),
@@ -169,7 +211,7 @@ impl Inner {
         if let Some(refused) = self.refused.pop() {
             return Some(refused);
         }
-        if self.found.is_some() {
+        if self.is_off() {
             let (tag, _) = self.reads.pop_first()?.1;
             return Some(Completion { tag, outcome: Err(off()) });
         }
@@ -259,6 +301,25 @@ mod tests {
         for at in [7 * 512, 100, u64::MAX - 511] {
             assert!(run(&mut disks, Op::Read { at: Bytes(at), into: vec![memory.whole()] }).is_err());
         }
+    }
+
+    /// dm-snapshot.md 3.5: what was only written may be lost with the power, not with the process.
+    #[test]
+    fn a_process_that_is_killed_leaves_the_caches() {
+        let mut disks = disks();
+        disks.kill_after(2);
+        let zeroes = |at| Op::WriteZeroes { at: Bytes(at), len: Bytes(512), durable: false };
+        let memory = Memory::new(512).unwrap();
+        assert!(memory.whole().copy_from(&[3; 512]));
+        run(&mut disks, Op::Write { at: Bytes(0), from: vec![memory.whole()], durable: false }).unwrap();
+        run(&mut disks, zeroes(512)).unwrap_err();
+        assert!(disks.is_off() && disks.is_killed());
+        assert!(run(&mut disks, zeroes(0)).is_err());
+        disks.revive();
+        assert!(!disks.is_off());
+        assert_eq!(disks.visible().disks[0][0].to_bytes(), [3; 512]);
+        run(&mut disks, zeroes(0)).unwrap();
+        assert_eq!(disks.peek_cut(Some(Cut::LoseAll)).disks[0][0], Sector::Zero);
     }
 
     #[test]

@@ -79,6 +79,18 @@ impl VolumeModel {
         self.sectors.is_empty()
     }
 
+    /// The volume is longer from now on: this lies behind its old end, durably.
+    pub fn grow(&mut self, content: &[Sector]) {
+        self.sectors.extend(content.iter().map(|sector| vec![Candidate::first(sector.clone())]));
+    }
+
+    /// What another volume holds behind the end of this one goes on behind it (a merge into a longer origin).
+    pub fn grow_from(&mut self, other: &Self) {
+        let end = self.sectors.len();
+        self.sectors.extend(other.sectors.iter().skip(end).cloned());
+        self.open.extend(other.open.range(end as u64..));
+    }
+
     /// A write is submitted.
     pub fn begin(&mut self, write: WriteToken, at: u64, content: &[Sector], now: Moment) {
         for (sector, content) in (at..).zip(content) {
@@ -305,6 +317,17 @@ mod tests {
         assert!(model.may_survive(0, &A));
         model.flushed(7);
         assert!(!model.may_survive(0, &A) && model.may_survive(0, &OLD));
+    }
+
+    #[test]
+    fn a_volume_that_grows_keeps_what_it_holds() {
+        let mut model = model();
+        model.begin(WriteToken(1), 1, &[A], 1);
+        model.grow(&[B]);
+        assert!(model.len() == 3 && model.may_read(2, &B, 2) && !model.may_read(2, &OLD, 2));
+        let mut shorter = VolumeModel::new(vec![OLD; 1]);
+        shorter.grow_from(&model);
+        assert!(shorter.len() == 3 && shorter.may_read(1, &A, 2) && shorter.may_read(1, &OLD, 2));
     }
 
     #[test]

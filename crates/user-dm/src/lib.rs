@@ -15,6 +15,7 @@
 
 mod carry;
 mod contents;
+mod counts;
 mod error;
 mod full;
 mod group;
@@ -35,6 +36,7 @@ mod volume;
 mod wanted;
 
 pub use contents::Content;
+pub use counts::{DiskCounts, Queue, RequestCounts};
 pub use error::{DiskFailure, DmError, DmErrorKind, IoError};
 pub use foldback_engine::{ChunkMap, Counters, Fault, MapOf, RequestKind, WhenFull};
 pub use full::FullStore;

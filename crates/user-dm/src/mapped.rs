@@ -5,6 +5,7 @@
 //! - `route` and `below` follow from the live tables of this device and of those under it; they are found anew after
 //!   every change (`settle.rs`).
 
+use crate::counts::RequestCounts;
 use crate::group::GroupId;
 use crate::map::Map;
 use foldback_device::DiskId;
@@ -66,6 +67,7 @@ pub(crate) struct Mapped {
     pub(crate) under_way: u64,
     /// Requests that wait for a resume.
     pub(crate) waiting: VecDeque<u64>,
+    pub(crate) counts: RequestCounts,
 }
 
 impl Mapped {
@@ -81,6 +83,7 @@ impl Mapped {
             below: BTreeSet::new(),
             under_way: 0,
             waiting: VecDeque::new(),
+            counts: RequestCounts::default(),
         }
     }
 

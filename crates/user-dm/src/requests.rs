@@ -173,10 +173,9 @@ impl<D: Disks> UserDm<D> {
     /// Answers a request.
     pub(crate) fn answer(&mut self, ticket: u64, outcome: Result<(), IoError>) {
         let Some(pending) = self.requests.remove(&ticket) else { return };
-        if pending.begun
-            && let Some(device) = self.devices.get_mut(&pending.device)
-        {
-            device.under_way = device.under_way.saturating_sub(1);
+        if let Some(device) = self.devices.get_mut(&pending.device) {
+            device.under_way = device.under_way.saturating_sub(u64::from(pending.begun));
+            device.counts.count(&pending.request, outcome.is_ok());
         }
         self.answers.push_back((Ticket(ticket), outcome));
     }

@@ -115,7 +115,8 @@ impl<D: Disks> UserDm<D> {
             self.apply(ended);
             moved = true;
         }
-        self.collect_answers();
+        // A request may end without I/O: parked for room in a store that merges by now.
+        moved |= self.collect_answers();
         match reaped {
             Ok(_) => Ok(moved),
             Err(error) => Err(DmError {
@@ -181,8 +182,8 @@ impl<D: Disks> UserDm<D> {
         self.untold.take()
     }
 
-    /// Takes the engines' answers to requests.
-    pub(crate) fn collect_answers(&mut self) {
+    /// Takes the engines' answers to requests; whether there were any.
+    pub(crate) fn collect_answers(&mut self) -> bool {
         let mut answered = Vec::new();
         for group in self.groups.values_mut() {
             while let Some((request, outcome)) = group.engine.poll_answer() {
@@ -190,9 +191,11 @@ impl<D: Disks> UserDm<D> {
                 answered.push((request.0, outcome));
             }
         }
+        let any = !answered.is_empty();
         for (ticket, outcome) in answered {
             self.answer(ticket, outcome.map_err(IoError::Fault));
         }
+        any
     }
 
     pub(crate) fn new_store_id(&mut self) -> StoreId {

@@ -6,6 +6,7 @@
 //! - A part's memory is the operation's until then (the disks own the slices).
 //! - When the queue itself breaks, everything under way fails, and so does all that comes after.
 
+use crate::counts::DiskCounts;
 use crate::group::GroupId;
 use foldback_device::{DiskId, Disks, Memory, Op, Slice, Tag};
 use foldback_engine::IoId;
@@ -82,6 +83,8 @@ pub(crate) struct Traffic<D> {
     ended: VecDeque<Ended>,
     zeroes: Memory,
     broken: Option<io::ErrorKind>,
+    /// What each disk was given, by its number.
+    pub(crate) counts: Vec<DiskCounts>,
 }
 
 impl<D: Disks> Traffic<D> {
@@ -89,7 +92,7 @@ impl<D: Disks> Traffic<D> {
     pub(crate) fn new(disks: D) -> Option<Self> {
         let zeroes = Memory::new(ZEROES)?;
         let (table, parts, ended) = (Places::default(), Places::default(), VecDeque::new());
-        Some(Self { disks, table, parts, ended, zeroes, broken: None })
+        Some(Self { disks, table, parts, ended, zeroes, broken: None, counts: Vec::new() })
     }
 
     /// Zeros, at most as many bytes as wanted.
@@ -115,8 +118,20 @@ impl<D: Disks> Traffic<D> {
             Op::WriteZeroes { at, len, .. } => What::Write { at: *at, len: len.get() },
             Op::Flush => What::Flush,
         };
+        self.count(disk, what);
         let place = self.parts.put((begun, Part { disk, what }));
         self.disks.submit(Tag(u64::try_from(place).unwrap_or(u64::MAX)), disk, op);
+    }
+
+    fn count(&mut self, disk: DiskId, what: What) {
+        // A number of a disk that there is: the disks are numbered from 0.
+        let Ok(index) = usize::try_from(disk.0) else { return };
+        if index >= self.counts.len() && self.disks.geometry(disk).is_ok() {
+            self.counts.resize(index.saturating_add(1), DiskCounts::default());
+        }
+        if let Some(counts) = self.counts.get_mut(index) {
+            counts.count(what);
+        }
     }
 
     /// Fails it, once the parts that were given have ended.

@@ -197,3 +197,31 @@ fn a_store_grows_in_place_while_a_merge_is_under_way() {
     assert_eq!(sectors(&mut dm, "s1", LEN), before.views[1]);
     assert_eq!(sectors(&mut dm, "root", LEN), before.views[0]);
 }
+
+/// A store without an exception merges without any I/O: what moves then is the answer alone.
+#[test]
+fn a_write_that_waits_for_room_in_a_store_that_merges_is_answered() {
+    let before = filled(53, 0);
+    let mut dm = over(&before.disks);
+    let none = "0 16 linear /pv1.img 0";
+    for (device, table) in [("root-real", REAL), ("new-cow", none), ("new", NEW), ("root", ORIGIN_TABLE)] {
+        activate(&mut dm, device, table);
+    }
+    dm.set_when_full(&name("new"), WhenFull::Hold).unwrap();
+    let ticket = zeros(&mut dm, "new", 0, 8);
+    assert_eq!(dm.full_store(&name("new")).unwrap().first, Some(ticket));
+    let all = ["root", "new", "root-real", "new-cow"];
+    dm.transact(&Transaction {
+        preload: vec![
+            load("root", "0 4096 snapshot-merge root-real new-cow P 8"),
+            load("new", "0 4096 error"),
+        ],
+        suspend: all.iter().map(|device| suspend(device)).collect(),
+        headers: vec![],
+        resume: ["root-real", "new-cow", "root", "new"].iter().map(|device| resume(device)).collect(),
+        clean: vec![],
+    })
+    .unwrap();
+    assert!(answer(&mut dm, ticket).is_err());
+    assert_eq!(sectors(&mut dm, "root", LEN), before.origin);
+}

@@ -7,6 +7,7 @@
 //! - Once a merge has ended, the same command still ends with 0, as long as the archives say what became of the snapshot.
 
 use super::Context;
+use crate::backend::{Kernel, KernelHost};
 use crate::carrying::Host;
 use crate::changing::{one_vg, refused, warn_of_locks};
 use crate::error::{Cause, CliError};
@@ -76,7 +77,7 @@ pub(crate) struct LvConvert {
     #[arg(long, conflicts_with_all = ["nameorigin", "namesnapshot"])]
     onactivate: bool,
     /// Take a snapshot of the origin first, with this name: merging that undoes the merge
-    #[arg(long, value_name = "NAME", conflicts_with = "namesnapshot")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["namesnapshot", "onactivate"])]
     undo: Option<String>,
     /// Take a merge back that waits; where anything may have been merged already, say what can be done
     #[arg(long, group = "steer", conflicts_with_all = ["namesnapshot", "onactivate", "undo"])]
@@ -287,7 +288,10 @@ impl LvConvert {
                 }
                 ended
             }
-            None => self.own(context, session, (vg, lv), &mut listener),
+            None => match Kernel::of(context, vg, false)? {
+                Some((kernel, ..)) => self.by_kernel(context, (kernel, session), (vg, lv), &mut listener),
+                None => self.own(context, session, (vg, lv), &mut listener),
+            },
         };
         drop(listener);
         let outcome = match ended? {
@@ -340,6 +344,31 @@ impl LvConvert {
     ) -> Result<Ended, CliError> {
         session.speak_as(&live);
         let mut host = LiveHost::new(session, live, self.rate.and_then(|rate| rate.0));
+        let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv))?;
+        ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
+    }
+
+    /// Merges in the kernel, which carries the VG; this process starts it, watches and ends it.
+    fn by_kernel(
+        &self,
+        context: &Context,
+        (kernel, session): (Kernel, Session),
+        (vg, lv): (&VgName, &LvName),
+        listener: &mut Listener<'_>,
+    ) -> Result<Ended, CliError> {
+        if self.rate.is_some() {
+            return Err(CliError::failed(format!(
+                "{vg} is active in the kernel, whose merges have no rate."
+            )));
+        }
+        if self.background {
+            // The kernel merges by itself, and nobody but a command ends it.
+            context
+                .console
+                .warn("The kernel merges on; the same command without -b ends it when it is done.");
+        }
+        let mut host = KernelHost::new(kernel, session);
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let request = self.request(context, &paths, system_id.as_deref(), (vg, lv))?;
         ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))

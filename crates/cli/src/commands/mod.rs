@@ -20,6 +20,7 @@ mod lvremove;
 mod lvrename;
 mod lvs;
 mod map;
+mod metrics;
 mod pvcreate;
 mod pvs;
 mod trial;
@@ -72,6 +73,7 @@ pub(crate) enum Command {
     Dm(dm::Dm),
     Check(check::Check),
     Map(map::Map),
+    Metrics(metrics::Metrics),
     Watch(watch::Watch),
     Export(export::Export),
     Import(import::Import),
@@ -111,6 +113,7 @@ impl Command {
             Self::Dm(_) => "dm",
             Self::Check(_) => "check",
             Self::Map(_) => "map",
+            Self::Metrics(_) => "metrics",
             Self::Watch(_) => "watch",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
@@ -139,6 +142,7 @@ impl Command {
             Self::Dm(arguments) => arguments.run(context),
             Self::Check(arguments) => arguments.run(context),
             Self::Map(arguments) => arguments.run(context),
+            Self::Metrics(arguments) => arguments.run(context),
             Self::Watch(arguments) => arguments.run(context),
             Self::Export(arguments) => arguments.run(context),
             Self::Import(arguments) => arguments.run(context),

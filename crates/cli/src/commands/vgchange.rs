@@ -6,6 +6,7 @@
 
 use super::Context;
 use crate::activating::{Activation, ActivationOptions};
+use crate::backend::active_in_kernel;
 use crate::changing::one_vg;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -52,7 +53,9 @@ impl VgChange {
     fn vgs(&self, context: &Context) -> Result<Vec<VgName>, CliError> {
         if self.options.activate == Some(Activation::No) && self.names.is_empty() {
             let live = live::vgs()?;
-            return Ok(live.iter().filter_map(|vg| VgName::new(&vg.name).ok()).collect());
+            let mut vgs: Vec<VgName> = live.iter().filter_map(|vg| VgName::new(&vg.name).ok()).collect();
+            vgs.extend(active_in_kernel(context)?);
+            return Ok(vgs);
         }
         let found = Session::open(&context.options, Access::Read)?.discover();
         if self.names.is_empty() {

@@ -5,7 +5,7 @@
 //! - What was chosen stays chosen while it is there, wherever in the list it moves.
 
 use crate::map::VolumeMap;
-use foldback_daemon::api::types::VgInfo;
+use foldback_daemon::api::types::{LvInfo, VgInfo};
 use foldback_manager::report::{Facts, LvFacts, LvKind, VgFacts};
 use foldback_units::Sectors;
 
@@ -20,6 +20,7 @@ pub(crate) struct MergeView {
     pub(crate) rate: Option<Sectors>,
     pub(crate) seconds: Option<u64>,
     pub(crate) failed: bool,
+    pub(crate) paused: bool,
 }
 
 /// A volume.
@@ -34,8 +35,8 @@ pub(crate) struct LvView {
     pub(crate) size: Sectors,
     pub(crate) active: bool,
     pub(crate) open: bool,
-    /// Its requests wait.
-    pub(crate) held: bool,
+    /// Why its requests wait.
+    pub(crate) held: Option<String>,
     pub(crate) invalid: bool,
     /// Hundredths of a percent of its store that are taken.
     pub(crate) fill: Option<u64>,
@@ -93,6 +94,7 @@ fn lv_view(vg: &VgFacts, lv: &LvFacts, served: Option<&VgInfo>) -> LvView {
         rate: lv.live.and_then(|live| live.merge_rate),
         seconds: lv.live.and_then(|live| live.merge_seconds),
         failed: lv.live.is_some_and(|live| live.merge_failed),
+        paused: info.and_then(|info| info.merge.as_ref()).is_some_and(|merge| merge.paused),
     });
     let is_snapshot = lv.origin.is_some();
     let store = lv.store.filter(|_| lv.live.is_none());
@@ -104,13 +106,22 @@ fn lv_view(vg: &VgFacts, lv: &LvFacts, served: Option<&VgInfo>) -> LvView {
         size: lv.size,
         active: lv.live.is_some(),
         open: lv.live.is_some_and(|live| live.open),
-        held: lv.live.is_some_and(|live| live.suspended),
+        held: held(lv, info),
         invalid: lv.live.is_some_and(|live| live.invalid) || store.is_some_and(|store| store.invalid),
         fill: fill.filter(|_| is_snapshot),
         store_seconds: lv.live.and_then(|live| live.store_seconds),
         merge,
         place: info.and_then(|info| info.block.clone().or_else(|| info.file.clone())),
     }
+}
+
+/// Why requests wait: for room in a full store, or for somebody to resume the volume.
+fn held(lv: &LvFacts, info: Option<&LvInfo>) -> Option<String> {
+    if let Some(wait) = info.and_then(|info| info.wait.as_ref()) {
+        let left = duration(wait.seconds_left);
+        return Some(format!("store full, writes wait; invalid in {left}: {}", wait.why));
+    }
+    lv.live.filter(|live| live.suspended).map(|_| "requests wait".to_owned())
 }
 
 /// The view.
@@ -191,8 +202,8 @@ pub(crate) fn duration(seconds: u64) -> String {
 
 /// What is to be said of a volume, besides its size and how full it is.
 pub(crate) fn note(lv: &LvView) -> String {
-    if lv.held {
-        return "requests wait".to_owned();
+    if let Some(why) = &lv.held {
+        return why.clone();
     }
     if lv.invalid {
         return "invalid: its content is lost".to_owned();
@@ -205,6 +216,9 @@ pub(crate) fn note(lv: &LvView) -> String {
     match (merge.failed, merge.left, merge.rate) {
         (true, ..) => format!("merging {}: it met an error and stands", merge.snapshot),
         (false, None, _) => format!("{} merges when it is activated", merge.snapshot),
+        (false, Some(left), _) if merge.paused => {
+            format!("merging {}: paused, {} left", merge.snapshot, bytes(left))
+        }
         (false, Some(left), Some(rate)) if !rate.is_zero() => {
             let time = merge.seconds.map_or_else(String::new, |seconds| format!(", {}", duration(seconds)));
             format!("merging {}: {} left{time}, {}/s", merge.snapshot, bytes(left), bytes(rate))
@@ -216,9 +230,10 @@ pub(crate) fn note(lv: &LvView) -> String {
 /// In one word.
 pub(crate) fn state(lv: &LvView) -> &'static str {
     match lv {
-        LvView { held: true, .. } => "held",
+        LvView { held: Some(_), .. } => "held",
         LvView { invalid: true, .. } => "invalid",
         LvView { merge: Some(merge), .. } if merge.failed => "failed",
+        LvView { active: true, merge: Some(merge), .. } if merge.paused => "paused",
         LvView { active: true, merge: Some(_), .. } => "merging",
         LvView { open: true, .. } => "open",
         LvView { active: true, .. } => "active",

@@ -5,12 +5,16 @@
 //! - A call waits for its answer; nothing is under way when it has returned.
 
 use super::service::{DeviceList, Info, Left, Place, Refused, VgList};
-use super::types::{ActivationInfo, DeviceInfo, MapInfo, TransactionText, VerbText, VgInfo};
+use super::types::{
+    ActivationInfo, DeviceInfo, EventInfo, MapInfo, MetricsText, TransactionText, VerbText, VgInfo,
+};
 use crate::rundir::RunDir;
 use crate::vg::{Setting, Terms};
 use foldback_dm_table::{Stage, Transaction, Verb};
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
+use zlink::futures_util::{Stream, StreamExt};
 use zlink::proxy;
 use zlink::tokio::unix;
 
@@ -55,7 +59,13 @@ trait Calls {
         device: &str,
         rate: Option<u64>,
     ) -> zlink::Result<Result<(), Refused>>;
+    async fn verify(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
     async fn look(&mut self, vg: &str) -> zlink::Result<Result<(), Refused>>;
+    #[zlink(more)]
+    async fn monitor(
+        &mut self,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<EventInfo, Refused>>>>;
+    async fn metrics(&mut self) -> zlink::Result<Result<MetricsText, Refused>>;
     async fn map(&mut self, vg: &str, lv: &str) -> zlink::Result<Result<MapInfo, Refused>>;
 }
 
@@ -83,7 +93,7 @@ pub enum ApiError {
     #[error("{0}")]
     NotActive(String),
     /// Somebody uses the volume.
-    #[error("{device} is in use by {by}")]
+    #[error("{device} is in use: {by}")]
     InUse {
         /// Which.
         device: String,
@@ -282,6 +292,15 @@ impl Client {
         ask!(self, connection => connection.set_merge_rate(vg, device, rate))
     }
 
+    /// Looks whether every live volume stands on what the metadata say: to be asked by whoever has locked the VG, before he
+    /// writes anything.
+    ///
+    /// # Errors
+    /// One does not, and waits.
+    pub fn verify(&mut self, vg: &str) -> Result<(), ApiError> {
+        ask!(self, connection => connection.verify(vg))
+    }
+
     /// Asks the VG's job to look now.
     ///
     /// # Errors
@@ -290,11 +309,73 @@ impl Client {
         ask!(self, connection => connection.look(vg))
     }
 
+    /// Tells `each` what happens, until it breaks off or the daemon ends; the first event is `listening`.
+    ///
+    /// # Errors
+    /// The connection.
+    pub fn monitor(&mut self, each: &mut dyn FnMut(EventInfo) -> ControlFlow<()>) -> Result<(), ApiError> {
+        let Self { runtime, connection } = self;
+        runtime.block_on(async {
+            let events = connection.monitor().await.map_err(|error| broken(&error))?;
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.next().await {
+                let event = match event {
+                    // The daemon has ended.
+                    Err(zlink::Error::UnexpectedEof) => break,
+                    event => event.map_err(|error| broken(&error))?.map_err(ApiError::from)?,
+                };
+                if each(event).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The metrics of all live volumes, in Prometheus's text format.
+    ///
+    /// # Errors
+    /// The connection.
+    pub fn metrics(&mut self) -> Result<String, ApiError> {
+        Ok(ask!(self, connection => connection.metrics())?.text)
+    }
+
     /// The map of a live volume, by its UUID.
     ///
     /// # Errors
     /// It is not active, or lost.
     pub fn map(&mut self, vg: &str, lv: &str) -> Result<MapInfo, ApiError> {
         ask!(self, connection => connection.map(vg, lv))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ApiError, Client};
+    use crate::rundir::RunDir;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    /// CLI and daemon agree on versions: another one is asked who it is, and nothing else.
+    #[test]
+    fn a_daemon_of_another_version_is_not_spoken_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::at(dir.path());
+        let listener = UnixListener::bind(run.socket()).unwrap();
+        let daemon = std::thread::spawn(move || {
+            // The first connection only finds out whether anybody listens.
+            drop(listener.accept().unwrap());
+            let (mut client, _) = listener.accept().unwrap();
+            let mut asked = [0; 256];
+            let len = client.read(&mut asked).unwrap();
+            client.write_all(b"{\"parameters\":{\"version\":\"0.0.0-other\",\"pid\":1}}\0").unwrap();
+            let said = client.read(&mut [0; 256]).unwrap();
+            (String::from_utf8_lossy(&asked[..len]).into_owned(), said)
+        });
+        let refused = Client::connect(&run).unwrap_err();
+        assert!(matches!(&refused, ApiError::Version { daemon, .. } if daemon == "0.0.0-other"), "{refused}");
+        let (asked, said) = daemon.join().unwrap();
+        assert!(asked.contains("org.foldback.Daemon.GetInfo"), "{asked}");
+        assert_eq!(said, 0, "nothing more was asked");
     }
 }

@@ -1,11 +1,20 @@
 //! What the API tells of live volumes to those who only look.
 
-use super::service::Refused;
-use super::types::MapInfo;
-use crate::served::DaemonError;
+use super::service::{Refused, vg_info};
+use super::types::{EventInfo, MapInfo, MetricsText, VgInfo};
+use crate::events::changes;
+use crate::exposition::Exposition;
+use crate::served::{Daemon, DaemonError};
 use crate::vg::{LvStatus, Vg};
 use foldback_units::Cells;
 use foldback_user_dm::{ChunkMap, MapOf};
+use std::collections::VecDeque;
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+use zlink::Reply;
+use zlink::futures_util::StreamExt;
+use zlink::futures_util::stream::{Stream, once, unfold};
 
 fn counts(cells: &Cells) -> Vec<u64> {
     cells.counts().iter().map(|count| count.get()).collect()
@@ -24,6 +33,47 @@ pub(super) fn map(vg: &Vg, id: &str) -> Result<MapInfo, Refused> {
         }),
         None => Ok(plain(&lv)),
     }
+}
+
+/// How often it is looked for events.
+const EVENTS_EVERY: Duration = Duration::from_millis(200);
+/// What one client may not have read yet: the stream looks no further ahead.
+type Waiting = VecDeque<EventInfo>;
+
+/// What happens from now on; the first event says that it is listened. Without `more` that is all.
+pub(super) fn monitor(daemon: Arc<Daemon>, more: bool) -> impl Stream<Item = Reply<EventInfo>> + Unpin {
+    let look = move || daemon.vgs().iter().map(|vg| vg_info(vg)).collect::<Vec<VgInfo>>();
+    let reply = move |event: EventInfo| Reply::new(Some(event)).set_continues(Some(more));
+    let (kind, vg, text) = ("listening".to_owned(), String::new(), String::new());
+    let first = EventInfo { kind, vg, device: None, id: None, text };
+    let first = reply(first);
+    let rest = unfold((look(), Waiting::new()), move |(mut seen, mut waiting)| {
+        let look = look.clone();
+        async move {
+            while more && waiting.is_empty() {
+                tokio::time::sleep(EVENTS_EVERY).await;
+                let now = look();
+                waiting.extend(changes(&seen, &now));
+                seen = now;
+            }
+            let event = waiting.pop_front()?;
+            Some((reply(event), (seen, waiting)))
+        }
+    });
+    Box::pin(once(ready(first)).chain(rest))
+}
+
+/// The metrics of all volumes, in Prometheus's text format.
+pub(super) fn metrics(daemon: &Daemon) -> MetricsText {
+    let mut all = Exposition::default();
+    all.add("foldback_up", "1 where the daemon answers.", &[], 1);
+    all.add("foldback_info", "The daemon's version.", &[("version", super::VERSION)], 1);
+    for vg in daemon.vgs() {
+        if let Err(error) = vg.measure(&mut all) {
+            eprintln!("foldback: measuring {}: {error}", vg.name());
+        }
+    }
+    MetricsText { text: all.text() }
 }
 
 fn drawn(map: &ChunkMap) -> MapInfo {

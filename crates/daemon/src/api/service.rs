@@ -2,7 +2,8 @@
 
 use super::listening::Listening;
 use super::types::{
-    ActivationInfo, DeviceInfo, LvInfo, MapInfo, MergeInfo, StoreWaitInfo, TransactionText, VerbText, VgInfo,
+    ActivationInfo, DeviceInfo, EventInfo, LvInfo, MapInfo, MergeInfo, MetricsText, StoreWaitInfo,
+    TransactionText, VerbText, VgInfo,
 };
 use crate::own_waits;
 use crate::served::{Daemon, DaemonError};
@@ -18,9 +19,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+use zlink::futures_util::Stream;
 use zlink::introspect::{ReplyError as IntrospectError, Type};
 use zlink::tokio::unix;
-use zlink::{Connection, Listener, ReplyError, Server, service};
+use zlink::{Connection, Listener, Reply, ReplyError, Server, service};
 
 /// How long a daemon without volumes stays: the next command may need it.
 const LINGER: Duration = Duration::from_secs(3);
@@ -170,7 +172,7 @@ fn lv_info(vg: &Vg, lv: LvStatus) -> LvInfo {
     }
 }
 
-fn vg_info(vg: &Vg) -> VgInfo {
+pub(super) fn vg_info(vg: &Vg) -> VgInfo {
     VgInfo {
         name: vg.name().to_string(),
         id: vg.id.to_string(),
@@ -311,10 +313,27 @@ impl Service {
         Ok(vg.set_merge_rate(&DmName(device), rate).map_err(DaemonError::from)?)
     }
 
+    /// Looks whether every live volume of a VG stands on what its metadata say: to be asked by whoever has locked the VG,
+    /// before he writes anything.
+    async fn verify(&self, vg: String) -> Result<(), Refused> {
+        Ok(self.0.vg(&vg_name(&vg)?)?.verify().map_err(DaemonError::from)?)
+    }
+
     /// Asks the VG's job to look now instead of within a second.
     async fn look(&self, vg: String) -> Result<(), Refused> {
         self.0.vg(&vg_name(&vg)?)?.look();
         Ok(())
+    }
+
+    /// What happens to live volumes from now on: an event for each change, the first says that it is listened.
+    #[zlink(more)]
+    async fn monitor(&self, more: bool) -> impl Stream<Item = Reply<EventInfo>> + Unpin {
+        super::seeing::monitor(Arc::clone(&self.0), more)
+    }
+
+    /// Metrics of all live volumes, in Prometheus's text format.
+    async fn metrics(&self) -> MetricsText {
+        super::seeing::metrics(&self.0)
     }
 
     /// Which chunks of a live volume, by its UUID, are kept in stores; of a merge: which are left, and which were merged.

@@ -153,6 +153,29 @@ pub struct MapInfo {
     pub merged: Option<Vec<u64>>,
 }
 
+/// Something that happened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct EventInfo {
+    /// `listening` (the first), `volume-appeared`, `volume-gone`, `merge-started`, `merge-ended`, `merge-failed`,
+    /// `merge-goes-on`, `store-filling`, `store-lost`, `requests-held` or `requests-go-on`.
+    pub kind: String,
+    /// The VG; empty for `listening`.
+    pub vg: String,
+    /// The volume's device, where it is about one.
+    pub device: Option<String>,
+    /// The LV's UUID.
+    pub id: Option<String>,
+    /// More, for people.
+    pub text: String,
+}
+
+/// Metrics.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct MetricsText {
+    /// In Prometheus's text format 0.0.4.
+    pub text: String,
+}
+
 /// What came of an activation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
 pub struct ActivationInfo {

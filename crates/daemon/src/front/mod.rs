@@ -36,8 +36,8 @@ pub(crate) struct Front {
     /// Why there is no session, once it was tried.
     no_files: Option<String>,
     blocks: Vec<(FileId, Block)>,
-    /// Loop devices that could not be had, once they were tried.
-    no_blocks: bool,
+    /// Why a loop device could not be had, where that was said.
+    no_blocks: Option<String>,
     exports: Exports,
 }
 
@@ -62,9 +62,13 @@ pub struct Places {
     pub nbd: Vec<String>,
 }
 
+/// What else is in the directory.
+const TAKEN: &[&str] = &["nbd", "api.sock", "daemon.lock", "daemon.log"];
+
 /// Where the files of a VG are. The sockets have a name that a VG may have, too; its files go to one that none can have.
 fn files_directory(run: &RunDir, vg: &str) -> PathBuf {
-    run.path().join(if vg == "nbd" { "nbd@" } else { vg })
+    let taken = TAKEN.contains(&vg) || vg.starts_with("active.json");
+    run.path().join(if taken { format!("{vg}@") } else { vg.to_owned() })
 }
 
 fn tell(text: &str) {
@@ -72,7 +76,7 @@ fn tell(text: &str) {
 }
 
 /// An LV's name from its device's: `vg-lv` with hyphens doubled.
-fn lv_name(vg: &VgName, device: &DmName) -> Option<String> {
+pub(crate) fn lv_name(vg: &VgName, device: &DmName) -> Option<String> {
     let prefix = format!("{}-", vg.as_str().replace('-', "--"));
     Some(device.0.strip_prefix(&prefix)?.replace("--", "-"))
 }
@@ -86,7 +90,7 @@ impl Front {
             session: None,
             no_files: None,
             blocks: Vec::new(),
-            no_blocks: false,
+            no_blocks: None,
             exports: Exports::new(run, carrier),
         }
     }
@@ -225,7 +229,7 @@ impl Front {
     }
 
     fn make_blocks(&mut self, vg: &VgName, after: &[(FileId, ServedLv)]) {
-        if !rustix::process::geteuid().is_root() || self.no_blocks {
+        if !rustix::process::geteuid().is_root() {
             return;
         }
         let Some(session) = &self.session else { return };
@@ -236,10 +240,19 @@ impl Front {
             let links = links_of(vg, lv);
             let file = session.path(&lv.name);
             match Block::attach(&file, lv.shape.read_only, &links, &mut |text| tell(&text)) {
-                Ok(block) => self.blocks.push((*id, block)),
+                Ok(block) => {
+                    self.blocks.push((*id, block));
+                    self.no_blocks = None;
+                }
                 Err(error) => {
-                    tell(&error.to_string());
-                    self.no_blocks = true;
+                    // It is tried again after every change; the same reason is said once.
+                    let error = Some(error.to_string());
+                    if self.no_blocks != error {
+                        if let Some(error) = &error {
+                            tell(error);
+                        }
+                        self.no_blocks = error;
+                    }
                     return;
                 }
             }

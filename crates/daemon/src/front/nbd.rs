@@ -31,7 +31,7 @@ pub enum NbdError {
         error: io::Error,
     },
     /// A client is connected.
-    #[error("{device} is in use by {by}")]
+    #[error("{device} is in use: {by}")]
     InUse {
         /// Which.
         device: DmName,

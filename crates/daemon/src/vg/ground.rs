@@ -13,7 +13,7 @@ use foldback_manager::host;
 use foldback_manager::store::{Discovery, DiskSet, discover};
 use foldback_units::VgName;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,10 +104,11 @@ impl Ground {
         BackupPlaces::choose(&self.config, image.map(|file| file.path()))
     }
 
-    /// Whether these are the same disks.
-    pub fn is_on(&self, paths: &[String]) -> bool {
-        let same = |path: &String| self.setting.paths.iter().any(|known| Path::new(known) == Path::new(path));
-        paths.iter().all(same)
+    /// Whether one of these is one of its disks.
+    pub fn is_on_one_of(&self, paths: &[String]) -> bool {
+        let real = |path: &String| std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
+        let ours: Vec<PathBuf> = self.setting.paths.iter().map(real).collect();
+        paths.iter().any(|path| ours.contains(&real(path)))
     }
 }
 

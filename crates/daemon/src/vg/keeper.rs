@@ -13,7 +13,7 @@ use super::mapper::{JobError, LiveHost};
 use super::standing::{Live, astray};
 use super::{Vg, locked};
 use crate::carrier::Carrier;
-use foldback_dm_table::{DeviceMapper, DmName, Verb};
+use foldback_dm_table::{DeviceMapper, DmName, Table, Target, Verb};
 use foldback_lvm2_format::vg::Vg as VgText;
 use foldback_manager::activation::Group;
 use foldback_manager::backup::BackupPlaces;
@@ -85,18 +85,14 @@ fn keep(vg: &Weak<Vg>, wishes: &Receiver<Wish>) {
 
 fn look(vg: &Arc<Vg>) {
     vg.note_rates();
-    let mut seen = see(vg);
-    for _ in 1..LOOKS {
-        if seen.astray.is_empty() {
-            break;
-        }
-        std::thread::sleep(LOOK_PAUSE);
-        seen = see(vg);
-    }
-    hold(vg, &seen.astray);
+    let found = {
+        // Between two changes of our own, so that metadata and devices belong together.
+        let _one = locked(&vg.changing);
+        look_and_hold(vg)
+    };
     // Somebody may wait for these.
     vg.look_after_stores();
-    if let Some(found) = seen.found {
+    if let Some(found) = found {
         end_merges(vg, &found);
         vg.end_trials(&found.vg);
     }
@@ -105,12 +101,26 @@ fn look(vg: &Arc<Vg>) {
 /// A VG as it is, and the devices that do not stand on it any more.
 struct Seen {
     found: Option<FoundVg>,
+    live: Live,
     astray: BTreeMap<DmName, String>,
 }
 
-/// Looks between two changes of our own, so that metadata and devices belong together.
+/// Holds what does not stand on the metadata any more, and lets go on what does again; the metadata, where they are to be
+/// had. Whoever calls it is the only one to change the VG's devices.
+pub(super) fn look_and_hold(vg: &Vg) -> Option<FoundVg> {
+    let mut seen = see(vg);
+    for _ in 1..LOOKS {
+        if seen.astray.is_empty() {
+            break;
+        }
+        std::thread::sleep(LOOK_PAUSE);
+        seen = see(vg);
+    }
+    hold(vg, &seen.astray, &seen.live);
+    seen.found
+}
+
 fn see(vg: &Vg) -> Seen {
-    let _one = locked(&vg.changing);
     let live = tables(vg);
     let found = read(vg);
     let astray = astray(&vg.id, found.as_ref().map_err(String::as_str), &live);
@@ -118,7 +128,7 @@ fn see(vg: &Vg) -> Seen {
     if let Some(found) = &found {
         locked(&vg.state).name = found.vg.name.clone();
     }
-    Seen { found, astray }
+    Seen { found, live, astray }
 }
 
 fn read(vg: &Vg) -> Result<FoundVg, String> {
@@ -144,27 +154,46 @@ fn tables(vg: &Vg) -> Live {
     vg.carrier.call(all).unwrap_or_default()
 }
 
-/// Holds the requests of these devices and says why; lets those go on that were held and need not be any more.
-fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>) {
+/// Holds the requests of these devices and says why; lets those go on that were held and need not be any more. What could
+/// not be held counts as not held, and is tried again at the next look.
+fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>, live: &Live) {
     let name = vg.name();
-    let was = std::mem::replace(&mut locked(&vg.state).held, astray.clone());
-    let mut verbs = Vec::new();
-    for (device, why) in astray.iter().filter(|(device, _)| !was.contains_key(*device)) {
-        eprintln!(
-            "foldback: somebody changed volume group {name}: {why}. Requests to {device} wait until the metadata are \
-             put back, for example with vgcfgrestore"
-        );
-        verbs.push(Verb::Suspend { name: device.clone(), lockfs: false });
+    let was = locked(&vg.state).held.clone();
+    let mut devices: Vec<&DmName> = astray.keys().chain(was.keys()).collect();
+    // A snapshot of a merged view stands on its origin: it is held first, and goes on last.
+    devices.sort_by_key(|device| !is_on_another(device, live));
+    devices.dedup();
+    for device in &devices {
+        let Some(why) = astray.get(*device).filter(|_| !was.contains_key(*device)) else { continue };
+        match vg.apply(vec![Verb::Suspend { name: (*device).clone(), lockfs: false }]) {
+            Ok(()) => {
+                eprintln!(
+                    "foldback: somebody changed volume group {name}: {why}. Requests to {device} wait until the metadata \
+                     are put back, for example with vgcfgrestore"
+                );
+                locked(&vg.state).held.insert((*device).clone(), why.clone());
+            }
+            Err(error) => eprintln!("foldback: holding {device}, since {why}: {error}"),
+        }
     }
-    for device in was.keys().filter(|device| !astray.contains_key(*device)) {
-        eprintln!("foldback: the metadata of {device} are as they were; its requests go on");
-        verbs.push(Verb::Resume { name: device.clone() });
+    for device in devices.iter().rev() {
+        if !was.contains_key(*device) || astray.contains_key(*device) {
+            continue;
+        }
+        match vg.apply(vec![Verb::Resume { name: (*device).clone() }]) {
+            Ok(()) => eprintln!("foldback: the metadata of {device} are as they were; its requests go on"),
+            Err(error) => eprintln!("foldback: letting {device} go on: {error}"),
+        }
+        locked(&vg.state).held.remove(*device);
     }
-    if !verbs.is_empty()
-        && let Err(error) = vg.apply(verbs)
-    {
-        eprintln!("foldback: {name}: {error}");
-    }
+}
+
+/// Whether the device is a snapshot of another one that users open.
+fn is_on_another(device: &DmName, live: &Live) -> bool {
+    let table = |wanted: &str| live.values().find(|(name, _)| name.0 == wanted).map(|(_, table)| table);
+    let first = |table: &Table| table.lines.first().map(|line| line.target.clone());
+    let Some(Target::Snapshot(params)) = table(&device.0).and_then(first) else { return false };
+    matches!(table(&params.origin.0).and_then(first), Some(Target::SnapshotMerge(_)))
 }
 
 /// Ends the merges that are finished.

@@ -11,6 +11,7 @@ mod ground;
 mod keeper;
 mod map;
 mod mapper;
+mod measure;
 mod pacing;
 mod rates;
 mod standing;
@@ -84,12 +85,23 @@ pub enum ChangeError {
     #[error(transparent)]
     Gone(#[from] CarrierGone),
     /// Somebody uses a device; nothing was done.
-    #[error("{device} is in use by {by}")]
+    #[error("{device} is in use: {by}")]
     InUse {
         /// Which.
         device: DmName,
         /// Who.
         by: String,
+    },
+    /// Somebody changed what a device stands on.
+    #[error(
+        "somebody changed the volume group: {why}. Requests to {device} wait until the metadata are put back, for example \
+         with vgcfgrestore; until then it is not changed"
+    )]
+    Astray {
+        /// Which.
+        device: DmName,
+        /// What is changed.
+        why: String,
     },
     /// A verb.
     #[error("{error}")]
@@ -188,6 +200,8 @@ impl Vg {
     /// They do not hold, and nothing was done; otherwise as [`Vg::transact`].
     pub fn transact_on(&self, transaction: Transaction, terms: &Terms) -> Result<(), ChangeError> {
         let _one = locked(&self.changing);
+        // Not on extents that somebody else may have by now: the look of a second ago is too old for that.
+        drop(keeper::look_and_hold(self));
         let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
         self.refuse_held(named.into_iter().flatten().map(Verb::name))?;
         let stand = self.stand(&transaction.suspend)?;
@@ -209,6 +223,17 @@ impl Vg {
         self.settle_front(closed)?;
         self.look();
         outcome.map_err(|(stage, error)| ChangeError::Verb { stage: Some(stage), error })
+    }
+
+    /// Looks whether every live volume stands on what the metadata say, and holds those that do not.
+    ///
+    /// # Errors
+    /// The first that does not, and why.
+    pub fn verify(&self) -> Result<(), ChangeError> {
+        let _one = locked(&self.changing);
+        drop(keeper::look_and_hold(self));
+        let held = locked(&self.state).held.clone();
+        held.into_iter().next().map_or(Ok(()), |(device, why)| Err(ChangeError::Astray { device, why }))
     }
 
     /// Refuses what would wait for requests that wait themselves.
@@ -284,6 +309,11 @@ impl Vg {
             // A keeper that has ended looks no more.
             wishes.send(keeper::Wish::Look).ok();
         }
+    }
+
+    /// Serves nothing any more, where the carrier is gone: who has a volume open gets errors, the others leave nothing behind.
+    pub(crate) fn end_front(&self) {
+        locked(&self.front).settle(&self.name(), &[], Closed::default());
     }
 
     /// Ends carrier and keeper, and lets go of the disks. Volumes that are still active are left as a crash leaves them.

@@ -97,6 +97,15 @@ impl Group {
         Ok(Self { origin, snapshots })
     }
 
+    /// The group as it is live while its merge is marked and has not begun, which the origin's live table tells: the
+    /// snapshot is one like others. Every change of such a group but the start of its merge is one between two of these;
+    /// else an extended origin, say, would be given the merge's table.
+    #[must_use]
+    pub fn while_deferred(mut self) -> Self {
+        self.snapshots.iter_mut().for_each(|snapshot| snapshot.merging = false);
+        self
+    }
+
     /// The snapshot that merges.
     pub fn merging(&self) -> Option<&GroupSnapshot> {
         self.snapshots.iter().find(|snapshot| snapshot.merging)

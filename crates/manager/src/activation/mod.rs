@@ -21,7 +21,7 @@ mod tests;
 pub use change::Change;
 pub use group::{Group, GroupSnapshot, Origin, activate, deactivate, device_of};
 pub use keep::keep_snapshot;
-pub use recovery::{Tables, go_on, tables, take_back};
+pub use recovery::{Tables, go_on, merge_came_up, tables, take_back};
 pub use sets::{ActivationSet, Wish, to_activate, to_deactivate};
 pub use tables::{ActivationError, Device, Layer, lv_table};
 pub use transactions::{

@@ -6,6 +6,8 @@
 //!   show what was never theirs. The same for names that were swapped under devices that were not.
 //! - A removal is never taken back: a snapshot that was let go of has missed copies already. It is gone on with
 //!   ([`go_on`]), since old tables still write to extents that are free by now.
+//! - A merge that came up is gone on with, whatever else stayed behind ([`merge_came_up`]): what the old origin held is being
+//!   overwritten, so that names which were swapped for it stay so.
 //! - What is there is asked, not assumed: each device may have its old table or its new one.
 //!
 //! A start of a merge, an extension and a renaming need neither: old tables are a state that the new metadata allows.
@@ -14,7 +16,7 @@ use crate::activation::change::Change;
 use crate::activation::group::{Group, load, remove, resume};
 use crate::activation::placed::{Placed, Role};
 use crate::activation::transactions::suspend;
-use foldback_dm_table::{DeviceMapper, DmName, HeaderWrite, Table, Transaction};
+use foldback_dm_table::{DeviceMapper, DmName, HeaderWrite, Table, Target, Transaction};
 use std::collections::BTreeMap;
 
 /// Every device there is, with its live table.
@@ -31,6 +33,20 @@ pub fn tables<M: DeviceMapper>(mapper: &mut M) -> Result<Tables, M::Error> {
         drop(tables.insert(info.name, table));
     }
     Ok(tables)
+}
+
+/// Whether the merge that a change starts is live: then [`take_back`] is too late, and it is gone on with.
+pub fn merge_came_up(changes: &[Change], there: &Tables) -> bool {
+    let came_up = |group: &Group| {
+        let table = there.get(&group.origin.top.name).and_then(Option::as_ref);
+        table.is_some_and(|table| {
+            table.lines.iter().any(|line| matches!(line.target, Target::SnapshotMerge(_)))
+        })
+    };
+    changes
+        .iter()
+        .filter_map(|change| change.after.as_ref())
+        .any(|group| group.merging().is_some() && came_up(group))
 }
 
 /// Returns to the groups before. The headers are those of the VG before, staged once more.

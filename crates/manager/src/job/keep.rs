@@ -33,7 +33,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         match self.host.start_live(&transaction, std::slice::from_ref(&live.origin.top.name)) {
             Ok(None) => {}
             Ok(Some((device, by))) => {
-                self.detail(format!("{device} is in use by {by}."));
+                self.detail(format!("{device} is in use: {by}."));
                 // As it is called before the swap.
                 let asked = crate::ops::merge::check(&found.vg, &self.request.lv)?;
                 return self.not_now(&asked, InUse { active: true, origin: true, snapshot: false });

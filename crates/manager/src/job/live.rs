@@ -9,6 +9,7 @@ use crate::activation::{self, Group};
 use crate::job::error::MergeError;
 use crate::job::host::{Carried, InUse, MergeHost};
 use crate::job::merge::{Begun, Job, MergeOutcome, Outcome, Step};
+use crate::ops::Refusal;
 use crate::ops::merge::Merge;
 use crate::ops::merge_start::{InUse as Used, Mode, Start, decide};
 use crate::store::{DiskSet, FoundVg, stage};
@@ -52,11 +53,15 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 self.tell(format!("Merging of volume {vg}/{lv} started."));
                 Ok(Begun::Live(merge, live))
             }
+            Some((device, by)) if self.request.undo.is_some() => {
+                // Between the look and the switch: nothing is marked, and the snapshot that was taken harms nobody.
+                Err(Refusal::UndoInUse { vg, lv, device: device.0, by }.into())
+            }
             Some((device, by)) => {
                 // Who is in the way has it as it was: nothing but the mark is committed.
                 let origin = device == live.origin.top.name;
                 let begun = self.not_now(&merge, Used { active: true, origin, snapshot: !origin })?;
-                self.detail(format!("{device} is in use by {by}."));
+                self.detail(format!("{device} is in use: {by}."));
                 Ok(begun)
             }
         }
@@ -64,7 +69,12 @@ impl<H: MergeHost> Job<'_, '_, H> {
 
     fn mark_only(&mut self, found: &FoundVg, marked: Vg, merge: &Merge) -> Outcome<Begun, H> {
         if marked != found.vg {
-            self.commit(found, marked)?;
+            let handover = {
+                let mut disks = self.host.disks();
+                let mut set = DiskSet::new(&mut *disks, self.request.paths);
+                stage(&mut set, found, marked, self.environment)?.hand_over()
+            };
+            self.mark_staged(found, &handover.next, handover.headers)?;
         }
         self.not_now(merge, Used { active: true, ..Used::default() })
     }
@@ -112,6 +122,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         closed.extend(snapshot.map(|snapshot| snapshot.top.name.clone()));
         match self.host.start_live(&transaction, &closed) {
             Ok(None) => {}
+            Ok(in_use) if self.request.undo.is_some() => return Ok(in_use),
             Ok(in_use) => {
                 self.mark_staged(found, &handover.next, transaction.headers)?;
                 return Ok(in_use);

@@ -57,7 +57,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
     }
 
     /// How full a live snapshot is; `None` where it is not valid.
-    fn usage(&mut self, live: &Group, lv: &LvName) -> Outcome<Option<Usage>, H> {
+    pub(super) fn usage(&mut self, live: &Group, lv: &LvName) -> Outcome<Option<Usage>, H> {
         let failed = |source| MergeError::Host { attempt: "looking how full the snapshots are", source };
         let Some(snapshot) = live.snapshots.iter().find(|snapshot| snapshot.lv == *lv) else {
             return Ok(None);

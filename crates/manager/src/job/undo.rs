@@ -1,7 +1,8 @@
 //! The snapshot that is taken before a merge, so that the merge itself can be undone (`--undo`).
 //!
 //! What must hold:
-//! - It shows the origin as it was when the merge began: both happen under one lock of the VG.
+//! - It shows the origin as it was when the merge began: both happen under one lock of the VG, and nothing of the two is
+//!   in use. A merge that would be delayed is refused.
 //! - Room is checked before anything is written.
 //! - A merge that may have begun already cannot be undone any more.
 
@@ -14,7 +15,7 @@ use crate::ops::Refusal;
 use crate::ops::merge::Merge;
 use crate::ops::undo::{self, Undo};
 use crate::store::{DiskSet, FoundVg, stage};
-use foldback_dm_table::DeviceMapper;
+use foldback_dm_table::{DeviceMapper, Transaction};
 
 impl<H: MergeHost> Job<'_, '_, H> {
     /// Takes the snapshot; the VG with it.
@@ -32,6 +33,29 @@ impl<H: MergeHost> Job<'_, '_, H> {
         if snapshot.segment.merging {
             return Err(Refusal::TooLateToUndo { vg, lv }.into());
         }
+        if let Some(live) = live {
+            let snapshot = live.snapshots.iter().find(|snapshot| snapshot.lv == lv);
+            let mut closed = vec![live.origin.top.name.clone()];
+            closed.extend(snapshot.map(|snapshot| snapshot.top.name.clone()));
+            match self.host.start_live(&Transaction::default(), &closed) {
+                Ok(None) => {}
+                Ok(Some((device, by))) => {
+                    return Err(Refusal::UndoInUse { vg, lv, device: device.0, by }.into());
+                }
+                Err((_, source)) => {
+                    return Err(MergeError::Host { attempt: "looking who uses the volumes", source });
+                }
+            }
+        }
+        // Of a live store more may be on its way to the disk.
+        let exceptions = match live {
+            Some(live) => {
+                let usage = self.usage(live, &lv)?;
+                usage
+                    .map_or(exceptions, |usage| usage.exceptions(snapshot.segment.chunk_size).max(exceptions))
+            }
+            None => exceptions,
+        };
         let planned = undo::plan(&found.vg, merge, undo, exceptions, self.environment)?;
         let chunk = snapshot.segment.chunk_size;
         planned.notices.iter().for_each(|notice| self.observer.notice(notice.clone()));

@@ -3,6 +3,8 @@
 //! What must hold:
 //! - One variant for each reason, so that a caller can match; the text names the object.
 //! - [`Refusal::is_usage`] tells what is wrong with the command line (exit code 3) from what is wrong with the VG (5).
+//!
+//! Longer than 500 lines because it is a list: each reason with its words, in one place.
 
 use foldback_units::{LvName, VgName};
 
@@ -444,6 +446,20 @@ pub enum Refusal {
     NotATrial {
         /// What was named.
         lv: String,
+    },
+    /// `--undo` of volumes in use: until the merge began they would change further.
+    #[error(
+        "Merging of {vg}/{lv} would be delayed since {device} is in use: {by}: a snapshot taken now would not undo it. Close it first; nothing is marked."
+    )]
+    UndoInUse {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// What is in use.
+        device: String,
+        /// Who uses it.
+        by: String,
     },
     /// `--undo` where the merge is marked already.
     #[error(

@@ -4,7 +4,7 @@
 //! - The letters are LVM2's. Of a volume that nobody serves, state and open stand as `-`.
 //! - A merging snapshot and its origin show capital letters, and the snapshot is hidden.
 
-use super::facts::{LvFacts, LvKind, PvFacts, VgFacts};
+use super::facts::{Live, LvFacts, LvKind, PvFacts, VgFacts};
 use super::row::Row;
 use foldback_units::Sectors;
 
@@ -21,6 +21,21 @@ pub(super) fn merging(lv: &LvFacts) -> bool {
 /// Whether the snapshot was invalidated, where that is known.
 pub(super) fn invalid(lv: &LvFacts) -> Option<bool> {
     lv.live.map(|live| live.invalid).or_else(|| lv.store.map(|store| store.invalid))
+}
+
+/// What is known of a live snapshot, or of the origin into which one merges; LVM2 knows neither of other volumes.
+pub(super) fn snapshot_live(lv: &LvFacts) -> Option<Live> {
+    let merges = |live: &Live| live.merge_left.is_some() || live.merge_failed || live.invalid;
+    match lv.kind {
+        LvKind::Plain => None,
+        LvKind::Snapshot { .. } => lv.live,
+        LvKind::Origin { .. } => lv.live.filter(merges),
+    }
+}
+
+/// `lv_snapshot_invalid`.
+pub(super) fn snapshot_invalid(lv: &LvFacts) -> Option<bool> {
+    if lv.live.is_some() { snapshot_live(lv).map(|live| live.invalid) } else { invalid(lv) }
 }
 
 /// `lv_attr`.

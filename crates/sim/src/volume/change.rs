@@ -1,6 +1,5 @@
 //! Changes of a VG, as the commands make them: find, plan, apply.
 
-use super::meddler::Meddler;
 use super::vg_world::{Repeatable, find, paths};
 use crate::report::Failure;
 use foldback_device::Disks;
@@ -78,7 +77,7 @@ impl Change {
     }
 
     /// Makes it.
-    pub(crate) fn make(&self, disks: &mut Meddler, environment: &mut Repeatable) -> Result<(), NotMade> {
+    pub(crate) fn make(&self, disks: &mut impl Disks, environment: &mut Repeatable) -> Result<(), NotMade> {
         let paths = paths(disks.count() as usize);
         let mut set = DiskSet::new(disks, &paths);
         let found = find(&mut set).map_err(NotMade::Broken)?;

@@ -1,15 +1,12 @@
 //! Level 2: a VG on one or two PVs, changed by the manager's own code, the power cut after any operation.
 
-mod change;
+pub(crate) mod change;
 mod commits;
 mod host;
-mod live;
-mod live_facts;
-mod live_world;
-mod meddler;
+pub(crate) mod meddler;
 mod merges;
-mod reader;
-mod vg_world;
+pub(crate) mod reader;
+pub(crate) mod vg_world;
 
 pub use meddler::DiskBug;
 
@@ -27,23 +24,13 @@ pub(crate) fn run(seed: u64, traced: bool, bug: Option<DiskBug>) -> RunReport {
         failure,
         trace: trace.unwrap_or_default(),
     };
-    match rng.below(3) {
-        0 => {
-            let mut merges = merges::Merges::new(seed, &mut rng, traced, bug);
-            let failure = merges.run(&mut rng, &mut scenes).err();
-            report(merges.steps, scenes, failure, merges.trace)
-        }
-        1 => match live::Live::new(seed, &mut rng, traced, bug) {
-            Err(failure) => report(0, scenes, Some(failure), None),
-            Ok(mut live) => {
-                let failure = live.run(&mut rng, &mut scenes).err();
-                report(live.steps, scenes, failure, live.trace)
-            }
-        },
-        _ => {
-            let mut commits = commits::Commits::new(seed, &mut rng, traced, bug);
-            let failure = commits.run(&mut rng, &mut scenes).err();
-            report(commits.steps, scenes, failure, commits.trace)
-        }
+    if rng.one_in(2) {
+        let mut merges = merges::Merges::new(seed, &mut rng, traced, bug);
+        let failure = merges.run(&mut rng, &mut scenes).err();
+        report(merges.steps, scenes, failure, merges.trace)
+    } else {
+        let mut commits = commits::Commits::new(seed, &mut rng, traced, bug);
+        let failure = commits.run(&mut rng, &mut scenes).err();
+        report(commits.steps, scenes, failure, commits.trace)
     }
 }

@@ -17,20 +17,32 @@ pub(crate) struct Text {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// CRC-32 as LVM2 has it, bit by bit.
-pub(crate) fn crc(bytes: &[u8]) -> u32 {
-    let mut register: u32 = 0xf597_a6cf;
-    for byte in bytes {
-        register ^= u32::from(*byte);
-        for _ in 0..8 {
+/// What the low byte of the register comes to, bit by bit.
+const STEPS: [u32; 256] = {
+    let mut steps = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut register = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
             let carry = register & 1;
             register >>= 1;
             if carry == 1 {
                 register ^= 0xedb8_8320;
             }
+            bit += 1;
         }
+        steps[byte] = register;
+        byte += 1;
     }
-    register
+    steps
+};
+
+/// CRC-32 as LVM2 has it.
+pub(crate) fn crc(bytes: &[u8]) -> u32 {
+    let step =
+        |register: u32, byte: &u8| register >> 8 ^ STEPS[((register ^ u32::from(*byte)) & 0xff) as usize];
+    bytes.iter().fold(0xf597_a6cf, step)
 }
 
 fn number32(bytes: &[u8], at: usize) -> u32 {

@@ -7,6 +7,7 @@ use super::meddler::Meddler;
 use super::reader::{Text, newest};
 use crate::report::Failure;
 use foldback_device::DiskId;
+use foldback_dm_table::Transaction;
 use foldback_lvm2_format::label::{DEFAULT_LABEL_SECTOR, LabelSector};
 use foldback_lvm2_format::pv_header::{DiskArea, Extension, PvHeader};
 use foldback_lvm2_format::vg::ExtentSize;
@@ -123,6 +124,21 @@ pub(crate) fn find(set: &mut DiskSet<'_>) -> Result<FoundVg, Failure> {
 pub(crate) fn read_text(image: &Image) -> Result<Text, Failure> {
     let text = newest(image).map_err(|what| Failure::new("commit", what))?;
     text.ok_or_else(|| Failure::new("commit", "no disk has a committed text"))
+}
+
+/// The text that the transaction's headers commit: put on a copy of the disks, and read.
+pub(crate) fn after_text(transaction: &Transaction, image: &Image, seqno: u64) -> Result<Text, Failure> {
+    let mut image = image.clone();
+    let paths = paths(image.disks.len());
+    for header in &transaction.headers {
+        let disk = paths.iter().position(|path| *path == header.pv.0).unwrap_or_default();
+        image.disks[disk][(header.offset.get() / 512) as usize] = Sector::from_bytes(&header.commit[..]);
+    }
+    let text = read_text(&image)?;
+    if text.seqno == seqno + 1 {
+        return Ok(text);
+    }
+    Err(Failure::new("commit", format!("the headers commit seqno {} after {seqno}", text.seqno)))
 }
 
 /// The VG as the manager finds it on an image; it must be one that can be changed.

@@ -5,6 +5,7 @@
 
 mod direct;
 mod dirty;
+mod kernel;
 mod order;
 mod pack;
 
@@ -48,6 +49,8 @@ pub(crate) enum Job {
         /// The file to write
         out: PathBuf,
     },
+    /// Carry out the manager's plans by the kernel's device-mapper
+    Kernel(kernel::KernelJob),
 }
 
 /// Arguments of `write`.
@@ -93,6 +96,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         Job::Rule(job) => rule(job),
         Job::Dirty(job) => dirty::dirty(job),
         Job::Dirtied { file, table } => dirty::dirtied(file, table),
+        Job::Kernel(job) => kernel::run(job),
         Job::Pack { device, out } => pack::pack(&mut Direct::open(device)?, out),
     }
 }

@@ -62,6 +62,11 @@ pub(super) fn all(long: bool) -> Vec<Stage> {
         } else {
             stage("sim volume", || sim("volume", "10000"))
         },
+        if long {
+            stage("sim live", || sim("live", "20000"))
+        } else {
+            stage("sim live", || sim("live", "2000"))
+        },
         stage("mutants", || one(&["run", "--release", "--package", "sim", "--", "--mutants"])),
         stage("demo", demo),
         if long { stage("uml", || cases(Length::Long)) } else { stage("uml", || cases(Length::Short)) },
@@ -123,7 +128,7 @@ fn documentation() -> Result<Done> {
     run(command).map(Done::One)
 }
 
-/// The two levels on their own, so that each has its number of runs whatever the simulator's mixture is.
+/// The levels on their own, so that each has its number of runs whatever the simulator's mixture is.
 fn sim(level: &str, runs: &str) -> Result<Done> {
     let words =
         ["run", "--release", "--package", "sim", "--", "--level", level, "--seed", "1", "--runs", runs];

@@ -8,6 +8,7 @@ mod accept;
 mod cells;
 mod control;
 mod handover;
+mod kernel_dm;
 mod live;
 mod matrix;
 mod memory;
@@ -84,6 +85,11 @@ const CASES: &[Case] = &[
         name: "live-behind",
         shows: "LVM2 changes the VG that is served: noticed, no other data touched",
         run: live::behind,
+    },
+    Case {
+        name: "kernel-dm",
+        shows: "the kernel carries out Foldback's plans under mounted file systems, LVM2 every second step",
+        run: kernel_dm::run,
     },
 ];
 

@@ -186,6 +186,9 @@ impl LvCreate {
         if let Some(other) = in_name.filter(|other| *other != vg) {
             return Err(usage(&format!("Inconsistent volume group names given: \"{other}\" and \"{vg}\"")));
         }
+        if let Some(origin) = origin.as_ref().filter(|_| self.freeze && !context.options.test) {
+            self.write_back(context, &vg, origin)?;
+        }
         let mut change = Change::of_vg(context, &vg, &[])?;
         let live = change.live(&vg)?;
         let discovery = change.discover();

@@ -14,7 +14,7 @@ use crate::live::LiveVg;
 use crate::names::Target;
 use crate::sizes::KibSize;
 use crate::switching::{Otherwise, Switch};
-use foldback_frontend_fuse::mounted_on;
+use foldback_frontend_fuse::{mounted_on, write_back};
 use foldback_lvm2_format::vg::{PvKey, Vg};
 use foldback_manager::activation::{Change as GroupChange, take_snapshots};
 use foldback_manager::apply::{ApplyError, commit, prepare_stores};
@@ -25,7 +25,7 @@ use foldback_manager::ops::snapshot_create::{
 use foldback_manager::ops::{Refusal, SizeRequest};
 use foldback_manager::report::Units;
 use foldback_manager::store::{DiskSet, FoundVg};
-use foldback_units::{LvName, Sectors};
+use foldback_units::{LvName, Sectors, VgName, dm_name};
 use std::path::{Path, PathBuf};
 
 impl LvCreate {
@@ -97,6 +97,25 @@ impl LvCreate {
         }
         tell(context, &planned.done);
         Ok(Exit::Success)
+    }
+
+    /// Writes back the file systems that are to be frozen, before anything is locked.
+    pub(super) fn write_back(&self, context: &Context, vg: &VgName, origin: &LvName) -> Result<(), CliError> {
+        let Some(live) = LiveVg::find(vg, &context.options.disks())? else { return Ok(()) };
+        let more = self.pvs.iter().filter_map(|word| match Target::parse(word) {
+            Ok(Target::Lv(_, lv)) => Some(lv),
+            _ => None,
+        });
+        let origins: Vec<LvName> = more.chain([origin.clone()]).collect();
+        let devices: Vec<String> = origins.iter().map(|lv| dm_name(vg, lv, None)).collect();
+        let blocks = live.info.lvs.iter().filter(|lv| devices.contains(&lv.device));
+        for block in blocks.filter_map(|lv| lv.block.as_ref()) {
+            let points = mounted_on(Path::new(block)).unwrap_or_default();
+            write_back(&points).map_err(|(point, error)| {
+                CliError::failed(format!("writing back {}: {error}.", point.display()))
+            })?;
+        }
+        Ok(())
     }
 
     /// What stands behind the first origin: more of them, and PVs.

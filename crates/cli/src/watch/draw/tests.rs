@@ -19,7 +19,7 @@ fn lv(name: &str, mebibytes: u64) -> LvView {
         size: Sectors(mebibytes * MIB),
         active: true,
         open: false,
-        held: false,
+        held: None,
         invalid: false,
         fill: None,
         store_seconds: None,
@@ -40,6 +40,7 @@ fn model() -> Model {
         rate: Some(Sectors(25 * MIB)),
         seconds: Some(12),
         failed: false,
+        paused: false,
     };
     let system = VgView {
         name: "system".to_owned(),
@@ -63,7 +64,7 @@ fn model() -> Model {
         size: Sectors(1 << 31),
         free: Sectors(0),
         trouble: Some("somebody removed data/files from the metadata".to_owned()),
-        lvs: vec![LvView { held: true, ..lv("files", 1 << 20) }],
+        lvs: vec![LvView { held: Some("requests wait".to_owned()), ..lv("files", 1 << 20) }],
     };
     let mut model = Model::default();
     model.show(vec![system, data]);

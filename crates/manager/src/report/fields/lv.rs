@@ -217,10 +217,10 @@ pub(super) const FIELDS: &[Field] = &[
         Value::Flag("check needed", None)
     }),
     right("lv_merge_failed", "MergeFailed", 15, "Set if a merge failed", |row| {
-        Value::Flag("merge failed", row.lv.live.map(|live| live.merge_failed))
+        Value::Flag("merge failed", attributes::snapshot_live(row.lv).map(|live| live.merge_failed))
     }),
     right("lv_snapshot_invalid", "SnapInvalid", 15, "Set if the store was invalidated", |row| {
-        Value::Flag("snapshot invalid", attributes::invalid(row.lv))
+        Value::Flag("snapshot invalid", attributes::snapshot_invalid(row.lv))
     }),
     left("merge_state", "MState", 0, "How a merge is: running, paused, failed or finished", |row| {
         live(row, |live| live.merge_state).map_or(Value::Blank, Value::text)

@@ -1,0 +1,197 @@
+//! Bringing groups up and taking them down through the kernel, in the command's own process.
+//!
+//! What must hold (lvm2.md 2.7, 3.1):
+//! - LVM2's lock of the VG is held meanwhile, and the metadata are read under it.
+//! - What is up already stays as it is; a group that does not come up whole is taken down again.
+//! - What is in use is not taken down, and nothing else of its group is.
+
+use super::{Kernel, devices_of};
+use crate::changing::one_vg;
+use crate::commands::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::session::Session;
+use foldback_dm_table::{DeviceMapper, DmName, Verb};
+use foldback_kernel_dm::KernelDm;
+use foldback_lvm2_format::vg::LvFlag;
+use foldback_manager::activation::{
+    ActivationSet, Device, Group, Layer, Wish, activate, deactivate, to_activate, to_deactivate,
+};
+use foldback_manager::host::locks;
+use foldback_manager::lock::LockMode;
+use foldback_manager::store::FoundVg;
+use foldback_units::{LvName, VgName};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How long is waited for who looks at a device for a moment (lvm2.md trap 16).
+const OPEN_TRIES: u32 = 25;
+const OPEN_PAUSE: Duration = Duration::from_millis(20);
+
+impl Kernel {
+    /// Brings LVs up, all that users see where none is named.
+    pub(crate) fn activate(
+        mut self,
+        context: &Context,
+        mut session: Session,
+        vg: &VgName,
+        (lvs, wish): (Option<&[LvName]>, Wish),
+    ) -> Result<Exit, CliError> {
+        let _lock = locks(&session.config).vg(vg, LockMode::Exclusive)?;
+        let discovery = session.discover();
+        let found = one_vg(&discovery, vg)?;
+        if let Some(finding) = found.refuses_use() {
+            return Err(CliError::failed(finding.refusal(vg.as_str())));
+        }
+        let set = match lvs {
+            None => to_activate(found, wish),
+            Some(lvs) => named(found, lvs, wish)?,
+        };
+        let mut exit = Exit::Success;
+        for (_, error) in &set.refused {
+            context.console.error(&format!("{error}."));
+            exit = Exit::Failed;
+        }
+        if context.options.test {
+            return Ok(exit);
+        }
+        for group in &set.groups {
+            let there = |device: &Device| self.there.iter().any(|info| info.uuid == device.uuid);
+            if there(&group.origin.top) {
+                continue;
+            }
+            let up = group.check_kernel().map_err(|error| CliError::failed(format!("{error}.")));
+            if let Err(error) = up.and_then(|()| self.up(group)) {
+                error.tell(context.console);
+                exit = Exit::Failed;
+            }
+            if group.merging().is_some() && exit == Exit::Success {
+                let name = &group.origin.lv;
+                context.console.say(&format!("A snapshot is merging into {vg}/{name}."));
+            }
+        }
+        self.tell(context, found, lvs.is_none())?;
+        Ok(exit)
+    }
+
+    fn up(&mut self, group: &Group) -> Result<(), CliError> {
+        let verbs = activate(group);
+        let Err(error) = self.mapper.apply_all(&verbs) else { return Ok(()) };
+        let there = |name: &DmName| self.there.iter().any(|info| info.name == *name);
+        let new = deactivate(group).into_iter().filter(|verb| !there(verb.name()));
+        for verb in new {
+            // One that was not made yet is not missed.
+            self.mapper.apply_all(&[verb]).ok();
+        }
+        Err(error.into())
+    }
+
+    /// Takes LVs down with their groups, all where none is named.
+    pub(crate) fn deactivate(
+        mut self,
+        context: &Context,
+        mut session: Session,
+        vg: &VgName,
+        lvs: Option<&[LvName]>,
+    ) -> Result<Exit, CliError> {
+        let _lock = locks(&session.config).vg(vg, LockMode::Exclusive)?;
+        let discovery = session.discover();
+        let found = one_vg(&discovery, vg)?;
+        let set = match lvs {
+            None => to_deactivate(found),
+            Some(lvs) => named(found, lvs, Wish { ignore_skip: true, auto: false })?,
+        };
+        let mut exit = Exit::Success;
+        if lvs.is_none() {
+            self.refuse_open(&set, vg)?;
+        }
+        for group in &set.groups {
+            let there = |verb: &Verb| self.there.iter().any(|info| info.name == *verb.name());
+            let verbs: Vec<Verb> = deactivate(group).into_iter().filter(there).collect();
+            if verbs.is_empty() || context.options.test {
+                continue;
+            }
+            let down = match self.in_use(group)? {
+                Some(lv) => Err(CliError::failed(format!("Logical volume {vg}/{lv} in use."))),
+                None => self.mapper.apply_all(&verbs).map_err(CliError::from),
+            };
+            if let Err(error) = down {
+                error.tell(context.console);
+                exit = Exit::Failed;
+            }
+        }
+        self.tell(context, found, lvs.is_none())?;
+        Ok(exit)
+    }
+
+    /// Of a whole VG nothing is taken down while anything is open, as with LVM2.
+    fn refuse_open(&mut self, set: &ActivationSet, vg: &VgName) -> Result<(), CliError> {
+        let mut open = 0_usize;
+        for group in &set.groups {
+            open = open.saturating_add(usize::from(self.in_use(group)?.is_some()));
+        }
+        if open == 0 {
+            return Ok(());
+        }
+        let words = format!("Can't deactivate volume group \"{vg}\" with {open} open logical volume(s)");
+        Err(CliError::failed(words))
+    }
+
+    /// The first LV of a group that somebody has open.
+    fn in_use(&mut self, group: &Group) -> Result<Option<LvName>, CliError> {
+        for _ in 1..OPEN_TRIES {
+            if opened(&mut self.mapper, group)?.is_none() {
+                return Ok(None);
+            }
+            sleep(OPEN_PAUSE);
+        }
+        opened(&mut self.mapper, group)
+    }
+
+    /// How many are active now, in LVM2's words, and what could not be done beside the verbs.
+    fn tell(&mut self, context: &Context, found: &FoundVg, whole: bool) -> Result<(), CliError> {
+        for note in self.mapper.take_notes() {
+            context.console.warn(&format!("{note}."));
+        }
+        if !whole || context.options.test {
+            return Ok(());
+        }
+        let there = devices_of(&mut self.mapper, &found.vg)?;
+        let links = found.vg.snapshots();
+        let seen = found.vg.lvs.iter().filter(|lv| lv.snapshot().is_none());
+        let seen = seen.filter(|lv| links.is_visible(lv) || links.is_cow(&lv.name));
+        let is_up = |uuid: &str| there.iter().any(|info| info.uuid == uuid && info.live);
+        let active = seen.filter(|lv| is_up(&Device::of(found, lv, Layer::Top).uuid)).count();
+        let vg = &found.vg.name;
+        context.console.say(&format!("{active} logical volume(s) in volume group \"{vg}\" now active"));
+        Ok(())
+    }
+}
+
+/// The groups of LVs that are named.
+fn named(found: &FoundVg, lvs: &[LvName], wish: Wish) -> Result<ActivationSet, CliError> {
+    let mut set = ActivationSet::default();
+    // Those that are not there were told already.
+    for name in lvs.iter().filter(|name| found.vg.lv(name).is_some()) {
+        let flags = found.vg.lv(name).map(|lv| &lv.flags);
+        let has = |flag| flags.is_some_and(|flags| flags.contains(flag));
+        if (has(LvFlag::ActivationSkip) && !wish.ignore_skip) || (has(LvFlag::NoAutoactivate) && wish.auto) {
+            continue;
+        }
+        let group = Group::of(found, name).map_err(|error| CliError::failed(format!("{error}.")))?;
+        if !set.groups.contains(&group) {
+            set.groups.push(group);
+        }
+    }
+    Ok(set)
+}
+
+fn opened(mapper: &mut KernelDm, group: &Group) -> Result<Option<LvName>, CliError> {
+    let there = mapper.list()?;
+    let is_open = |device: &Device| there.iter().any(|info| info.uuid == device.uuid && info.open_count > 0);
+    if is_open(&group.origin.top) {
+        return Ok(Some(group.origin.lv.clone()));
+    }
+    let snapshot = group.snapshots.iter().find(|snapshot| is_open(&snapshot.top));
+    Ok(snapshot.map(|snapshot| snapshot.lv.clone()))
+}

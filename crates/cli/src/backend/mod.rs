@@ -1,0 +1,131 @@
+//! Who carries a VG's volumes: the kernel's device-mapper, or our daemon.
+//!
+//! What must hold (architecture.md, "Holding and locking"):
+//! - The first activation fixes a VG's backend until none of its LVs is active. A command that names none follows it.
+//! - The kernel carries block devices only; an image file is carried in user space.
+//! - Without device-mapper, or without the right to it, nothing is different, unless the kernel was asked for.
+
+mod activation;
+mod host;
+mod status;
+
+use crate::changing::one_vg;
+use crate::commands::Context;
+use crate::error::CliError;
+use crate::live::LiveVg;
+use crate::session::Session;
+use clap::ValueEnum;
+use foldback_device::{Access, DiskKind};
+use foldback_dm_table::{DeviceMapper, Info};
+use foldback_kernel_dm::{KernelDm, KernelDmError};
+use foldback_lvm2_format::vg::Vg;
+use foldback_manager::store::Discovery;
+use foldback_units::VgName;
+
+pub(crate) use host::KernelHost;
+pub(crate) use status::look_at_kernel;
+
+/// The values of `--backend`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Backend {
+    /// The kernel's device-mapper.
+    Kernel,
+    /// Our daemon.
+    User,
+    /// The kernel, where it has device-mapper and the PVs are block devices.
+    Auto,
+}
+
+impl From<KernelDmError> for CliError {
+    fn from(error: KernelDmError) -> Self {
+        Self::failed(format!("{error}."))
+    }
+}
+
+/// The kernel's device-mapper for a VG.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    mapper: KernelDm,
+    /// The devices of the VG that are there.
+    there: Vec<Info>,
+}
+
+impl Kernel {
+    /// Whether the kernel carries the VG, or is to; `None` where it is our daemon's business.
+    pub(crate) fn of(
+        context: &Context,
+        vg: &VgName,
+        goes_up: bool,
+    ) -> Result<Option<(Self, Session, Discovery)>, CliError> {
+        let wish = context.options.backend;
+        let named = !context.options.disks().is_empty();
+        if wish != Some(Backend::Kernel) && (!named || !KernelDm::is_there()) {
+            return Ok(None);
+        }
+        let mut session = Session::open(&context.options, Access::Read)?;
+        if session.files.iter().any(|file| file.kind() == DiskKind::Image) {
+            return match wish {
+                Some(Backend::Kernel) => Err(CliError::failed(
+                    "The kernel carries volumes on block devices only, and image files were named.",
+                )
+                .hint("losetup -f --show FILE makes a block device of one")),
+                _ => Ok(None),
+            };
+        }
+        let mut mapper = match KernelDm::open(&session.paths) {
+            Ok(mapper) => mapper,
+            Err(error) if wish == Some(Backend::Kernel) => return Err(error.into()),
+            Err(_) => return Ok(None),
+        };
+        let discovery = session.discover();
+        let there = devices_of(&mut mapper, &one_vg(&discovery, vg)?.vg)?;
+        let kernel = Self { mapper, there };
+        Ok(kernel.chosen(context, vg, goes_up)?.then_some((kernel, session, discovery)))
+    }
+
+    fn chosen(&self, context: &Context, vg: &VgName, goes_up: bool) -> Result<bool, CliError> {
+        let wish = context.options.backend;
+        if !self.there.is_empty() {
+            return match wish {
+                Some(Backend::User) => Err(CliError::failed(format!(
+                    "Volume group {vg} is active in the kernel, so it cannot be served in user space."
+                ))
+                .hint(format!("take it down first: vgchange -an {vg}"))),
+                _ => Ok(true),
+            };
+        }
+        if !goes_up || matches!(wish, None | Some(Backend::User)) {
+            return Ok(false);
+        }
+        match LiveVg::find(vg, &context.options.disks())? {
+            None => Ok(true),
+            Some(_) if wish == Some(Backend::Auto) => Ok(false),
+            Some(_) => Err(CliError::failed(format!(
+                "Volume group {vg} is served by the daemon, so the kernel cannot carry it."
+            ))
+            .hint(format!("take it down first: vgchange -an --backend user {vg}"))),
+        }
+    }
+}
+
+/// The kernel's devices that belong to a VG, by their UUIDs.
+fn devices_of(mapper: &mut KernelDm, vg: &Vg) -> Result<Vec<Info>, KernelDmError> {
+    let prefix = format!("LVM-{}", vg.id.compact());
+    Ok(mapper.list()?.into_iter().filter(|info| info.uuid.starts_with(&prefix)).collect())
+}
+
+/// The VGs on the command's disks of which the kernel carries something.
+pub(crate) fn active_in_kernel(context: &Context) -> Result<Vec<VgName>, CliError> {
+    if context.options.disks().is_empty() || !KernelDm::is_there() {
+        return Ok(Vec::new());
+    }
+    let mut session = Session::open(&context.options, Access::Read)?;
+    let Ok(mut mapper) = KernelDm::open(&session.paths) else { return Ok(Vec::new()) };
+    let mut active = Vec::new();
+    for found in session.discover().vgs {
+        if !devices_of(&mut mapper, &found.vg)?.is_empty() {
+            active.push(found.vg.name);
+        }
+    }
+    Ok(active)
+}

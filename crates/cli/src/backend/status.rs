@@ -1,0 +1,82 @@
+//! What the kernel says of volumes that it carries, for reports.
+//!
+//! What must hold (lvm2.md 3.4):
+//! - A report only asks: it makes no node and loads no module, and without device-mapper, or without the right to it, what
+//!   is live stays unknown.
+//! - A snapshot that merges has an error device; what is known of it is its origin's.
+
+use super::devices_of;
+use crate::reporting::used;
+use foldback_dm_table::{DeviceMapper, Info, SnapshotStatus};
+use foldback_kernel_dm::KernelDm;
+use foldback_manager::activation::{Device, Layer};
+use foldback_manager::report::{Facts, Live, LvFacts, LvKind};
+use foldback_manager::store::{Discovery, FoundVg};
+
+/// Fills in what is known of LVs that the kernel carries.
+pub(crate) fn look_at_kernel(paths: &[String], found: &Discovery, facts: &mut Facts) {
+    if found.vgs.is_empty() || !KernelDm::is_there() {
+        return;
+    }
+    let Ok(mut mapper) = KernelDm::open(paths) else { return };
+    for vg in &found.vgs {
+        look_at_vg(&mut mapper, vg, facts);
+    }
+}
+
+fn look_at_vg(mapper: &mut KernelDm, found: &FoundVg, facts: &mut Facts) {
+    let id = found.vg.id.to_string();
+    let Some(vg) = facts.vgs.iter_mut().find(|vg| vg.uuid == id) else { return };
+    let there = devices_of(mapper, &found.vg).unwrap_or_default();
+    if there.is_empty() {
+        return;
+    }
+    for index in 0..vg.lvs.len() {
+        let Some(known) = vg.lvs.get(index) else { break };
+        let Some(lv) = found.vg.lvs.iter().find(|lv| lv.id.to_string() == known.uuid) else { continue };
+        let uuid = Device::of(found, lv, Layer::Top).uuid;
+        let Some(info) = there.iter().find(|info| info.uuid == uuid && info.live) else { continue };
+        let (live, merges) = live(mapper, info);
+        let merging =
+            |lv: &LvFacts| lv.origin == Some(index) && lv.kind == LvKind::Snapshot { merging: true };
+        let of_merging = if merges { vg.lvs.iter().position(merging) } else { None };
+        // An error device knows nothing of its own; it may come before or after its origin.
+        let errors = matches!(known.kind, LvKind::Snapshot { merging: true }) && known.live.is_some();
+        if !errors && let Some(lv) = vg.lvs.get_mut(index) {
+            lv.live = Some(live);
+        }
+        if let Some(lv) = of_merging.and_then(|index| vg.lvs.get_mut(index)) {
+            lv.live = Some(Live { open: lv.live.is_some_and(|live| live.open), ..live });
+        }
+    }
+}
+
+/// And whether something merges into it.
+fn live(mapper: &mut KernelDm, info: &Info) -> (Live, bool) {
+    let status = mapper.status(&info.name).unwrap_or_default();
+    let status = status.iter().find_map(|line| SnapshotStatus::parse(line));
+    let merges = mapper
+        .table(&info.name)
+        .ok()
+        .flatten()
+        .is_some_and(|table| table.lines.iter().any(|line| line.target.kind() == "snapshot-merge"));
+    let left = match status {
+        Some(SnapshotStatus::Usage { allocated, metadata, .. }) if merges => {
+            Some(allocated.saturating_sub(metadata))
+        }
+        _ => None,
+    };
+    let live = Live {
+        used: status.and_then(used),
+        invalid: status == Some(SnapshotStatus::Invalid),
+        open: info.open_count > 0,
+        suspended: info.suspended,
+        merge_failed: status == Some(SnapshotStatus::MergeFailed),
+        merge_state: None,
+        merge_left: left,
+        merge_rate: None,
+        merge_seconds: None,
+        store_seconds: None,
+    };
+    (live, merges)
+}
