@@ -129,7 +129,7 @@ impl Change<'_> {
         (before, after): (&FoundVg, Vg),
         closed: &[DmName],
         prepare: impl FnOnce(&mut DiskSet<'_>) -> Result<(), ApplyError>,
-        switch: impl FnOnce(&FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
+        switch: impl FnOnce(&LiveVg, &FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
     ) -> Result<FoundVg, CliError> {
         let Self { context, session, machine, freeze, .. } = self;
         let places = session.backup_places();
@@ -141,7 +141,7 @@ impl Change<'_> {
         let mut set = DiskSet::new(&mut *session.disks, &session.paths);
         prepare(&mut set)?;
         let handover = stage(&mut set, before, after, machine).map_err(ApplyError::from)?.hand_over();
-        let Switch { transaction, otherwise } = switch(&handover.next, handover.headers)
+        let Switch { transaction, otherwise } = switch(live, &handover.next, handover.headers)
             .map_err(|error| CliError::failed(format!("{error}.")))?;
         let terms = Terms { closed: closed.to_vec(), merge_rate: None };
         let frozen = Freezing::begin(freeze)?;
@@ -185,16 +185,16 @@ impl Change<'_> {
         live: Option<&mut LiveVg>,
         (before, after): (&FoundVg, Vg),
         active: bool,
-        switch: impl FnOnce(&FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
+        switch: impl FnOnce(&LiveVg, &FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
     ) -> Result<(), CliError> {
         let Some(live) = live else {
             let _data = self.session.hold_all_data()?;
             self.apply(&before.vg, |set, machine| commit(set, before, after, machine))?;
             return Ok(());
         };
-        let transaction = |next: &FoundVg, headers| {
+        let transaction = |live: &LiveVg, next: &FoundVg, headers| {
             if active {
-                return switch(next, headers);
+                return switch(live, next, headers);
             }
             Ok(Transaction { headers, ..Transaction::default() }.into())
         };

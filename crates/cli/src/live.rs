@@ -13,6 +13,7 @@ use foldback_daemon::api::{ApiError, Client};
 use foldback_daemon::{RunDir, Setting};
 use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Stage, Table, Transaction, Verb};
 use foldback_lvm2_format::vg::Vg;
+use foldback_manager::activation::{Change as GroupChange, Group};
 use foldback_manager::report::VgFacts;
 use foldback_units::{LvName, Sectors, VgName};
 use std::borrow::BorrowMut;
@@ -109,6 +110,25 @@ impl LiveVg {
     /// A live volume, by its UUID with hyphens.
     pub(crate) fn lv(&self, id: &str) -> Option<&LvInfo> {
         self.info.lvs.iter().find(|lv| lv.id == id)
+    }
+}
+
+impl LiveVg {
+    /// A change of a group as it is live: while a merge waits, its origin's table is that of an ordinary origin, and must not
+    /// become the merge's by a change of something else.
+    pub(crate) fn as_it_runs(&self, change: GroupChange) -> GroupChange {
+        let origin = &change.before.origin.top.name.0;
+        let waits = self.info.lvs.iter().any(|lv| lv.device == *origin && lv.merge.is_none());
+        if !waits {
+            return change;
+        }
+        let GroupChange { before, after } = change;
+        GroupChange { before: before.while_deferred(), after: after.map(Group::while_deferred) }
+    }
+
+    /// The same of several.
+    pub(crate) fn all_as_they_run(&self, changes: Vec<GroupChange>) -> Vec<GroupChange> {
+        changes.into_iter().map(|change| self.as_it_runs(change)).collect()
     }
 }
 

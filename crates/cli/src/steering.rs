@@ -129,7 +129,7 @@ fn take_back(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliErr
     let after = cancel(&found.vg, &snapshot, begun).map_err(|refusal| refused(context, &refusal))?;
     if !change.is_test() {
         // The devices are those of an ordinary snapshot already.
-        change.apply_either(live.as_mut(), (found, after), false, |_, _| Ok(Switch::default()))?;
+        change.apply_either(live.as_mut(), (found, after), false, |_, _, _| Ok(Switch::default()))?;
     }
     context.console.say(&format!("Merging of volume {vg}/{snapshot} cancelled; nothing was merged."));
     Ok(Exit::Success)

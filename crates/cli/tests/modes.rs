@@ -399,3 +399,24 @@ fn other_snapshots_live_on_during_a_merge() {
     assert!(live.content("kept") == other && live.content("root") == root);
     assert_eq!(live.ok("lvs -a --noheadings -o lv_name").replace("  ", ""), "kept\nroot\n");
 }
+
+/// A merge that waits for its volumes to be closed does not begin because something else of them is changed.
+#[test]
+fn a_merge_that_waits_is_not_begun_by_other_changes() {
+    let Some(live) = Live::as_root("waits", 256) else { return };
+    let (old, new) = origin_and_snapshot(&live, "snap", 91);
+    let root = live.open("root");
+    live.ok("lvconvert --merge VG/snap");
+    live.ok("lvextend -L +4M VG/root");
+    live.ok("lvcreate -s -l 100%ORIGIN -n later VG/root");
+    live.ok("lvcreate -s -L 8M -n goes VG/root");
+    live.ok("lvextend -L +4M VG/goes");
+    live.ok("lvremove -y VG/goes");
+    assert!(live.content("root")[..SIZE] == new, "nothing of it is merged");
+    let table = live.ok("dm table VG-root");
+    assert!(table.contains("snapshot-origin"), "{table}");
+    drop(root);
+    live.ok("lvchange --refresh VG/root");
+    live.wait_until_merged();
+    assert!(live.content("root")[..SIZE] == old && live.content("later")[..SIZE] == new);
+}

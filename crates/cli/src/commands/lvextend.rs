@@ -12,7 +12,7 @@ use crate::live::LiveVg;
 use crate::names::Target;
 use crate::sizes::{Extents, Of, Size};
 use clap::Args;
-use foldback_manager::activation::{Group, extend};
+use foldback_manager::activation::{Change as GroupChange, Group, extend};
 use foldback_manager::ops::extend::{Amount, Extension, Situation, plan};
 use foldback_manager::ops::{PercentOf, SizeRequest};
 use foldback_manager::store::FoundVg;
@@ -60,8 +60,10 @@ impl LvExtend {
         tell(context, &planned.notices);
         if planned.changed && !change.is_test() {
             let after = (found, planned.vg.clone());
-            change.apply_either(live.as_mut(), after, active, |next, headers| {
-                Ok(extend(&Group::of(found, &lv)?, &Group::of(next, &lv)?, headers).into())
+            change.apply_either(live.as_mut(), after, active, |live, next, headers| {
+                let group = GroupChange::between(&Group::of(found, &lv)?, &Group::of(next, &lv)?);
+                let GroupChange { before, after } = live.as_it_runs(group);
+                Ok(extend(&before, after.as_ref().unwrap_or(&before), headers).into())
             })?;
         }
         tell(context, &planned.done);

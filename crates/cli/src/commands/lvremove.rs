@@ -133,8 +133,8 @@ fn remove_live(
         after,
         &closed,
         |_| Ok(()),
-        |next, headers| {
-            let changes = GroupChange::all(found, next, &gone)?;
+        |live, next, headers| {
+            let changes = live.all_as_they_run(GroupChange::all(found, next, &gone)?);
             let transaction = remove_lvs(&changes, headers);
             Ok(Switch { transaction, otherwise: Otherwise::On(changes) })
         },

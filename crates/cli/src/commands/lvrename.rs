@@ -33,7 +33,7 @@ impl LvRename {
             let active = live.as_ref().is_some_and(|live| live.has(&found.vg, &old));
             let new = LvName::new(&new).map_err(|error| CliError::failed(error.to_string()))?;
             let after = (found, planned.vg.clone());
-            change.apply_either(live.as_mut(), after, active, |next, headers| {
+            change.apply_either(live.as_mut(), after, active, |_, next, headers| {
                 Ok(rename(&Group::of(found, &old)?, &Group::of(next, &new)?, headers).into())
             })?;
         }

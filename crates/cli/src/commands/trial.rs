@@ -169,7 +169,7 @@ fn kept(context: &Context, volume: &str, no_rename: bool, background: bool) -> R
         foldback_manager::ops::keep::check(&found.vg, &trial.lv).map_err(refuse)?;
         let after = trial::to_be_named(&found.vg, &trial.lv, origin).map_err(refuse)?;
         if !change.is_test() && after != found.vg {
-            change.apply_either(live.as_mut(), (found, after), false, |_, _| Ok(Switch::default()))?;
+            change.apply_either(live.as_mut(), (found, after), false, |_, _, _| Ok(Switch::default()))?;
         }
     }
     if trial.state != State::Renaming {

@@ -176,7 +176,17 @@ impl Client {
         }
         let connection = runtime.block_on(unix::connect(run.socket())).map_err(|error| broken(&error))?;
         let mut client = Self { runtime, connection };
-        let info: Info = ask!(&mut client, connection => connection.get_info())?;
+        let Client { runtime, connection } = &mut client;
+        let info = match runtime.block_on(connection.get_info()) {
+            // It was ending: what it serves is taken up by the next.
+            Err(zlink::Error::UnexpectedEof) => return Err(ApiError::NoDaemon),
+            Err(zlink::Error::Io(error))
+                if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) =>
+            {
+                return Err(ApiError::NoDaemon);
+            }
+            answer => answer.map_err(|error| broken(&error))?.map_err(ApiError::from)?,
+        };
         if info.version == super::VERSION {
             Ok(client)
         } else {

@@ -76,12 +76,15 @@ impl Paced {
     /// Whole sectors that are due by `now`.
     fn take(&mut self, now: Instant) -> Bytes {
         let waited = now.saturating_duration_since(self.since);
-        if waited > MOST {
-            self.since = now.checked_sub(MOST).unwrap_or(now);
-        }
-        let nanos = waited.min(MOST).as_nanos();
         let sector = u128::from(SECTOR);
         let rate = u128::from(self.rate.max(1));
+        // A merge that is slower than that needs longer for its next sector.
+        let two_sectors = sector.saturating_mul(2).saturating_mul(NANOS).div_euclid(rate);
+        let most = MOST.max(Duration::from_nanos(u64::try_from(two_sectors).unwrap_or(u64::MAX)));
+        if waited > most {
+            self.since = now.checked_sub(most).unwrap_or(now);
+        }
+        let nanos = waited.min(most).as_nanos();
         let bytes = nanos.saturating_mul(rate).div_euclid(NANOS);
         let whole = bytes.saturating_sub(bytes.rem_euclid(sector));
         // Time is used up only for what is handed out.

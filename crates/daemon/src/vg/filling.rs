@@ -191,7 +191,13 @@ impl Vg {
             let mut set = DiskSet::new(&mut *disks, &self.ground.setting.paths);
             stage(&mut set, found, planned.vg, &mut machine)?.hand_over()
         };
-        let transaction = extend(&Group::of(found, &lv)?, &Group::of(&handover.next, &lv)?, handover.headers);
+        let (mut before, mut after) = (Group::of(found, &lv)?, Group::of(&handover.next, &lv)?);
+        // A merge that waits must not begin by this.
+        let origin = before.origin.top.name.clone();
+        if self.lvs()?.iter().any(|lv| lv.device == origin && lv.merge.is_none()) {
+            (before, after) = (before.while_deferred(), after.while_deferred());
+        }
+        let transaction = extend(&before, &after, handover.headers);
         self.transact(transaction)?;
         if let Some(notice) = planned.done.first() {
             eprintln!("foldback: the store of {name}/{lv} fills: {}", notice.text);

@@ -43,7 +43,13 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 self.observer.notice(crate::ops::Notice::warning(text));
             }
             Err((stage, source)) => {
-                self.go_back(stage, (found, &handover.next), (&live, &next))?;
+                if self.go_on_or_back(stage, (found, &handover.next), (&live, &next))? {
+                    let text =
+                        format!("The merge has begun, though not all devices followed at once: {source}");
+                    self.observer.notice(crate::ops::Notice::warning(text));
+                    self.observer.committed(&handover.next.vg);
+                    return Ok(Begun::Live(merge, next));
+                }
                 return Err(MergeError::Host { attempt: "starting the merge", source });
             }
         }
@@ -52,28 +58,34 @@ impl<H: MergeHost> Job<'_, '_, H> {
         Ok(Begun::Live(merge, next))
     }
 
-    /// Where devices did not come back after a commit that they must not be left under: the VG before, and old tables.
-    pub(super) fn go_back(
+    /// Where devices did not come back after a commit that they must not be left under: the VG before, and old tables. But a
+    /// merge that came up already is gone on with, which is told by `true`: what the old origin held is being overwritten.
+    pub(super) fn go_on_or_back(
         &mut self,
         stage: Stage,
         (before, next): (&FoundVg, &FoundVg),
         (live, switched): (&Group, &Group),
-    ) -> Outcome<(), H> {
+    ) -> Outcome<bool, H> {
         if stage != Stage::Resume {
-            return Ok(());
+            return Ok(false);
         }
         let tables = activation::tables(self.host.mapper());
         let tables =
             tables.map_err(|source| MergeError::Host { attempt: "looking at the devices", source })?;
+        let changes = [Change::between(live, switched)];
+        if activation::merge_came_up(&changes, &tables) {
+            let on = self.host.mapper().transact(&activation::go_on(&changes, &tables));
+            on.map_err(|(_, source)| MergeError::Host { attempt: "bringing the devices up", source })?;
+            return Ok(true);
+        }
         let transaction = {
             let mut disks = self.host.disks();
             let mut set = DiskSet::new(&mut *disks, self.request.paths);
-            let changes = [Change::between(live, switched)];
             recover::take_back(&mut set, (before, next), &changes, &tables, self.environment)?
         };
         let back = self.host.mapper().transact(&transaction);
         back.map_err(|(_, source)| MergeError::Host { attempt: "taking the change back", source })?;
         self.observer.committed(&before.vg);
-        Ok(())
+        Ok(false)
     }
 }

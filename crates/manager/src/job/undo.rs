@@ -74,7 +74,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 let next = Group::of(&handover.next, &merge.origin)?;
                 let transaction = activation::take_snapshot(live, &next, handover.headers);
                 if let Err((stage, source)) = self.host.mapper().transact(&transaction) {
-                    self.go_back(stage, (found, &handover.next), (live, &next))?;
+                    self.go_on_or_back(stage, (found, &handover.next), (live, &next))?;
                     return Err(MergeError::Host {
                         attempt: "taking the snapshot to undo the merge",
                         source,

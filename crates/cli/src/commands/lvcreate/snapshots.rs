@@ -202,8 +202,8 @@ fn snapshots_live(
     prepare: impl FnOnce(&mut DiskSet<'_>) -> Result<(), ApplyError>,
 ) -> Result<(), CliError> {
     let up: Vec<LvName> = origins.iter().filter(|origin| live.has(&found.vg, origin)).cloned().collect();
-    change.apply_live(live, (found, planned.clone()), &[], prepare, |next, headers| {
-        let changes = GroupChange::all(found, next, &up)?;
+    change.apply_live(live, (found, planned.clone()), &[], prepare, |live, next, headers| {
+        let changes = live.all_as_they_run(GroupChange::all(found, next, &up)?);
         let transaction = take_snapshots(&changes, headers);
         Ok(Switch { transaction, otherwise: Otherwise::Back(changes) })
     })?;
