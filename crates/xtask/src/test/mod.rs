@@ -103,14 +103,14 @@ mod tests {
 
     #[test]
     fn a_stage_that_takes_more_than_half_of_the_budget_is_named() {
-        let times = [("build", false, MINUTE * 30), ("sim", true, MINUTE * 10), ("tidy", true, MINUTE)];
+        let times = [("build", false, MINUTE * 60), ("sim", true, MINUTE * 16), ("tidy", true, MINUTE)];
         assert_eq!(warnings(&times), ["WARNING more than half of the budget goes to sim"]);
-        assert!(time_lines(&times).last().unwrap().contains("11.00  together"));
+        assert!(time_lines(&times).last().unwrap().contains("17.00  together"));
     }
 
     #[test]
     fn going_over_the_budget_is_said() {
-        let times = [("a", true, MINUTE * 8), ("b", true, MINUTE * 8), ("c", true, MINUTE * 8)];
+        let times = [("a", true, MINUTE * 12), ("b", true, MINUTE * 12), ("c", true, MINUTE * 12)];
         assert!(warnings(&times)[0].contains("longer than their budget"));
     }
 }
