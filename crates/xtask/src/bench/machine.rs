@@ -24,6 +24,12 @@ pub(super) fn line(dir: &Path) -> Result<String> {
     ))
 }
 
+/// The load of the last minute: what others do on the machine, if it is asked for before the measurement.
+pub(super) fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
 fn field(path: &str, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;

@@ -50,7 +50,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     live.run(&["lvcreate", "-y", "-L", &format!("{VOLUME_MIB}m"), "-n", "root", &live.vg])?;
     server::fill(&live)?;
     let mut results = Results::default();
-    let load = load();
+    let load = machine::load();
     let ours = live.run(&["lvchange", "-ay", "--export", "nbd", &live.lv("root")])?;
     let ours = ours.split_whitespace().last().context("foldback names no address")?;
     let wanted = |work: &&Work| settings.only.as_ref().is_none_or(|part| work.name.contains(part));
@@ -73,10 +73,4 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     );
     println!("\n{text}");
     if settings.write { page::write("bench-serve", &text) } else { Ok(()) }
-}
-
-/// The machine's load of the last minute.
-fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or_default().to_owned()
 }

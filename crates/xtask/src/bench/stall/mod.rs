@@ -52,6 +52,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     }
     ensure!(settings.mib < FILE_MIB, "at most {} MiB can be merged", FILE_MIB - 1);
     let mut phases = Phases::default();
+    let load = machine::load();
     for round in 0..settings.rounds {
         measure(settings, round, &mut phases)?;
     }
@@ -60,7 +61,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     let text = format!(
         "`cargo xtask bench stall`: {} merges of {} MiB in scattered blocks of 4 KiB into the volume under a mounted ext4 \
          (`--namesnapshot`, loop device on the FUSE file), while one thread reads and one writes 4 KiB at random places of a file, \
-         O_DIRECT, each write durable before it is answered.\n{}\n\n{phases}\n- p99.9 of the worst phase: {:.1} ms, wanted at most {} \
+         O_DIRECT, each write durable before it is answered.\n{} Load before the first round: {load}.\n\n{phases}\n- p99.9 of the worst phase: {:.1} ms, wanted at most {} \
          ms.\n",
         settings.rounds,
         settings.mib,
