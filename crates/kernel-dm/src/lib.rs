@@ -7,7 +7,7 @@
 //! - No kernel is given a table on which kernels crash (`refuse`).
 //! - `unsafe` is in the three files of `system` and nowhere else.
 //!
-//! Decisions: docs/decisions/0006-kernel-dm.md. Facts of the ioctl: dm-snapshot.md section 6; lvm2.md 2 and 7.
+//! Decisions: docs/decisions/0007-kernel-dm.md. Facts of the ioctl: dm-snapshot.md section 6; lvm2.md 2 and 7.
 #![deny(unsafe_code)]
 #![cfg_attr(
     test,

@@ -1,6 +1,6 @@
 //! The suspended section: from the first suspend to the last resume, made ready before it begins.
 //!
-//! What must hold (docs/decisions/0006-kernel-dm.md):
+//! What must hold (docs/decisions/0007-kernel-dm.md):
 //! - Every message that may be sent, also on every way back, is laid out before; while anything is suspended nothing is
 //!   allocated, logged, forked or opened.
 //! - Before the commit a failure is taken back: inactive tables first, so that no resume makes one live, then suspended

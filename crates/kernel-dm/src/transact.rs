@@ -1,7 +1,7 @@
 //! A change of a VG, carried out whole (architecture.md, "One transaction, one owner").
 //!
 //! What must hold:
-//! - The table of failures is user-dm's (docs/decisions/0002-user-dm.md, 0006-kernel-dm.md).
+//! - The table of failures is user-dm's (docs/decisions/0002-user-dm.md, 0007-kernel-dm.md).
 //! - What the suspended section needs is made ready after preload and before the first suspend. A plan that cannot be
 //!   made ready, or that would leave a device suspended, is refused then, and nothing has changed.
 //! - One cookie for the whole transaction; udev is waited for when nothing is suspended any more, and before removals.

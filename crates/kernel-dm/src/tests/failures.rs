@@ -1,4 +1,4 @@
-//! The table of failures (docs/decisions/0002-user-dm.md, 0006-kernel-dm.md), call by call.
+//! The table of failures (docs/decisions/0002-user-dm.md, 0007-kernel-dm.md), call by call.
 
 use super::counting::taken;
 use super::fake::{Fake, MAJOR};
