@@ -11,16 +11,16 @@
 //! - A group whose extents are somebody else's by now is not touched: its requests wait for another reason.
 //! - What is said, is said once.
 
-use super::{ChangeError, GroundError, Vg, locked};
+use super::failed::Failed;
+use super::{Vg, locked};
 use crate::carrier::Carrier;
 use crate::vg::LvStatus;
 use foldback_dm_table::{DmName, SnapshotStatus};
-use foldback_manager::activation::{ActivationError, Group, extend};
+use foldback_manager::activation::{Group, extend};
 use foldback_manager::environment::Machine;
-use foldback_manager::host::LockVgError;
 use foldback_manager::ops::extend::{Amount, Extended, Extension, Situation, plan};
-use foldback_manager::ops::{PercentOf, Refusal, SizeRequest};
-use foldback_manager::store::{CommitError, DiskSet, FoundVg, SelectError, select, stage};
+use foldback_manager::ops::{PercentOf, SizeRequest};
+use foldback_manager::store::{DiskSet, FoundVg, select, stage};
 use foldback_units::{LvName, LvmUuid, Sectors};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -47,27 +47,6 @@ pub struct StoreWait {
     pub seconds_left: u64,
     /// Why the store was not extended.
     pub why: String,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error(transparent)]
-    Ground(#[from] GroundError),
-    #[error(transparent)]
-    Lock(#[from] LockVgError),
-    #[error(transparent)]
-    Select(#[from] SelectError),
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    #[error(transparent)]
-    Group(#[from] ActivationError),
-    #[error(transparent)]
-    Change(#[from] ChangeError),
-    /// The metadata knows no such LV, or it has its largest size.
-    #[error("it cannot grow")]
-    Nothing,
 }
 
 /// How full a store is, unless it merges.

@@ -6,6 +6,7 @@
 //!   person or a lock of LVM2's.
 
 mod activation;
+mod failed;
 mod filling;
 mod ground;
 mod keeper;

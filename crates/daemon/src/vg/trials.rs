@@ -4,39 +4,21 @@
 //! - A volume is renamed under whoever has it open, in one commit with the end of the trial.
 //! - One that cannot be renamed is said once, and stays as it is.
 
-use super::{ChangeError, GroundError, Vg, locked};
+use super::failed::Failed;
+use super::{Vg, locked};
 use foldback_dm_table::Transaction;
 use foldback_lvm2_format::vg::Vg as VgText;
-use foldback_manager::activation::{ActivationError, Group, rename};
+use foldback_manager::activation::{Group, rename};
 use foldback_manager::environment::Machine;
-use foldback_manager::host::LockVgError;
-use foldback_manager::ops::Refusal;
 use foldback_manager::ops::trial::{self, State};
-use foldback_manager::store::{CommitError, DiskSet, SelectError, select, stage};
-
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error(transparent)]
-    Ground(#[from] GroundError),
-    #[error(transparent)]
-    Lock(#[from] LockVgError),
-    #[error(transparent)]
-    Select(#[from] SelectError),
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    #[error(transparent)]
-    Group(#[from] ActivationError),
-    #[error(transparent)]
-    Change(#[from] ChangeError),
-}
+use foldback_manager::store::{DiskSet, select, stage};
 
 impl Vg {
     /// Ends the trials of a VG, as it was read, whose merges have ended.
     pub(super) fn end_trials(&self, found: &VgText) {
         let due = trial::all(found).into_iter().any(|trial| trial.state == State::Renaming);
-        let failed = match self.end_trial(due) {
+        let ended = if due { self.end_trial() } else { Ok(()) };
+        let failed = match ended {
             // Whoever has the lock is done in a second, perhaps.
             Ok(()) | Err(Failed::Lock(_)) => None,
             Err(error) => Some(error.to_string()),
@@ -48,10 +30,7 @@ impl Vg {
         state.trial_trouble = failed;
     }
 
-    fn end_trial(&self, due: bool) -> Result<(), Failed> {
-        if !due {
-            return Ok(());
-        }
+    fn end_trial(&self) -> Result<(), Failed> {
         let name = self.name();
         let _locked = self.ground.lock_soon(&name)?;
         let found = self.ground.discover()?;
