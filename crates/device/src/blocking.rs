@@ -8,7 +8,7 @@ use crate::disks::{Completion, DiskId, Disks, Geometry, Op, Tag};
 use crate::file::DiskFile;
 use crate::guard::{Failure, Guard, Guarded};
 use crate::transfer::Transfer;
-use crate::{Memory, Slice};
+use crate::{DiskKind, Memory, Slice};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -46,6 +46,7 @@ impl BlockingDisks {
                 Ok(()) if durable => (file.sync_data(), Some(Failure::Flush)),
                 zeroed => (zeroed, None),
             },
+            Op::Discard { at, len } => (discard(guarded, at.get(), len.get()), None),
             Op::Flush => (file.sync_data(), Some(Failure::Flush)),
         };
         if let (Err(_), Some(failure)) = (&outcome, failure) {
@@ -90,6 +91,16 @@ impl Disks for BlockingDisks {
 fn whole(disk: &Guarded, at: u64, slices: Vec<Slice>, direction: Direction) -> io::Result<()> {
     let mut transfer = Transfer::new(slices).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     calls::transfer(&disk.file.file, at, &mut transfer, direction)
+}
+
+/// Forgets what can be forgotten without writing.
+fn discard(disk: &Guarded, at: u64, len: u64) -> io::Result<()> {
+    let Some((at, len)) = disk.forgettable(at, len) else { return Ok(()) };
+    let done = match disk.file.kind() {
+        DiskKind::Image => calls::allocate(&disk.file.file, calls::ZERO_IMAGE, at, len),
+        DiskKind::Block => calls::discard_blocks(&disk.file.file, at, len),
+    };
+    done.or_else(|error| if calls::is_no_discard(&error) { Ok(()) } else { Err(error) })
 }
 
 /// Zeros by the file system or device itself, else by writing them.

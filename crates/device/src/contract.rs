@@ -25,6 +25,7 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn Disks>) {
     the_end_is_an_error(&mut *make());
     off_the_blocks_is_refused(&mut *make());
     zeros_are_zeros(&mut *make());
+    a_discard_touches_its_range_alone_and_what_is_written_after_it_stays(&mut *make());
     nothing_under_way_is_nothing_to_reap(&mut *make());
     bytes_between_blocks_keep_their_neighbours(&mut *make());
 }
@@ -86,6 +87,7 @@ fn the_end_is_an_error(disks: &mut dyn Disks) {
             Op::Read { at, into: vec![memory.whole()] },
             Op::Write { at, from: vec![memory.whole()], durable: false },
             Op::WriteZeroes { at, len, durable: false },
+            Op::Discard { at, len },
         ] {
             let error = one(disks, FIRST, op).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
@@ -104,6 +106,7 @@ fn off_the_blocks_is_refused(disks: &mut dyn Disks) {
         Op::Read { at: Bytes(0), into: vec![off] },
         Op::Write { at: Bytes(0), from: vec![memory.slice(0, 100).unwrap()], durable: true },
         Op::WriteZeroes { at: Bytes(100), len: Bytes(4096), durable: false },
+        Op::Discard { at: Bytes(4096), len: Bytes(100) },
     ] {
         let error = one(disks, FIRST, op).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
@@ -119,6 +122,21 @@ fn zeros_are_zeros(disks: &mut dyn Disks) {
         read_exact(disks, SECOND, Bytes(0), &mut bytes).unwrap();
         let zeros = usize::try_from(at).unwrap()..usize::try_from(at + len).unwrap();
         assert!(bytes.iter().enumerate().all(|(index, byte)| (*byte == 0) == zeros.contains(&index)));
+    }
+}
+
+fn a_discard_touches_its_range_alone_and_what_is_written_after_it_stays(disks: &mut dyn Disks) {
+    let all = usize::try_from(SIZES[1]).unwrap();
+    write_all(disks, SECOND, Bytes(0), &vec![0xff; all], false).unwrap();
+    let mut bytes = vec![0; all];
+    for (at, len) in [(4096, 4096), (128 << 10, 512 << 10), (12288, 4096), (16384, 8192)] {
+        one(disks, SECOND, Op::Discard { at: Bytes(at), len: Bytes(len) }).unwrap();
+        read_exact(disks, SECOND, Bytes(0), &mut bytes).unwrap();
+        let forgotten = usize::try_from(at).unwrap()..usize::try_from(at + len).unwrap();
+        assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == 0xff || forgotten.contains(&at)));
+        write_all(disks, SECOND, Bytes(at), &vec![0xff; forgotten.len()], true).unwrap();
+        read_exact(disks, SECOND, Bytes(0), &mut bytes).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 0xff));
     }
 }
 

@@ -56,6 +56,15 @@ pub enum Op {
         /// As in `Write`.
         durable: bool,
     },
+    /// Nobody needs this content any more. From submission until it is written again the range may read as anything, also as
+    /// what it was, and a crash may change that; never take it for zeros. A disk that cannot forget succeeds and does nothing;
+    /// nobody writes zeros for it.
+    Discard {
+        /// Where.
+        at: Bytes,
+        /// How many bytes.
+        len: Bytes,
+    },
     /// Makes durable every write that was completed before this was submitted.
     Flush,
 }

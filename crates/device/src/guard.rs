@@ -12,6 +12,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Holes in an image file have these borders: file systems have blocks of a page at most.
+pub(crate) const HOLE_BORDER: u64 = 4096;
+
 /// One disk of a set.
 #[derive(Debug)]
 pub(crate) struct Guarded {
@@ -97,6 +100,19 @@ impl Guarded {
             DiskKind::Block => crate::calls::ZERO_DEVICE,
         }
     }
+
+    /// The part of a range that a discard may be told of. In an image these are whole blocks of its file system, which would
+    /// write zeros into the others; a block device looks to its own.
+    pub(crate) fn forgettable(&self, at: u64, len: u64) -> Option<(u64, u64)> {
+        let block = match self.file.kind() {
+            DiskKind::Image => HOLE_BORDER,
+            DiskKind::Block => u64::from(self.file.geometry().logical_block),
+        };
+        let start = at.checked_next_multiple_of(block)?;
+        let end = at.checked_add(len)?;
+        let len = end.checked_sub(end.checked_rem(block)?)?.checked_sub(start)?;
+        (len > 0).then_some((start, len))
+    }
 }
 
 fn inside(geometry: &Geometry, op: &Op) -> io::Result<()> {
@@ -110,7 +126,7 @@ fn inside(geometry: &Geometry, op: &Op) -> io::Result<()> {
             let lengths = slices.iter().map(|slice| u64::try_from(slice.len()).unwrap_or(u64::MAX));
             (at.get(), lengths.fold(0, u64::saturating_add))
         }
-        Op::WriteZeroes { at, len, .. } => (at.get(), len.get()),
+        Op::WriteZeroes { at, len, .. } | Op::Discard { at, len } => (at.get(), len.get()),
         Op::Flush => return Ok(()),
     };
     if !at.is_multiple_of(block) || !len.is_multiple_of(block) {

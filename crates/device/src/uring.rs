@@ -13,9 +13,9 @@ use crate::blocking::ZEROS;
 use crate::calls;
 use crate::disks::{Completion, DiskId, Disks, Geometry, Op, Tag};
 use crate::file::DiskFile;
-use crate::guard::{Failure, Guard};
+use crate::guard::{Failure, Guard, HOLE_BORDER};
 use crate::transfer::Transfer;
-use crate::{Memory, Slice};
+use crate::{DiskKind, Memory, Slice};
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
@@ -32,8 +32,6 @@ const ENTRIES: u32 = 256;
 const MAX_RETRIES: u32 = 1000;
 /// Shorter zeros are written; making a hole costs more.
 const MIN_HOLE: u64 = 64 << 10;
-/// Zeros leave the allocation of whole file system blocks alone if they lie on such borders.
-const HOLE_BORDER: u64 = 4096;
 
 /// What is left of an operation.
 #[derive(Debug)]
@@ -60,7 +58,19 @@ enum Work {
         rest: u64,
         durable: bool,
     },
+    /// Make a hole in an image file, and nothing where that cannot be.
+    Punch {
+        at: u64,
+        len: u64,
+    },
+    /// Tell a block device to forget.
+    Forget {
+        at: u64,
+        len: u64,
+    },
     Flush,
+    /// There is nothing to do.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -120,7 +130,7 @@ impl UringDisks {
         })
     }
 
-    fn begin(&self, op: Op) -> io::Result<Work> {
+    fn begin(&self, disk: DiskId, op: Op) -> io::Result<Work> {
         let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
         Ok(match op {
             Op::Read { at, into } => {
@@ -137,7 +147,17 @@ impl UringDisks {
                     self.zeros(at, len, durable)?
                 }
             }
+            Op::Discard { at, len } => self.discard(disk, at.get(), len.get())?,
             Op::Flush => Work::Flush,
+        })
+    }
+
+    fn discard(&self, disk: DiskId, at: u64, len: u64) -> io::Result<Work> {
+        let guarded = self.guard.get(disk)?;
+        Ok(match (guarded.forgettable(at, len), guarded.file.kind()) {
+            (None, _) => Work::Nothing,
+            (Some((at, len)), DiskKind::Image) => Work::Punch { at, len },
+            (Some((at, len)), DiskKind::Block) => Work::Forget { at, len },
         })
     }
 
@@ -153,11 +173,15 @@ impl UringDisks {
 
     fn push(&mut self, tag: Tag, disk: DiskId, op: Op) -> io::Result<()> {
         self.guard.admit(disk, &op)?;
-        let work = self.begin(op)?;
-        if let Work::Read { transfer, .. } | Work::Write { transfer, .. } | Work::Zeros { transfer, .. } =
-            &work
-            && transfer.is_whole()
-        {
+        let work = self.begin(disk, op)?;
+        let is_over = match &work {
+            Work::Read { transfer, .. } | Work::Write { transfer, .. } | Work::Zeros { transfer, .. } => {
+                transfer.is_whole()
+            }
+            Work::Nothing => true,
+            Work::Hole { .. } | Work::Punch { .. } | Work::Forget { .. } | Work::Flush => false,
+        };
+        if is_over {
             self.over.push_back(Completion { tag, outcome: Ok(()) });
             return Ok(());
         }
@@ -289,6 +313,11 @@ impl UringDisks {
                     Ok(durable.then_some(Work::Flush))
                 }
             }
+            Work::Punch { .. } | Work::Forget { .. } => match moved {
+                Err(error) if !calls::is_no_discard(&error) => Err(error),
+                _ => Ok(None),
+            },
+            Work::Nothing => Ok(None),
             Work::Flush => {
                 if moved.is_err() {
                     self.guard.failed(disk, Failure::Flush);
@@ -409,6 +438,18 @@ fn build(target: types::Fd, work: &Work, zero_mode: libc::c_int) -> io::Result<s
         Work::Hole { at, len, .. } => {
             opcode::Fallocate::new(target, *len).offset(*at).mode(zero_mode).build()
         }
+        Work::Punch { at, len } => {
+            opcode::Fallocate::new(target, *len).offset(*at).mode(calls::ZERO_IMAGE).build()
+        }
+        Work::Forget { at, len } => {
+            // linux/blkdev.h: the place in `addr`, the length in `addr3`, where other commands have their own bytes.
+            let mut command = [0; 16];
+            if let Some(addr3) = command.first_chunk_mut() {
+                *addr3 = len.to_ne_bytes();
+            }
+            opcode::UringCmd16::new(target, calls::DISCARD_COMMAND).addr(Some(*at)).cmd(command).build()
+        }
+        Work::Nothing => opcode::Nop::new().build(),
         Work::Flush => opcode::Fsync::new(target).flags(types::FsyncFlags::DATASYNC).build(),
     })
 }

@@ -172,6 +172,10 @@ impl Inner {
                 let (at, len) = place(at, len)?;
                 (SimOp::Write { at, content: vec![Sector::Zero; len as usize], durable }, Vec::new())
             }
+            Op::Discard { at, len } => {
+                let (at, len) = place(at, len)?;
+                (SimOp::Discard { at, len }, Vec::new())
+            }
             Op::Flush => (SimOp::Flush, Vec::new()),
         })
     }

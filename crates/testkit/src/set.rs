@@ -7,6 +7,9 @@
 //! - A failed flush drops an arbitrary part of what was not durable, and poisons its disk: no write or flush succeeds
 //!   on it until [`SimSet::reopen`].
 //!
+//! - A discard is a write of what nobody can foresee: each sector becomes zeros, garbage, or stays, and none of that is
+//!   durable before the next flush.
+//!
 //! Not modelled: a write that lands after its failure was reported, misdirected writes, bit rot.
 
 use crate::cut::{Pending, cut};
@@ -31,6 +34,13 @@ pub enum SimOp {
         content: Vec<Sector>,
         /// Completed means durable.
         durable: bool,
+    },
+    /// Forget the content.
+    Discard {
+        /// From which sector on.
+        at: u64,
+        /// How many.
+        len: u64,
     },
     /// Make durable what was completed when this is submitted.
     Flush,
@@ -113,6 +123,8 @@ pub struct SimSet {
     rng: Rng,
 }
 
+/// What discarded sectors may read as has this bit, and nothing that anybody writes.
+const GARBAGE: u64 = 1 << 46;
 /// One step in so many lands a part of some write early.
 const EARLY_LANDING: u64 = 4;
 
@@ -187,12 +199,27 @@ impl SimSet {
     /// Takes an operation. Its range must lie on the disk.
     pub fn submit(&mut self, tag: u64, disk: usize, op: SimOp) {
         self.now += 1;
+        let op = match op {
+            SimOp::Discard { at, len } => self.forget(disk, at, len),
+            op => op,
+        };
         let landed = match &op {
             SimOp::Write { content, .. } => vec![false; content.len()],
-            SimOp::Read { .. } | SimOp::Flush => Vec::new(),
+            SimOp::Read { .. } | SimOp::Discard { .. } | SimOp::Flush => Vec::new(),
         };
         let doomed = self.is_hit(disk, &op);
         self.under_way.push(UnderWay { tag, disk, op, number: self.now, landed, doomed });
+    }
+
+    /// What a discard leaves, as a write.
+    fn forget(&mut self, disk: usize, at: u64, len: u64) -> SimOp {
+        let all = self.rng.below(4);
+        let content = (at..at + len).map(|sector| match if all < 3 { all } else { self.rng.below(3) } {
+            0 => self.disks[disk].current(sector).clone(),
+            1 => Sector::Zero,
+            _ => Sector::Stamp(GARBAGE | self.rng.below(1 << 40)),
+        });
+        SimOp::Write { at, content: content.collect(), durable: false }
     }
 
     fn is_hit(&mut self, disk: usize, op: &SimOp) -> bool {
@@ -283,6 +310,8 @@ impl SimSet {
                 self.disks[done.disk].complete(done.number, at, len, durable, self.now);
                 SimOutcome::Done
             }
+            // It became a write when it was submitted.
+            SimOp::Discard { .. } => SimOutcome::Failed,
             SimOp::Flush if poisoned => SimOutcome::Failed,
             SimOp::Flush if done.doomed => {
                 self.lose_cache(done.disk);

@@ -327,6 +327,6 @@ impl Runner {
 fn op_len(op: &SimOp) -> u64 {
     match op {
         SimOp::Read { len, .. } => *len,
-        SimOp::Write { .. } | SimOp::Flush => 0,
+        SimOp::Write { .. } | SimOp::Discard { .. } | SimOp::Flush => 0,
     }
 }
