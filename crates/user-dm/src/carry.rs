@@ -97,7 +97,7 @@ fn carry_parts<D: Disks>(
             traffic.part(begun, DiskId(domain.0), Op::Flush);
             Some(())
         }
-        // Discards reach the disk on volumes without groups only; there is no such operation on disks yet.
+        // Discards reach the disks on volumes without groups only. This group has no snapshot left or none yet: that passes.
         Io::Discard { .. } => Some(()),
     }
 }
@@ -147,6 +147,26 @@ pub(crate) fn write_zeroes<D: Disks>(
             Place::Disk { disk, at } => {
                 let (at, len) = (Sectors(at).to_bytes()?, Sectors(len).to_bytes()?);
                 traffic.part(begun, disk, Op::WriteZeroes { at, len, durable });
+            }
+            Place::Zero => {}
+            Place::Error => traffic.fail(begun, device_error()),
+        }
+    }
+    Some(())
+}
+
+/// Begins the parts of a discard.
+pub(crate) fn discard<D: Disks>(
+    traffic: &mut Traffic<D>,
+    begun: Begun,
+    map: &Map,
+    range: SectorRange,
+) -> Option<()> {
+    for Piece { place, len } in pieces(map, range)? {
+        match place {
+            Place::Disk { disk, at } => {
+                let (at, len) = (Sectors(at).to_bytes()?, Sectors(len).to_bytes()?);
+                traffic.part(begun, disk, Op::Discard { at, len });
             }
             Place::Zero => {}
             Place::Error => traffic.fail(begun, device_error()),

@@ -94,6 +94,8 @@ impl DiskCounts {
                 one_more(&mut self.writes);
                 self.written = self.written.saturating_add(Bytes(len));
             }
+            // Nothing is moved; a device's own counters have it.
+            What::Discard { .. } => {}
             What::Flush => one_more(&mut self.flushes),
         }
     }

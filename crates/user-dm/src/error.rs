@@ -159,6 +159,7 @@ impl DiskFailure {
         match self.what {
             What::Read { at, len } => format!("reading {len} bytes at byte {} of", at.get()),
             What::Write { at, len } => format!("writing {len} bytes at byte {} of", at.get()),
+            What::Discard { at, len } => format!("discarding {len} bytes at byte {} of", at.get()),
             What::Flush => "flushing".to_owned(),
         }
     }

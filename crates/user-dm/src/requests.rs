@@ -4,12 +4,15 @@
 //! - Every request that is taken is answered exactly once, also when its device goes away.
 //! - A request to a suspended device, or through one, waits and is not begun.
 //! - A write to a read-only table, or behind the device's end, reaches no disk.
+//! - A discard reaches the disks where the requests of no origin and no snapshot pass through the device at the moment when
+//!   it is given to them. One that waited, or is asked of any other device, completes and does nothing: a snapshot could miss
+//!   what it takes away, and who looks for space would fill every store.
 
 use crate::carry::{self, Way, bytes_of};
 use crate::error::IoError;
 use crate::group::GroupId;
 use crate::map::Map;
-use crate::mapped::{DeviceId, Route};
+use crate::mapped::{DeviceId, Mapped, Route};
 use crate::run::UserDm;
 use crate::traffic::Owner;
 use foldback_device::{Disks, Op, Slice};
@@ -143,6 +146,7 @@ impl<D: Disks> UserDm<D> {
 
     fn give_to_disks(&mut self, ticket: u64, map: &Rc<Map>) {
         let Some(VolumeRequest { kind, range, buffer }) = self.begun(ticket, None) else { return };
+        let shared = kind == RequestKind::Discard && self.is_under_a_group(ticket);
         let traffic = &mut self.traffic;
         let begun = traffic.begin(Owner::Request(ticket), None);
         let whole = |buffer: Option<Slice>, range: SectorRange| -> Option<Vec<Slice>> {
@@ -161,13 +165,21 @@ impl<D: Disks> UserDm<D> {
                 }
                 Some(())
             }
-            // Disks have no discard yet; forgetting nothing is allowed.
-            RequestKind::Discard => Some(()),
+            RequestKind::Discard if shared => Some(()),
+            RequestKind::Discard => carry::discard(traffic, begun, map, range),
         };
         if given.is_none() {
             traffic.fail(begun, std::io::Error::other(Fault::Device));
         }
         traffic.all_given(begun);
+    }
+
+    /// Whether an origin or a snapshot stands on the device that is asked.
+    fn is_under_a_group(&self, ticket: u64) -> bool {
+        let Some(asked) = self.requests.get(&ticket).map(|pending| pending.device) else { return true };
+        let stands_on_it =
+            |device: &Mapped| device.below.contains(&asked) && !matches!(device.route, Route::Plain(_));
+        self.devices.values().any(stands_on_it)
     }
 
     /// Answers a request.

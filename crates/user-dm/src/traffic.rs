@@ -59,6 +59,7 @@ pub(crate) struct Part {
 pub(crate) enum What {
     Read { at: Bytes, len: u64 },
     Write { at: Bytes, len: u64 },
+    Discard { at: Bytes, len: u64 },
     Flush,
 }
 
@@ -116,6 +117,7 @@ impl<D: Disks> Traffic<D> {
             Op::Read { at, into } => What::Read { at: *at, len: length(into) },
             Op::Write { at, from, .. } => What::Write { at: *at, len: length(from) },
             Op::WriteZeroes { at, len, .. } => What::Write { at: *at, len: len.get() },
+            Op::Discard { at, len } => What::Discard { at: *at, len: len.get() },
             Op::Flush => What::Flush,
         };
         self.count(disk, what);

@@ -189,6 +189,15 @@ impl Life {
         assert_eq!(self.dm.wait_for_answer(ticket).unwrap(), Ok(()));
     }
 
+    /// Discarding what somebody's origin, snapshot or store is changes nothing, whichever device is asked.
+    fn discard(&mut self) {
+        let ((at, len), devices) = (self.range(), self.members());
+        let device = self.rng.pick(&devices).clone();
+        let ticket = self.dm.submit(&name(&device), request(RequestKind::Discard, at, len));
+        // The stand-in of a merging snapshot refuses it.
+        let _answered: Result<(), _> = self.dm.wait_for_answer(ticket).unwrap();
+    }
+
     fn check(&mut self) {
         let mut devices = vec![("root".to_owned(), self.model.root.clone())];
         for number in 0..2 {
@@ -218,6 +227,7 @@ impl Life {
             6 if self.rng.one_in(3) => self.restart(),
             7 | 8 => self.held_write(),
             9 => self.check(),
+            13 => self.discard(),
             10..=12 => {
                 for _ in 0..self.rng.below(30) {
                     self.dm.step(true).unwrap();
