@@ -42,7 +42,7 @@ impl BlockingDisks {
                 let outcome = whole(guarded, at.get(), from, Direction::Write { durable });
                 (outcome, durable.then_some(Failure::DurableWrite))
             }
-            Op::WriteZeroes { at, len, durable } => match zero(guarded, &zeros, at.get(), len.get()) {
+            Op::WriteZeroes { at, len, durable, .. } => match zero(guarded, &zeros, at.get(), len.get()) {
                 Ok(()) if durable => (file.sync_data(), Some(Failure::Flush)),
                 zeroed => (zeroed, None),
             },

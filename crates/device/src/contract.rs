@@ -49,7 +49,7 @@ fn every_operation_completes_once(disks: &mut dyn Disks) {
         let at = Bytes((number % 256) * 4096);
         let op = match number % 3 {
             0 => Op::Read { at, into: vec![memory.whole()] },
-            1 => Op::WriteZeroes { at, len: Bytes(4096), durable: number % 2 == 0 },
+            1 => Op::WriteZeroes { at, len: Bytes(4096), durable: number % 2 == 0, holes: number % 5 == 0 },
             _ => Op::Flush,
         };
         disks.submit(Tag(number), SECOND, op);
@@ -86,7 +86,7 @@ fn the_end_is_an_error(disks: &mut dyn Disks) {
         for op in [
             Op::Read { at, into: vec![memory.whole()] },
             Op::Write { at, from: vec![memory.whole()], durable: false },
-            Op::WriteZeroes { at, len, durable: false },
+            Op::WriteZeroes { at, len, durable: false, holes: false },
             Op::Discard { at, len },
         ] {
             let error = one(disks, FIRST, op).unwrap_err();
@@ -105,7 +105,7 @@ fn off_the_blocks_is_refused(disks: &mut dyn Disks) {
         Op::Read { at: Bytes(1), into: vec![whole.clone()] },
         Op::Read { at: Bytes(0), into: vec![off] },
         Op::Write { at: Bytes(0), from: vec![memory.slice(0, 100).unwrap()], durable: true },
-        Op::WriteZeroes { at: Bytes(100), len: Bytes(4096), durable: false },
+        Op::WriteZeroes { at: Bytes(100), len: Bytes(4096), durable: false, holes: true },
         Op::Discard { at: Bytes(4096), len: Bytes(100) },
     ] {
         let error = one(disks, FIRST, op).unwrap_err();
@@ -117,7 +117,12 @@ fn zeros_are_zeros(disks: &mut dyn Disks) {
     let all = usize::try_from(SIZES[1]).unwrap();
     for (at, len, durable) in [(4096, 4096, false), (128 << 10, 512 << 10, true), (0, SIZES[1], false)] {
         write_all(disks, SECOND, Bytes(0), &vec![0xff; all], false).unwrap();
-        write_zeroes(disks, SECOND, Bytes(at), Bytes(len), durable).unwrap();
+        if len > 4096 {
+            write_zeroes(disks, SECOND, Bytes(at), Bytes(len), durable).unwrap();
+        } else {
+            let op = Op::WriteZeroes { at: Bytes(at), len: Bytes(len), durable, holes: true };
+            one(disks, SECOND, op).unwrap();
+        }
         let mut bytes = vec![0; all];
         read_exact(disks, SECOND, Bytes(0), &mut bytes).unwrap();
         let zeros = usize::try_from(at).unwrap()..usize::try_from(at + len).unwrap();

@@ -55,6 +55,9 @@ pub enum Op {
         len: Bytes,
         /// As in `Write`.
         durable: bool,
+        /// Space is to be given up: little zeros, too, are a hole in an image file, and take up none where one was. Who will
+        /// write there soon does not want that.
+        holes: bool,
     },
     /// Nobody needs this content any more. From submission until it is written again the range may read as anything, also as
     /// what it was, and a crash may change that; never take it for zeros. A disk that cannot forget succeeds and does nothing;

@@ -10,6 +10,7 @@
 
 use crate::disks::Geometry;
 use crate::error::{DiskError, DiskErrorKind};
+use crate::guard::HOLE_BORDER;
 use foldback_units::Bytes;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags};
 use std::fs::File;
@@ -122,6 +123,15 @@ impl DiskFile {
     /// Its length and block sizes.
     pub fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// Whether zeros cost nothing: it is an image file that is open for writing, on a file system that makes holes. Tried
+    /// behind the file's end, where there is nothing to lose.
+    pub fn makes_holes(&self) -> bool {
+        let behind = self.geometry.size.get().checked_next_multiple_of(HOLE_BORDER);
+        let punch =
+            |at| crate::calls::allocate(&self.file, crate::calls::ZERO_IMAGE, at, HOLE_BORDER).is_ok();
+        self.kind == DiskKind::Image && self.access == Access::Write && behind.is_some_and(punch)
     }
 
     /// The parts of `within` that hold data, in order; the rest is holes and reads as zeros. A block device, and a file
@@ -266,6 +276,19 @@ mod tests {
         fs::write(&path, [7; 1024]).unwrap();
         drop(DiskFile::open(&path, Access::Write).unwrap());
         assert_eq!(fs::read(&path).unwrap(), [7; 1024]);
+    }
+
+    #[test]
+    fn whether_it_makes_holes_is_found_out_without_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pv.img");
+        fs::write(&path, [7; 5000]).unwrap();
+        let holes = DiskFile::open(&path, Access::Write).unwrap().makes_holes();
+        assert_eq!(fs::read(&path).unwrap(), [7; 5000]);
+        assert!(!DiskFile::open(&path, Access::Read).unwrap().makes_holes());
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let mode = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        assert_eq!(rustix::fs::fallocate(&file, mode, 0, 4096).is_ok(), holes);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub fn write_zeroes(
     len: Bytes,
     durable: bool,
 ) -> io::Result<()> {
-    run(disks, disk, Op::WriteZeroes { at, len, durable })
+    run(disks, disk, Op::WriteZeroes { at, len, durable, holes: false })
 }
 
 /// Makes durable what was written.

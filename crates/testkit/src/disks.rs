@@ -168,7 +168,7 @@ impl Inner {
                 let (at, _) = place(at, total(&from))?;
                 (SimOp::Write { at, content: gather(&from), durable }, Vec::new())
             }
-            Op::WriteZeroes { at, len, durable } => {
+            Op::WriteZeroes { at, len, durable, .. } => {
                 let (at, len) = place(at, len)?;
                 (SimOp::Write { at, content: vec![Sector::Zero; len as usize], durable }, Vec::new())
             }
@@ -312,7 +312,7 @@ mod tests {
     fn a_process_that_is_killed_leaves_the_caches() {
         let mut disks = disks();
         disks.kill_after(2);
-        let zeroes = |at| Op::WriteZeroes { at: Bytes(at), len: Bytes(512), durable: false };
+        let zeroes = |at| Op::WriteZeroes { at: Bytes(at), len: Bytes(512), durable: false, holes: false };
         let memory = Memory::new(512).unwrap();
         assert!(memory.whole().copy_from(&[3; 512]));
         run(&mut disks, Op::Write { at: Bytes(0), from: vec![memory.whole()], durable: false }).unwrap();
@@ -330,7 +330,7 @@ mod tests {
     fn without_power_nothing_succeeds_and_nothing_changes() {
         let mut disks = disks();
         disks.power_off_after(1);
-        let zeroes = |at| Op::WriteZeroes { at: Bytes(at), len: Bytes(512), durable: true };
+        let zeroes = |at| Op::WriteZeroes { at: Bytes(at), len: Bytes(512), durable: true, holes: false };
         run(&mut disks, zeroes(0)).unwrap();
         assert!(run(&mut disks, zeroes(0)).is_err() && disks.is_off());
         assert_eq!(disks.power_off(Some(Cut::KeepAll)), disks.visible());

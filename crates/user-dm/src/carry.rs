@@ -76,7 +76,13 @@ fn carry_parts<D: Disks>(
         Io::Write { space, at, from, fua } => {
             if let [foldback_engine::Slice { buffer: Buffer::Zeroes, len, .. }] = from.as_slice() {
                 let range = SectorRange::new(at, *len)?;
-                return write_zeroes(traffic, begun, surroundings.space(space)?, range, fua);
+                return write_zeroes(
+                    traffic,
+                    begun,
+                    surroundings.space(space)?,
+                    range,
+                    Zeros { durable: fua, holes: false },
+                );
             }
             let slices = slices(traffic, &from)?;
             transfer(traffic, begun, surroundings.space(space)?, at, slices, Way::Write { durable: fua })
@@ -134,25 +140,48 @@ pub(crate) fn transfer<D: Disks>(
     Some(())
 }
 
+/// Holes in an image file begin and end at multiples of this: file systems have blocks of a page at most.
+const HOLE_SECTORS: u64 = 8;
+
+/// How zeros are written, as in [`Op::WriteZeroes`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Zeros {
+    pub(crate) durable: bool,
+    pub(crate) holes: bool,
+}
+
 /// Begins the parts of zeros.
 pub(crate) fn write_zeroes<D: Disks>(
     traffic: &mut Traffic<D>,
     begun: Begun,
     map: &Map,
     range: SectorRange,
-    durable: bool,
+    Zeros { durable, holes }: Zeros,
 ) -> Option<()> {
     for Piece { place, len } in pieces(map, range)? {
         match place {
             Place::Disk { disk, at } => {
-                let (at, len) = (Sectors(at).to_bytes()?, Sectors(len).to_bytes()?);
-                traffic.part(begun, disk, Op::WriteZeroes { at, len, durable });
+                for (at, len) in at_borders(at, len, holes) {
+                    let (at, len) = (Sectors(at).to_bytes()?, Sectors(len).to_bytes()?);
+                    traffic.part(begun, disk, Op::WriteZeroes { at, len, durable, holes });
+                }
             }
             Place::Zero => {}
             Place::Error => traffic.fail(begun, device_error()),
         }
     }
     Some(())
+}
+
+/// What is to be a hole, cut where holes can begin and end: file systems on a volume, and partitions, know nothing of the blocks
+/// of the file system that the image is on. Sectors; the parts touch and are in order.
+fn at_borders(at: u64, len: u64, holes: bool) -> impl Iterator<Item = (u64, u64)> {
+    let end = at.saturating_add(len);
+    let first = at.checked_next_multiple_of(HOLE_SECTORS).unwrap_or(end).min(end);
+    let last = end.saturating_sub(end.checked_rem(HOLE_SECTORS).unwrap_or(0)).max(first);
+    let cuts = if holes { [at, first, last, end] } else { [at, end, end, end] };
+    let parts = [(cuts[0], cuts[1]), (cuts[1], cuts[2]), (cuts[2], cuts[3])];
+    parts.into_iter().map(|(from, to)| (from, to.saturating_sub(from))).filter(|(_, len)| *len > 0)
 }
 
 /// Begins the parts of a discard.
@@ -305,6 +334,21 @@ mod tests {
         assert!(run(&mut traffic, &place, read).is_ok());
         let scratch = |sector: usize| place.scratch.slice(sector * 512, 1).unwrap().to_vec()[0];
         assert_eq!([20, 30, 31, 32].map(scratch), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_to_be_a_hole_is_cut_at_its_borders_and_nothing_is_lost() {
+        for at in 0..20 {
+            for len in 1..40 {
+                let parts: Vec<_> = super::at_borders(at, len, true).collect();
+                let sectors: Vec<u64> = parts.iter().flat_map(|(at, len)| *at..at + len).collect();
+                assert!(sectors.iter().copied().eq(at..at + len), "{at}+{len}: {parts:?}");
+                let hole = parts.iter().find(|(at, len)| at % 8 == 0 && len % 8 == 0);
+                let most = (at.next_multiple_of(8)..(at + len) / 8 * 8).count() as u64;
+                assert_eq!(hole.map_or(0, |(_, len)| *len), most, "{at}+{len}");
+                assert!(super::at_borders(at, len, false).eq([(at, len)]));
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //!   it is given to them. One that waited, or is asked of any other device, completes and does nothing: a snapshot could miss
 //!   what it takes away, and who looks for space would fill every store.
 
-use crate::carry::{self, Way, bytes_of};
+use crate::carry::{self, Way, Zeros, bytes_of};
 use crate::error::IoError;
 use crate::group::GroupId;
 use crate::map::Map;
@@ -158,7 +158,9 @@ impl<D: Disks> UserDm<D> {
             RequestKind::Write { fua } => whole(buffer, range).and_then(|slices| {
                 carry::transfer(traffic, begun, map, range.start(), slices, Way::Write { durable: fua })
             }),
-            RequestKind::WriteZeroes { fua } => carry::write_zeroes(traffic, begun, map, range, fua),
+            RequestKind::WriteZeroes { fua } => {
+                carry::write_zeroes(traffic, begun, map, range, Zeros { durable: fua, holes: true })
+            }
             RequestKind::Flush => {
                 for disk in map.disks() {
                     traffic.part(begun, disk, Op::Flush);
