@@ -59,6 +59,11 @@ pub enum FuseErrorKind {
         "its discard_max_bytes cannot be set to 0: {0}; a loop device that discards would fill every store"
     )]
     Discard(io::Error),
+    /// The kernel takes no discards any more.
+    #[error(
+        "this kernel does not let a loop device discard again ({0}); it will when the volume is next activated, and NBD does now"
+    )]
+    NoDiscard(io::Error),
     /// It will go when the last user closes it.
     #[error("it was told to detach, and somebody opened it meanwhile; it detaches when they close it")]
     Detaching,

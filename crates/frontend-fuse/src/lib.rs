@@ -7,7 +7,8 @@
 //! - Only whole blocks of the disks reach [`Volumes`]. A write that begins or ends inside a block reads that block first,
 //!   and no write to the same block is under way meanwhile.
 //! - The kernel keeps no data, sizes or names of served files for longer than the call that asked for them.
-//! - A discard never leaves this crate (architecture.md, "Discard"): a hole that is punched is zeros that are written.
+//! - A hole that is punched reads as zeros: it leaves this crate as zeros, never as a discard, and the disks make of it a hole
+//!   where they can (architecture.md, "Discard"). A loop device takes discards only where its owner wants that.
 //! - `unsafe` is in `loopdev/ioctl.rs` and nowhere else.
 #![deny(unsafe_code)]
 #![cfg_attr(

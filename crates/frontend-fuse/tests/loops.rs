@@ -1,6 +1,6 @@
 //! Loop devices on served files: attached, used with a file system, claimed, detached.
 //!
-//! Goal: a volume is a block device as any other, no discard comes through, and nobody loses a device that he uses.
+//! Goal: a volume is a block device as any other, no discard comes through that is not wanted, and nobody loses a device that he uses.
 //! Method: volumes in memory, mounted; mkfs, mount and dd on one side, what reached the volumes on the other.
 #![allow(
     clippy::unwrap_used,
@@ -128,6 +128,37 @@ fn a_discard_is_refused_and_zeros_come_through() {
         run("losetup", &["-d", &node]);
         assert_ne!(most.unwrap().trim(), "0");
     }
+}
+
+#[test]
+fn discards_that_are_wanted_come_through_as_zeros_until_they_are_not() {
+    let Some(mut lab) = lab("wanted discards of a loop device") else { return };
+    let device = lab.attach("home", LoopOptions { discards: true, ..LoopOptions::default() });
+    let file = OpenOptions::new().read(true).write(true).open(device.path()).unwrap();
+    file.write_all_at(&vec![5; 65536], 0).unwrap();
+    file.sync_all().unwrap();
+    lab.asked();
+    let discard = |at: &str| {
+        let range = ["--offset", at, "--length", "8192"];
+        Command::new("blkdiscard").args(range).arg(device.path()).output().unwrap().status.success()
+    };
+    assert!(discard("4096"));
+    assert!(lab.asked().iter().any(|asked| matches!(asked.kind, RequestKind::WriteZeroes { .. })));
+    device.set_discards(false).unwrap();
+    device.set_discards(false).unwrap();
+    assert!(!discard("16384"));
+    let bytes = lab.bytes(11);
+    assert!(bytes[4096..12288] == [0; 8192] && bytes[12288..65536] == vec![5; 53248]);
+    // A kernel that cannot says so, and changes nothing.
+    match device.set_discards(true) {
+        Ok(()) => assert!(discard("16384")),
+        Err(error) => {
+            assert!(matches!(error.kind, FuseErrorKind::NoDiscard(_)), "{error}");
+            assert!(!discard("16384"));
+        }
+    }
+    drop(file);
+    device.claim().unwrap().detach().unwrap();
 }
 
 #[test]

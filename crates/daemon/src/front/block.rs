@@ -12,18 +12,21 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Block {
     pub(crate) device: LoopDevice,
     pub(crate) links: Vec<PathBuf>,
+    discards: bool,
+    /// It was said that it cannot discard again.
+    told: bool,
 }
 
 impl Block {
     /// Attaches a loop device to a file and links `names` to it; a name that is taken is left alone and told.
     pub(crate) fn attach(
         file: &Path,
-        read_only: bool,
+        options: LoopOptions,
         names: &[PathBuf],
         told: &mut dyn FnMut(String),
     ) -> Result<Self, FuseError> {
-        let device = LoopDevice::attach(file, LoopOptions { read_only, ..LoopOptions::default() })?;
-        let mut block = Self { device, links: Vec::new() };
+        let device = LoopDevice::attach(file, options)?;
+        let mut block = Self { device, links: Vec::new(), discards: options.discards, told: false };
         block.relink(names, told);
         Ok(block)
     }
@@ -36,6 +39,29 @@ impl Block {
             match link(&self.device.path(), name) {
                 Ok(()) => self.links.push(name.clone()),
                 Err(error) => told(format!("linking {}: {error}", name.display())),
+            }
+        }
+    }
+
+    /// Lets no more discards through, once those under way have ended. The volume's requests must not be held.
+    pub(crate) fn refuse_discards(&mut self) -> Result<(), FuseError> {
+        if self.discards {
+            self.device.set_discards(false)?;
+            self.discards = false;
+        }
+        Ok(())
+    }
+
+    /// Lets discards through again; where the kernel cannot, that is told once.
+    pub(crate) fn allow_discards(&mut self, told: &mut dyn FnMut(String)) {
+        if self.discards || self.told {
+            return;
+        }
+        match self.device.set_discards(true) {
+            Ok(()) => self.discards = true,
+            Err(error) => {
+                self.told = true;
+                told(error.to_string());
             }
         }
     }

@@ -3,6 +3,8 @@
 //! What must hold:
 //! - What is served follows from the live devices: after every change of these, [`Front::settle`] makes it so.
 //! - A volume that goes is first kept from being opened; one in use does not go.
+//! - A block device lets discards through only where its volume has no snapshots and is none, and all disks make holes: a loop
+//!   device wants zeros behind a discard, which elsewhere would be copied out, or written.
 //! - Where FUSE is not to be had it is said once, and NBD serves instead.
 
 mod address;
@@ -19,7 +21,8 @@ use crate::vg::LvStatus;
 use block::Block;
 use foldback_dm_table::DmName;
 use foldback_frontend_fuse::{
-    FileClaim, FileId, FuseError, LoopClaim, MountOptions, Session, Shape, detach_stale, unmount_stale,
+    FileClaim, FileId, FuseError, LoopClaim, LoopOptions, MountOptions, Session, Shape, detach_stale,
+    unmount_stale,
 };
 use foldback_units::{LvmUuid, VgName};
 use nbd::Exports;
@@ -39,6 +42,8 @@ pub(crate) struct Front {
     /// Why a loop device could not be had, where that was said.
     no_blocks: Option<String>,
     exports: Exports,
+    /// All disks make holes.
+    holes: bool,
 }
 
 /// Volumes that nobody can open, until this is dropped.
@@ -83,7 +88,7 @@ pub(crate) fn lv_name(vg: &VgName, device: &DmName) -> Option<String> {
 
 impl Front {
     /// Nothing is served yet.
-    pub(crate) fn new(run: &RunDir, vg: &VgName, carrier: CarrierHandle) -> Self {
+    pub(crate) fn new(run: &RunDir, vg: &VgName, carrier: CarrierHandle, holes: bool) -> Self {
         Self {
             directory: files_directory(run, vg.as_str()),
             table: Table::new(carrier.clone()),
@@ -92,13 +97,14 @@ impl Front {
             blocks: Vec::new(),
             no_blocks: None,
             exports: Exports::new(run, carrier),
+            holes,
         }
     }
 
     /// Serves what is live, and nothing else. `closed` are the claims that were taken for the change before.
     pub(crate) fn settle(&mut self, vg: &VgName, lvs: &[LvStatus], mut closed: Closed) {
         let before = self.table.served();
-        let wanted: Vec<ServedLv> = lvs.iter().filter_map(|lv| served(vg, lv)).collect();
+        let wanted: Vec<ServedLv> = lvs.iter().filter_map(|lv| served(vg, lv, self.holes)).collect();
         self.drop_blocks(&before, &wanted, &mut closed);
         self.exports.keep(&wanted);
         self.table.set(wanted);
@@ -117,6 +123,7 @@ impl Front {
         }
         drop(closed);
         self.make_blocks(vg, &after);
+        self.settle_discards(lvs, &after);
         self.export_instead(&after);
     }
 
@@ -239,7 +246,12 @@ impl Front {
             }
             let links = links_of(vg, lv);
             let file = session.path(&lv.name);
-            match Block::attach(&file, lv.shape.read_only, &links, &mut |text| tell(&text)) {
+            let options = LoopOptions {
+                read_only: lv.shape.read_only,
+                discards: lv.discards,
+                ..LoopOptions::default()
+            };
+            match Block::attach(&file, options, &links, &mut |text| tell(&text)) {
                 Ok(block) => {
                     self.blocks.push((*id, block));
                     self.no_blocks = None;
@@ -257,6 +269,34 @@ impl Front {
                 }
             }
         }
+    }
+
+    /// Lets discards through where they reach the disks by now, and nowhere else.
+    fn settle_discards(&mut self, lvs: &[LvStatus], after: &[(FileId, ServedLv)]) {
+        for (id, block) in &mut self.blocks {
+            let Some((_, lv)) = after.iter().find(|(other, _)| other == id) else { continue };
+            // What is set waits for requests, and these would wait for a resume.
+            if lvs.iter().any(|status| status.id == lv.lv && status.suspended) {
+                continue;
+            }
+            if lv.discards {
+                block.allow_discards(&mut |text| tell(&text));
+            } else {
+                block.refuse_discards().unwrap_or_else(|error| tell(&error.to_string()));
+            }
+        }
+    }
+
+    /// Keeps discards from these devices, whose requests are not held.
+    pub(crate) fn refuse_discards(&mut self, devices: &[DmName]) -> Result<(), (DmName, FuseError)> {
+        for (id, lv) in self.table.served() {
+            if devices.contains(&lv.device)
+                && let Some((_, block)) = self.blocks.iter_mut().find(|(other, _)| *other == id)
+            {
+                block.refuse_discards().map_err(|error| (lv.device, error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps these devices from being opened; who uses the first that is in use.
@@ -350,10 +390,10 @@ fn links_of(vg: &VgName, lv: &ServedLv) -> [PathBuf; 2] {
 }
 
 /// What a live LV is served as; `None` for what is no LV of this VG by its name.
-fn served(vg: &VgName, lv: &LvStatus) -> Option<ServedLv> {
+fn served(vg: &VgName, lv: &LvStatus, holes: bool) -> Option<ServedLv> {
     let name = lv_name(vg, &lv.device)?;
     let shape = Shape { size: lv.size, read_only: lv.read_only };
-    Some(ServedLv { lv: lv.id, name, device: lv.device.clone(), shape })
+    Some(ServedLv { lv: lv.id, name, device: lv.device.clone(), shape, discards: lv.discards && holes })
 }
 
 /// Clears away what a daemon that died has left: loop devices first, then its mount.

@@ -18,6 +18,8 @@ pub(crate) struct ServedLv {
     pub(crate) name: String,
     pub(crate) device: DmName,
     pub(crate) shape: Shape,
+    /// Discards of it reach the disks.
+    pub(crate) discards: bool,
 }
 
 #[derive(Debug, Default)]

@@ -67,6 +67,11 @@ impl Ground {
         Ok(Self { setting, files, config })
     }
 
+    /// Whether a discard through a file costs nothing: it has to leave zeros, and all disks make these without writing them.
+    pub fn makes_holes(&self) -> bool {
+        self.files.iter().all(|file| file.makes_holes())
+    }
+
     /// A queue over the disks for the calling thread.
     pub fn disks(&self) -> Result<Box<dyn Disks>, GroundError> {
         Ok(open_disks(&self.files, Backend::from_environment())?)

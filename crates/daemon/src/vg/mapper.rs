@@ -72,9 +72,10 @@ fn staged(error: ChangeError) -> (Stage, JobError) {
     match &error {
         ChangeError::Verb { stage, .. } => (stage.unwrap_or(Stage::Preload), error.into()),
         // A carrier that is gone has written nothing of it, or all of it: whoever reads the VG next knows.
-        ChangeError::Gone(_) | ChangeError::InUse { .. } | ChangeError::Astray { .. } => {
-            (Stage::Preload, error.into())
-        }
+        ChangeError::Gone(_)
+        | ChangeError::InUse { .. }
+        | ChangeError::Discards { .. }
+        | ChangeError::Astray { .. } => (Stage::Preload, error.into()),
     }
 }
 

@@ -30,6 +30,7 @@ use crate::front::{Closed, Front, NbdError, Places};
 use crate::rundir::RunDir;
 use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
+use foldback_frontend_fuse::FuseError;
 use foldback_manager::host;
 use foldback_units::{Bytes, LvmUuid, VgName};
 use foldback_user_dm::{DmError, Settings, WhenFull};
@@ -104,6 +105,14 @@ pub enum ChangeError {
         /// What is changed.
         why: String,
     },
+    /// Discards could reach what is to have snapshots; nothing was done.
+    #[error("keeping discards from {device}, which would be copied out to its snapshots: {error}")]
+    Discards {
+        /// Which.
+        device: DmName,
+        /// What failed.
+        error: FuseError,
+    },
     /// A verb.
     #[error("{error}")]
     Verb {
@@ -139,7 +148,7 @@ impl Vg {
             let hold = |carrier: &mut carrier::Carrier| carrier.dm.otherwise_when_full(WhenFull::Hold);
             running.handle.call(hold).map_err(io::Error::other)?;
         }
-        let front = Front::new(run, &name, running.handle.clone());
+        let front = Front::new(run, &name, running.handle.clone(), ground.makes_holes());
         let state = State {
             name,
             held: BTreeMap::new(),
@@ -205,6 +214,7 @@ impl Vg {
         drop(keeper::look_and_hold(self));
         let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
         self.refuse_held(named.into_iter().flatten().map(Verb::name))?;
+        self.refuse_discards(&transaction.preload)?;
         let stand = self.stand(&transaction.suspend)?;
         let rate = terms.merge_rate;
         let done = self.close(&terms.closed).and_then(|closed| {
@@ -245,6 +255,24 @@ impl Vg {
             let by = format!("requests that wait, since {why}; put the metadata back first");
             Err(ChangeError::InUse { device: device.clone(), by })
         })
+    }
+
+    /// Before a volume becomes an origin or a snapshot its block device takes no discard any more, so that none is copied out
+    /// after the switch. A change that fails leaves it so until the next.
+    fn refuse_discards(&self, preload: &[Verb]) -> Result<(), ChangeError> {
+        let loads = preload.iter().filter_map(|verb| match verb {
+            Verb::Load { name, table, .. } if status::is_in_a_group(table) => Some(name),
+            _ => None,
+        });
+        let mut devices: Vec<DmName> = loads.cloned().collect();
+        if devices.is_empty() {
+            return Ok(());
+        }
+        // That waits for requests, and those of a suspended device for its resume: it is seen to after the change.
+        let lvs = self.lvs()?;
+        devices.retain(|name| lvs.iter().any(|lv| lv.device == *name && !lv.suspended));
+        let refused = locked(&self.front).refuse_discards(&devices);
+        refused.map_err(|(device, error)| ChangeError::Discards { device, error })
     }
 
     /// Keeps devices from being opened, unless one of them is.

@@ -6,7 +6,7 @@
 
 use super::{ChangeError, StoreWait, Vg, locked};
 use crate::carrier::Carrier;
-use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Target};
+use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Table, Target};
 use foldback_units::{LvmUuid, Sectors};
 use std::time::Instant;
 
@@ -42,6 +42,8 @@ pub struct LvStatus {
     pub size: Sectors,
     /// Writes are refused.
     pub read_only: bool,
+    /// Discards of it reach the disks: it has no snapshots and is none, and nothing merges into it.
+    pub discards: bool,
     /// Its requests wait.
     pub suspended: bool,
     /// Users within the daemon.
@@ -108,6 +110,14 @@ pub(crate) fn lv_of(vg: &str, uuid: &str) -> Option<LvmUuid> {
     LvmUuid::parse(uuid.strip_prefix("LVM-")?.strip_prefix(vg)?).ok()
 }
 
+/// Whether a volume with this table is an origin or a snapshot.
+pub(crate) fn is_in_a_group(table: &Table) -> bool {
+    let is_in = |target: &Target| {
+        matches!(target, Target::SnapshotOrigin { .. } | Target::Snapshot(_) | Target::SnapshotMerge(_))
+    };
+    table.lines.iter().any(|line| is_in(&line.target))
+}
+
 fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
     let id = lv_of(vg, &info.uuid)?;
     let table = carrier.dm.table(&info.name).ok()??;
@@ -129,6 +139,7 @@ fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
         device: info.name.clone(),
         size: table.len(),
         read_only: carrier.dm.is_read_only(&info.name),
+        discards: !is_in_a_group(&table),
         suspended: info.suspended,
         open_count: info.open_count,
         table: table.to_string(),

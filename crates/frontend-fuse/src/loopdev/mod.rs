@@ -1,7 +1,7 @@
 //! Loop devices on served files: what makes a volume a block device, for root.
 //!
 //! What must hold:
-//! - No discard reaches the file: `discard_max_bytes` is 0 before anybody but us can open the device.
+//! - No discard reaches the file unless its owner wants that: `discard_max_bytes` is 0 before anybody but us can open the device.
 //! - A device is detached only by who holds it with O_EXCL: LOOP_CLR_FD succeeds on a mounted one.
 //! - A device is looked at again before each step: by then it may be attached to somebody else's file.
 //! - No descriptor of the device stays open between the steps: it would count as a user.
@@ -43,11 +43,13 @@ pub struct LoopOptions {
     pub read_only: bool,
     /// The logical block size in bytes: a power of two from 512 to a page. 512, unless the PVs' blocks are larger.
     pub block_size: u32,
+    /// Discards reach the file, as holes.
+    pub discards: bool,
 }
 
 impl Default for LoopOptions {
     fn default() -> Self {
-        Self { read_only: false, block_size: 512 }
+        Self { read_only: false, block_size: 512, discards: false }
     }
 }
 
@@ -85,9 +87,8 @@ impl LoopDevice {
         let file = OpenOptions::new().read(true).write(!options.read_only).open(backing);
         let file = file.map_err(|error| failed(error.into()))?;
         let (number, device) = take_free(&file, backing, options).map_err(failed)?;
-        let told = sysfs::refuse_discard(number)
-            .map_err(FuseErrorKind::Discard)
-            .and_then(|()| Ok(ioctl::status(&device)?));
+        let set = if options.discards { sysfs::can_refuse_discard } else { sysfs::refuse_discard };
+        let told = set(number).map_err(FuseErrorKind::Discard).and_then(|()| Ok(ioctl::status(&device)?));
         match told {
             Ok(info) => Ok(Self { number, backing: backing.to_path_buf(), identity: Identity::of(&info) }),
             Err(kind) => {
@@ -132,6 +133,21 @@ impl LoopDevice {
         stat.map_err(|error| FuseError::of("measuring", &self.backing, error))?;
         let device = self.open(0)?;
         ioctl::set_capacity(&device).map_err(|error| self.failed("resizing", error))
+    }
+
+    /// Lets discards reach the file, as holes, or no more of them: those under way are waited for, with all other requests to
+    /// the device. Not to be called while the file's requests are held.
+    ///
+    /// # Errors
+    /// [`FuseErrorKind::Discard`], [`FuseErrorKind::NoDiscard`], [`FuseErrorKind::Gone`]; what the system says.
+    pub fn set_discards(&self, on: bool) -> Result<(), FuseError> {
+        drop(self.open(0)?);
+        let set = if on {
+            sysfs::allow_discard(self.number).map_err(FuseErrorKind::NoDiscard)
+        } else {
+            sysfs::refuse_discard(self.number).map_err(FuseErrorKind::Discard)
+        };
+        set.map_err(|kind| self.failed("setting", kind))
     }
 
     /// Who uses the device at this moment, this process and the kernel apart; a look, not a claim.

@@ -52,7 +52,13 @@ pub(super) fn refuse_discard(number: u32) -> io::Result<()> {
     if now == "0" { Ok(()) } else { Err(io::Error::other(format!("it stays at {}", now.display()))) }
 }
 
-/// The next one to use the device may discard again, as far as its backing file can.
+/// Whether that can be said at all: not where sysfs is read-only.
+pub(super) fn can_refuse_discard(number: u32) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(attribute(number, "queue/discard_max_bytes")).map(drop)
+}
+
+/// Discards reach the backing file from now on, as far as it can. Linux 6.18 takes no value but 0 once it was 0: with the most
+/// it forgot the granularity, and takes multiples of that only.
 pub(super) fn allow_discard(number: u32) -> io::Result<()> {
     let read = |name| {
         let text = value(number, name)?;
