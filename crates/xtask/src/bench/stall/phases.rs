@@ -1,4 +1,4 @@
-//! How long requests took in each phase of a merge.
+//! How long requests took while snapshots were taken, and in each phase of a merge.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +9,7 @@ use super::probe::{Sample, Way};
 /// In the order in which they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
+    Snapshot,
     Before,
     Start,
     During,
@@ -19,6 +20,7 @@ pub(super) enum Phase {
 impl Phase {
     fn name(self) -> &'static str {
         match self {
+            Self::Snapshot => "a snapshot: those that met the command",
             Self::Before => "no merge yet",
             Self::Start => "start: the command, and 1 s",
             Self::During => "while it merges",
@@ -41,6 +43,12 @@ impl Phases {
     pub(super) fn worst(&self) -> Duration {
         let merging = self.0.iter().filter(|((phase, _), _)| (Phase::Start..=Phase::End).contains(phase));
         merging.map(|(_, times)| share(&sorted(times), 999)).max().unwrap_or_default()
+    }
+
+    /// The longest write that a snapshot's command may have held.
+    pub(super) fn longest_at_a_snapshot(&self) -> Duration {
+        let times = self.0.get(&(Phase::Snapshot, Way::Write));
+        times.into_iter().flatten().max().copied().unwrap_or_default()
     }
 }
 
@@ -94,6 +102,12 @@ mod tests {
             let (at, took) = (Duration::ZERO, Duration::from_millis(took));
             phases.add(phase, &Sample { way: Way::Read, at, took });
         }
+        assert_eq!(phases.worst(), Duration::from_millis(3));
+        for (way, took) in [(Way::Read, 70), (Way::Write, 6), (Way::Write, 5)] {
+            phases
+                .add(Phase::Snapshot, &Sample { way, at: Duration::ZERO, took: Duration::from_millis(took) });
+        }
+        assert_eq!(phases.longest_at_a_snapshot(), Duration::from_millis(6));
         assert_eq!(phases.worst(), Duration::from_millis(3));
     }
 }
