@@ -151,7 +151,7 @@ pub(crate) fn take_down(
     let there = one_vg(&discovery, vg)?;
     let name = [origin, snapshot].into_iter().find(|name| there.vg.lv(name).is_some());
     if let Some(name) = name
-        && let Err(error) = live.client.deactivate(vg.as_str(), &[name.to_string()])
+        && let Err(error) = live.client.deactivate(vg.as_str(), &[name.to_string()], false)
     {
         context.console.warn(&format!("{vg}/{name} stays active: {error}."));
     }

@@ -206,10 +206,11 @@ impl Daemon {
     /// Deactivates LVs of a VG.
     ///
     /// # Errors
-    /// One is in use, or could not be taken down.
-    pub fn deactivate(&self, name: &VgName, lvs: &[LvName]) -> Result<usize, DaemonError> {
+    /// One is in use, or could not be taken down. With `force` requests that wait since somebody changed the metadata are
+    /// answered with errors, also where it is in use.
+    pub fn deactivate(&self, name: &VgName, lvs: &[LvName], force: bool) -> Result<usize, DaemonError> {
         let vg = self.vg(name)?;
-        let left = vg.deactivate(lvs);
+        let left = vg.deactivate(lvs, force);
         self.tidy(&vg);
         self.remember();
         Ok(left?)

@@ -30,7 +30,12 @@ trait Calls {
         system_dir: Option<&str>,
         config: Option<&str>,
     ) -> zlink::Result<Result<ActivationInfo, Refused>>;
-    async fn deactivate(&mut self, vg: &str, lvs: &[String]) -> zlink::Result<Result<Left, Refused>>;
+    async fn deactivate(
+        &mut self,
+        vg: &str,
+        lvs: &[String],
+        force: bool,
+    ) -> zlink::Result<Result<Left, Refused>>;
     async fn transact(
         &mut self,
         vg: &str,
@@ -222,12 +227,12 @@ impl Client {
         ))
     }
 
-    /// Takes LVs down.
+    /// Takes LVs down; with `force` those whose requests wait since somebody changed the metadata also lose these.
     ///
     /// # Errors
     /// One is in use, or could not be taken down.
-    pub fn deactivate(&mut self, vg: &str, lvs: &[String]) -> Result<u64, ApiError> {
-        Ok(ask!(self, connection => connection.deactivate(vg, lvs))?.active)
+    pub fn deactivate(&mut self, vg: &str, lvs: &[String], force: bool) -> Result<u64, ApiError> {
+        Ok(ask!(self, connection => connection.deactivate(vg, lvs, force))?.active)
     }
 
     /// Commits a change of a VG together with its live devices.

@@ -251,9 +251,10 @@ impl Service {
         })
     }
 
-    /// Takes LVs of a VG down, each with its snapshots or its origin.
-    async fn deactivate(&self, vg: String, lvs: Vec<String>) -> Result<Left, Refused> {
-        let left = self.0.deactivate(&vg_name(&vg)?, &lv_names(&lvs)?)?;
+    /// Takes LVs of a VG down, each with its snapshots or its origin. Requests that wait since somebody changed what a
+    /// volume stands on are answered with errors; with `force` also where the volume is in use.
+    async fn deactivate(&self, vg: String, lvs: Vec<String>, force: bool) -> Result<Left, Refused> {
+        let left = self.0.deactivate(&vg_name(&vg)?, &lv_names(&lvs)?, force)?;
         Ok(Left { active: u64::try_from(left).unwrap_or(u64::MAX) })
     }
 

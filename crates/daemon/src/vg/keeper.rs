@@ -142,7 +142,7 @@ fn read(vg: &Vg) -> Result<FoundVg, String> {
 }
 
 /// Live tables by UUID; none where the carrier is gone, and then nothing is to be held.
-fn tables(vg: &Vg) -> Live {
+pub(super) fn tables(vg: &Vg) -> Live {
     let all = |carrier: &mut Carrier| {
         let infos = carrier.dm.list().unwrap_or_default();
         let table = |carrier: &mut Carrier, name: &DmName| carrier.dm.table(name).ok().flatten();
@@ -169,7 +169,7 @@ fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>, live: &Live) {
             Ok(()) => {
                 eprintln!(
                     "foldback: somebody changed volume group {name}: {why}. Requests to {device} wait until the metadata \
-                     are put back, for example with vgcfgrestore"
+                     are put back, for example with vgcfgrestore, or the volume is given up with lvchange -an"
                 );
                 locked(&vg.state).held.insert((*device).clone(), why.clone());
             }

@@ -6,6 +6,7 @@
 //!   person or a lock of LVM2's.
 
 mod activation;
+mod astray;
 mod failed;
 mod filling;
 mod ground;
@@ -26,7 +27,7 @@ pub(crate) use ground::{Ground, GroundError};
 pub use status::{LvStatus, MergeStatus};
 
 use crate::carrier::{self, CarrierGone, CarrierHandle};
-use crate::front::{Closed, Front, NbdError, Places};
+use crate::front::{Closed, Front, NbdError, Places, lv_name};
 use crate::rundir::RunDir;
 use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
@@ -96,7 +97,7 @@ pub enum ChangeError {
     /// Somebody changed what a device stands on.
     #[error(
         "somebody changed the volume group: {why}. Requests to {device} wait until the metadata are put back, for example \
-         with vgcfgrestore; until then it is not changed"
+         with vgcfgrestore, or the volume is given up with lvchange -an; until then the volume group is not changed"
     )]
     Astray {
         /// Which.
@@ -171,10 +172,14 @@ impl Vg {
         locked(&self.state).name.clone()
     }
 
-    /// What is wrong with it, for people.
+    /// What is wrong with it and what to do, for people.
     pub fn trouble(&self) -> Option<String> {
-        let held = locked(&self.state).held.clone();
-        held.into_iter().next().map(|(_, why)| why)
+        let (device, why) = locked(&self.state).held.clone().into_iter().next()?;
+        let name = self.name();
+        let lv = lv_name(&name, &device).map_or_else(|| name.to_string(), |lv| format!("{name}/{lv}"));
+        Some(format!(
+            "{why}. Put the metadata back, for example with vgcfgrestore; or give {lv} up with: lvchange -an {lv}"
+        ))
     }
 
     /// Carries out verbs one after the other; the first that fails ends it.
