@@ -12,11 +12,11 @@
 //! - What is said, is said once.
 
 use super::failed::Failed;
-use super::{Vg, locked};
+use super::{ChangeError, Vg, locked};
 use crate::carrier::Carrier;
 use crate::vg::LvStatus;
-use foldback_dm_table::{DmName, SnapshotStatus};
-use foldback_manager::activation::{Group, extend};
+use foldback_dm_table::{DmName, SnapshotStatus, Stage};
+use foldback_manager::activation::{Change, Group, extend};
 use foldback_manager::environment::Machine;
 use foldback_manager::ops::extend::{Amount, Extended, Extension, Situation, plan};
 use foldback_manager::ops::{PercentOf, SizeRequest};
@@ -177,7 +177,13 @@ impl Vg {
             (before, after) = (before.while_deferred(), after.while_deferred());
         }
         let transaction = extend(&before, &after, handover.headers);
-        self.transact(transaction)?;
+        match self.transact(transaction) {
+            Err(ChangeError::Verb { stage: Some(Stage::Resume), error }) => {
+                eprintln!("foldback: {name}/{lv} is extended, but not all devices followed at once: {error}");
+                self.go_on(&[Change::between(&before, &after)])?;
+            }
+            outcome => outcome?,
+        }
         if let Some(notice) = planned.done.first() {
             eprintln!("foldback: the store of {name}/{lv} fills: {}", notice.text);
         }

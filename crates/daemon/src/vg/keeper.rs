@@ -93,6 +93,7 @@ fn look(vg: &Arc<Vg>) {
     // Somebody may wait for these.
     vg.look_after_stores();
     if let Some(found) = found {
+        vg.follow_names(&found);
         end_merges(vg, &found);
         vg.end_trials(&found.vg);
     }
@@ -165,6 +166,9 @@ fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>, live: &Live) {
     devices.dedup();
     for device in &devices {
         let Some(why) = astray.get(*device).filter(|_| !was.contains_key(*device)) else { continue };
+        if locked(&vg.state).behind.has(device) {
+            continue;
+        }
         match vg.apply(vec![Verb::Suspend { name: (*device).clone(), lockfs: false }]) {
             Ok(()) => {
                 eprintln!(

@@ -7,6 +7,7 @@
 
 mod activation;
 mod astray;
+mod behind;
 mod failed;
 mod filling;
 mod ground;
@@ -14,6 +15,7 @@ mod keeper;
 mod map;
 mod mapper;
 mod measure;
+mod names;
 mod pacing;
 mod rates;
 mod standing;
@@ -64,6 +66,10 @@ struct State {
     name: VgName,
     /// Devices whose requests wait, and why: somebody else changed what they stand on.
     held: BTreeMap<DmName, String>,
+    /// Devices that did not follow a change of our own.
+    behind: behind::Behind,
+    /// Why devices could not be called as the metadata call them, where it was said already.
+    name_trouble: Option<String>,
     /// Why a trial that was kept could not be ended, where it was said already.
     trial_trouble: Option<String>,
     thread: Option<JoinHandle<()>>,
@@ -144,6 +150,8 @@ impl Vg {
         let state = State {
             name,
             held: BTreeMap::new(),
+            behind: behind::Behind::default(),
+            name_trouble: None,
             trial_trouble: None,
             thread: Some(running.thread),
             keeper: None,
@@ -209,7 +217,8 @@ impl Vg {
         // Not on extents that somebody else may have by now: the look of a second ago is too old for that.
         drop(keeper::look_and_hold(self));
         let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
-        self.refuse_held(named.into_iter().flatten().map(Verb::name))?;
+        let named: Vec<DmName> = named.into_iter().flatten().map(|verb| verb.name().clone()).collect();
+        self.refuse_held(named.iter())?;
         let stand = self.stand(&transaction.suspend)?;
         let rate = terms.merge_rate;
         let done = self.close(&terms.closed).and_then(|closed| {
@@ -226,6 +235,7 @@ impl Vg {
         });
         self.let_merge(stand)?;
         let (closed, outcome) = done?;
+        locked(&self.state).behind.note(named, outcome.as_ref().err().map(|(stage, _)| *stage));
         self.settle_front(closed)?;
         self.look();
         outcome.map_err(|(stage, error)| ChangeError::Verb { stage: Some(stage), error })
