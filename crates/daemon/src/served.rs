@@ -125,7 +125,10 @@ impl Daemon {
         lvs: &[LvName],
     ) -> Result<Activated, DaemonError> {
         let vg = match self.vg(name) {
-            Ok(vg) if vg.ground.is_on_one_of(&setting.paths) => vg,
+            Ok(vg) if vg.ground.is_on_one_of(&setting.paths) => {
+                vg.follow_setting(&setting)?;
+                vg
+            }
             Ok(vg) => {
                 let (name, disks) = (name.to_string(), vg.ground.setting.paths.join(", "));
                 return Err(DaemonError::OtherDisks { name, disks });
@@ -168,6 +171,10 @@ impl Daemon {
         let Some(found) = found else { return Err(DaemonError::NotActive(left.name.clone())) };
         let was_live = |lv: &&Lv| left.lvs.contains(&lv.id.to_string());
         let lvs: Vec<LvName> = found.vg.lvs.iter().filter(was_live).map(|lv| lv.name.clone()).collect();
+        let vg = self.take_over(&found.vg.name, left.setting.clone())?;
+        if let Some(fills) = left.fills {
+            vg.set_fills(fills).map_err(ChangeError::from)?;
+        }
         let done = self.activate(&found.vg.name, left.setting.clone(), &lvs)?;
         for (lv, why) in done.failed {
             eprintln!("foldback: {}/{lv}: {why}", found.vg.name);
@@ -186,6 +193,7 @@ impl Daemon {
                 setting: vg.ground.setting.clone(),
                 lvs: lvs.iter().map(|lv| lv.id.to_string()).collect(),
                 fronts: vg.fronts(),
+                fills: Some(vg.fills()),
             }
         };
         if let Err(error) = Active::of(self.vgs().into_iter().map(vg).collect()).write(&self.run) {

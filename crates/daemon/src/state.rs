@@ -6,7 +6,7 @@
 //! - After a reboot nothing is active, whatever the file says.
 
 use crate::rundir::RunDir;
-use crate::vg::Setting;
+use crate::vg::{Fills, Setting};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -29,6 +29,9 @@ pub(crate) struct ActiveVg {
     /// What was served, and how.
     #[serde(default)]
     pub(crate) fronts: Vec<Front>,
+    /// What is to become of stores that fill.
+    #[serde(default)]
+    pub(crate) fills: Option<Fills>,
 }
 
 /// How one LV is served beside its file.
@@ -128,7 +131,14 @@ mod tests {
     fn active() -> Active {
         let setting = Setting { paths: vec!["/a.img".to_owned()], system_dir: None, config: None };
         let (name, id) = ("vg".to_owned(), "x".to_owned());
-        Active::of(vec![ActiveVg { name, id, setting, lvs: vec!["y".to_owned()], fronts: Vec::new() }])
+        Active::of(vec![ActiveVg {
+            name,
+            id,
+            setting,
+            lvs: vec!["y".to_owned()],
+            fronts: Vec::new(),
+            fills: None,
+        }])
     }
 
     #[test]

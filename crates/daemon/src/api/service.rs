@@ -180,7 +180,7 @@ pub(super) fn vg_info(vg: &Vg) -> VgInfo {
         trouble: vg.trouble(),
         lvs: vg.lvs().unwrap_or_default().into_iter().map(|lv| lv_info(vg, lv)).collect(),
         no_files: vg.no_files(),
-        extends_stores: vg.ground.config.snapshot_autoextend.is_on(),
+        extends_stores: vg.extends_stores(),
     }
 }
 

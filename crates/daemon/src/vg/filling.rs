@@ -60,7 +60,7 @@ fn usage(lv: &LvStatus) -> Option<(Sectors, Sectors)> {
 impl Vg {
     /// Extends the stores that are fuller than LVM2's settings allow, and gives up those that are full for too long.
     pub(crate) fn look_after_stores(&self) {
-        if !self.ground.config.snapshot_autoextend.is_on() {
+        if !self.extends_stores() {
             return;
         }
         // With a carrier that is gone there is nothing to look after.
@@ -80,7 +80,7 @@ impl Vg {
     /// Extends a store that is fuller than the threshold.
     fn grow_early(&self, lv: &LvStatus) {
         let Some((used, total)) = usage(lv) else { return };
-        let Some(percent) = self.ground.config.snapshot_autoextend.growth(used, total) else { return };
+        let Some(percent) = self.fills().policy().growth(used, total) else { return };
         if locked(&self.refused).get(lv.id.as_bytes()).is_some_and(|before| *before == used) {
             return;
         }
@@ -96,7 +96,7 @@ impl Vg {
     /// Extends a store for whose room somebody waits, or gives its snapshot up.
     fn make_room(&self, lv: &LvStatus) {
         let since = Instant::now();
-        let policy = self.ground.config.snapshot_autoextend;
+        let policy = self.fills().policy();
         let total = usage(lv).map_or(Sectors(1), |(_, total)| total);
         let wanted = policy.growth(total, total).map(|percent| SizeRequest::Percent(percent, PercentOf::Lv));
         let left = SizeRequest::Percent(100, PercentOf::Free);
@@ -105,7 +105,7 @@ impl Vg {
             locked(&self.waits).remove(lv.id.as_bytes());
             return;
         };
-        let patience = self.ground.config.hold;
+        let patience = self.fills().hold();
         let overdue = {
             let mut waits = locked(&self.waits);
             let wait = waits.entry(*lv.id.as_bytes()).or_insert_with(|| {
@@ -152,7 +152,7 @@ impl Vg {
     pub(crate) fn wait_for_room(&self, id: &LvmUuid) -> Option<StoreWait> {
         let wait = locked(&self.waits).get(id.as_bytes())?.clone();
         let elapsed = wait.since.elapsed();
-        let seconds_left = self.ground.config.hold.saturating_sub(elapsed).as_secs();
+        let seconds_left = self.fills().hold().saturating_sub(elapsed).as_secs();
         Some(StoreWait { seconds: elapsed.as_secs(), seconds_left, why: wait.why })
     }
 

@@ -10,6 +10,7 @@ mod astray;
 mod behind;
 mod failed;
 mod filling;
+mod fills;
 mod ground;
 mod keeper;
 mod map;
@@ -24,6 +25,7 @@ mod trials;
 
 pub(crate) use activation::{ActivateError, Activated};
 pub use filling::StoreWait;
+pub(crate) use fills::Fills;
 pub use ground::Setting;
 pub(crate) use ground::{Ground, GroundError};
 pub use status::{LvStatus, MergeStatus};
@@ -35,7 +37,7 @@ use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_manager::host;
 use foldback_units::{Bytes, LvmUuid, VgName};
-use foldback_user_dm::{DmError, Settings, WhenFull};
+use foldback_user_dm::{DmError, Settings};
 use rates::Rates;
 use std::collections::BTreeMap;
 use std::io;
@@ -59,6 +61,8 @@ pub struct Vg {
     waits: Mutex<filling::Waits>,
     /// Chunks that merges have left, and sectors that stores have allocated.
     rates: Mutex<(Rates, Rates)>,
+    /// What is to become of stores that fill.
+    fills: Mutex<Fills>,
 }
 
 #[derive(Debug)]
@@ -141,11 +145,7 @@ impl Vg {
         let files = ground.files.clone();
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
-        // Otherwise a full store is invalidated at once, as in the kernel.
-        if ground.config.snapshot_autoextend.is_on() {
-            let hold = |carrier: &mut carrier::Carrier| carrier.dm.otherwise_when_full(WhenFull::Hold);
-            running.handle.call(hold).map_err(io::Error::other)?;
-        }
+        let fills = Fills::of(&ground.config);
         let front = Front::new(run, &name, running.handle.clone());
         let state = State {
             name,
@@ -167,7 +167,10 @@ impl Vg {
             state: Mutex::new(state),
             changing: Mutex::new(()),
             rates: Mutex::default(),
+            fills: Mutex::new(fills),
         });
+        // Before the first store is there.
+        vg.set_fills(fills).map_err(io::Error::other)?;
         let (wishes, inbox) = channel();
         let thread = keeper::start(&vg, inbox)?;
         keeper::pass_on(running.events, wishes.clone())?;
