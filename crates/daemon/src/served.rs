@@ -175,12 +175,15 @@ impl Daemon {
         if let Some(fills) = left.fills {
             vg.set_fills(fills).map_err(ChangeError::from)?;
         }
-        let done = self.activate(&found.vg.name, left.setting.clone(), &lvs)?;
-        for (lv, why) in done.failed {
+        // Nothing is written down before all is as it was: another crash meanwhile must not forget the rest.
+        let done = vg.wait_to_be_steered().map_err(ActivateError::from).and_then(|()| vg.activate(&lvs));
+        let steered = vg.steer_again(&left.merges);
+        vg.export_again(&left.fronts);
+        self.tidy(&vg);
+        for (lv, why) in done?.failed {
             eprintln!("foldback: {}/{lv}: {why}", found.vg.name);
         }
-        self.vg(&found.vg.name)?.export_again(&left.fronts);
-        Ok(())
+        Ok(steered?)
     }
 
     /// Writes down what is active now.
@@ -194,6 +197,7 @@ impl Daemon {
                 lvs: lvs.iter().map(|lv| lv.id.to_string()).collect(),
                 fronts: vg.fronts(),
                 fills: Some(vg.fills()),
+                merges: vg.steered(),
             }
         };
         if let Err(error) = Active::of(self.vgs().into_iter().map(vg).collect()).write(&self.run) {
@@ -257,6 +261,31 @@ impl Daemon {
     /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&self, name: &VgName, lv: &str) -> Result<(), DaemonError> {
         self.vg(name)?.unexport_nbd(lv)?;
+        self.remember();
+        Ok(())
+    }
+
+    /// Begins no further window of the merge into a device, or goes on.
+    ///
+    /// # Errors
+    /// Nothing merges into it.
+    pub fn pause_merge(&self, name: &VgName, device: &DmName, pause: bool) -> Result<(), DaemonError> {
+        self.vg(name)?.pause_merge(device, pause)?;
+        self.remember();
+        Ok(())
+    }
+
+    /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
+    ///
+    /// # Errors
+    /// Nothing merges into it.
+    pub fn set_merge_rate(
+        &self,
+        name: &VgName,
+        device: &DmName,
+        rate: Option<u64>,
+    ) -> Result<(), DaemonError> {
+        self.vg(name)?.set_merge_rate(device, rate)?;
         self.remember();
         Ok(())
     }

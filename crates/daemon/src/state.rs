@@ -32,6 +32,20 @@ pub(crate) struct ActiveVg {
     /// What is to become of stores that fill.
     #[serde(default)]
     pub(crate) fills: Option<Fills>,
+    /// Merges that are paused or paced.
+    #[serde(default)]
+    pub(crate) merges: Vec<Steered>,
+}
+
+/// A merge that somebody has paused, or slowed down.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Steered {
+    /// The UUID of the LV into which it merges.
+    pub(crate) origin: String,
+    /// No window of it is begun.
+    pub(crate) paused: bool,
+    /// Bytes that it may move in a second.
+    pub(crate) rate: Option<u64>,
 }
 
 /// How one LV is served beside its file.
@@ -138,6 +152,7 @@ mod tests {
             lvs: vec!["y".to_owned()],
             fronts: Vec::new(),
             fills: None,
+            merges: Vec::new(),
         }])
     }
 

@@ -303,15 +303,13 @@ impl Service {
 
     /// Begins no further window of the merge into a device, or goes on with it.
     async fn pause_merge(&self, vg: String, device: String, pause: bool) -> Result<(), Refused> {
-        let vg = self.0.vg(&vg_name(&vg)?)?;
-        Ok(vg.pause_merge(&DmName(device), pause).map_err(DaemonError::from)?)
+        Ok(self.0.pause_merge(&vg_name(&vg)?, &DmName(device), pause)?)
     }
 
     /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
     async fn set_merge_rate(&self, vg: String, device: String, rate: Option<u64>) -> Result<(), Refused> {
         let rate = not_nothing(rate)?;
-        let vg = self.0.vg(&vg_name(&vg)?)?;
-        Ok(vg.set_merge_rate(&DmName(device), rate).map_err(DaemonError::from)?)
+        Ok(self.0.set_merge_rate(&vg_name(&vg)?, &DmName(device), rate)?)
     }
 
     /// Looks whether every live volume of a VG stands on what its metadata say: to be asked by whoever has locked the VG,

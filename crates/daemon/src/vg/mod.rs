@@ -198,8 +198,7 @@ impl Vg {
     /// # Errors
     /// What failed.
     pub fn apply(&self, verbs: Vec<Verb>) -> Result<(), ChangeError> {
-        let all =
-            move |carrier: &mut carrier::Carrier| verbs.iter().try_for_each(|verb| carrier.dm.apply(verb));
+        let all = move |carrier: &mut carrier::Carrier| verbs.iter().try_for_each(|verb| carrier.apply(verb));
         self.carrier.call(all)?.map_err(|error| ChangeError::Verb { stage: None, error })
     }
 
