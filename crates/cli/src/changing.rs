@@ -143,7 +143,7 @@ impl Change<'_> {
         let handover = stage(&mut set, before, after, machine).map_err(ApplyError::from)?.hand_over();
         let Switch { transaction, otherwise } = switch(live, &handover.next, handover.headers)
             .map_err(|error| CliError::failed(format!("{error}.")))?;
-        let terms = Terms { closed: closed.to_vec(), merge_rate: None };
+        let terms = Terms { closed: closed.to_vec(), merge_rate: None, counted: None };
         let frozen = Freezing::begin(freeze)?;
         let outcome = live.client.transact_on(&live.info.name, &transaction, &terms);
         drop(frozen);

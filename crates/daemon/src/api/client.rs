@@ -6,7 +6,8 @@
 
 use super::service::{DeviceList, Info, Left, Place, Refused, VgList};
 use super::types::{
-    ActivationInfo, DeviceInfo, EventInfo, MapInfo, MetricsText, TransactionText, VerbText, VgInfo,
+    ActivationInfo, CountedInfo, DeviceInfo, EventInfo, MapInfo, MetricsText, TransactionText, VerbText,
+    VgInfo,
 };
 use crate::rundir::RunDir;
 use crate::vg::{Setting, Terms};
@@ -42,6 +43,7 @@ trait Calls {
         transaction: &TransactionText,
         closed: &[String],
         merge_rate: Option<u64>,
+        counted: Option<&CountedInfo>,
     ) -> zlink::Result<Result<(), Refused>>;
     async fn export_nbd(
         &mut self,
@@ -255,7 +257,11 @@ impl Client {
     ) -> Result<(), ApiError> {
         let text = TransactionText::from(transaction);
         let closed: Vec<String> = terms.closed.iter().map(|name| name.0.clone()).collect();
-        ask!(self, connection => connection.transact(vg, &text, &closed, terms.merge_rate))
+        let counted = terms
+            .counted
+            .as_ref()
+            .map(|counted| CountedInfo { device: counted.snapshot.0.clone(), sectors: counted.data.get() });
+        ask!(self, connection => connection.transact(vg, &text, &closed, terms.merge_rate, counted.as_ref()))
     }
 
     /// Serves a live volume over NBD, by its name or its device's; where.

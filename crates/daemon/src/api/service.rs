@@ -2,14 +2,15 @@
 
 use super::listening::Listening;
 use super::types::{
-    ActivationInfo, DeviceInfo, EventInfo, LvInfo, MapInfo, MergeInfo, MetricsText, StoreWaitInfo,
-    TransactionText, VerbText, VgInfo,
+    ActivationInfo, CountedInfo, DeviceInfo, EventInfo, LvInfo, MapInfo, MergeInfo, MetricsText,
+    StoreWaitInfo, TransactionText, VerbText, VgInfo,
 };
 use crate::own_waits;
 use crate::served::{Daemon, DaemonError};
 use crate::vg::{ChangeError, LvStatus, Setting, Terms, Vg};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
-use foldback_units::{LvName, VgName};
+use foldback_manager::job::Counted;
+use foldback_units::{LvName, Sectors, VgName};
 use rustix::process::geteuid;
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
@@ -261,17 +262,20 @@ impl Service {
     /// Commits a change of a VG, and switches its live devices with it.
     ///
     /// Nothing is done where one of the `closed` devices is in use; none can be opened while it is done. A merge that
-    /// begins may move `merge_rate` bytes in a second.
+    /// begins may move `merge_rate` bytes in a second. Nothing is done either where more lies in a store than was `counted`.
     async fn transact(
         &self,
         vg: String,
         transaction: TransactionText,
         closed: Vec<String>,
         merge_rate: Option<u64>,
+        counted: Option<CountedInfo>,
     ) -> Result<(), Refused> {
         let transaction = Transaction::try_from(&transaction).map_err(bad)?;
         let merge_rate = not_nothing(merge_rate)?;
-        let terms = Terms { closed: closed.into_iter().map(DmName).collect(), merge_rate };
+        let counted = counted
+            .map(|counted| Counted { snapshot: DmName(counted.device), data: Sectors(counted.sectors) });
+        let terms = Terms { closed: closed.into_iter().map(DmName).collect(), merge_rate, counted };
         Ok(self.0.transact(&vg_name(&vg)?, transaction, &terms)?)
     }
 

@@ -36,6 +36,7 @@ use crate::rundir::RunDir;
 use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_manager::host;
+use foldback_manager::job::Counted;
 use foldback_units::{Bytes, LvmUuid, VgName};
 use foldback_user_dm::{DmError, Settings};
 use rates::Rates;
@@ -88,6 +89,8 @@ pub struct Terms {
     pub closed: Vec<DmName>,
     /// What a merge that begins may move in a second, in bytes; without it as much as it can.
     pub merge_rate: Option<u64>,
+    /// Nothing is done where more lies in this store.
+    pub counted: Option<Counted>,
 }
 
 /// Why a change of live devices failed, and in which stage.
@@ -224,6 +227,8 @@ impl Vg {
         let stand = self.stand(&transaction.suspend)?;
         let rate = terms.merge_rate;
         let done = self.close(&terms.closed).and_then(|closed| {
+            // Nobody can write any more.
+            self.refuse_grown(terms.counted.as_ref())?;
             let switch = move |carrier: &mut carrier::Carrier| {
                 carrier.dm.set_pace_of_new_merges(rate.map(|_| Bytes::ZERO));
                 let outcome = carrier.transact(&transaction);
@@ -252,6 +257,18 @@ impl Vg {
         drop(keeper::look_and_hold(self));
         let held = locked(&self.state).held.clone();
         held.into_iter().next().map_or(Ok(()), |(device, why)| Err(ChangeError::Astray { device, why }))
+    }
+
+    fn refuse_grown(&self, counted: Option<&Counted>) -> Result<(), ChangeError> {
+        let Some(counted) = counted.cloned() else { return Ok(()) };
+        let device = counted.snapshot.clone();
+        let look = move |carrier: &mut carrier::Carrier| {
+            carrier.dm.status(&counted.snapshot).is_ok_and(|status| counted.has_grown(&status))
+        };
+        if self.carrier.call(look)? {
+            return Err(ChangeError::InUse { device, by: Counted::GREW.to_owned() });
+        }
+        Ok(())
     }
 
     /// Refuses what would wait for requests that wait themselves.

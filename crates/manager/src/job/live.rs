@@ -120,7 +120,11 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let snapshot = before.snapshots.iter().find(|snapshot| snapshot.lv == merge.snapshot);
         let mut closed = vec![before.origin.top.name.clone()];
         closed.extend(snapshot.map(|snapshot| snapshot.top.name.clone()));
-        match self.host.start_live(&transaction, &closed) {
+        let started = match self.counted.take() {
+            Some(counted) => self.host.start_live_as_counted(&transaction, &closed, &counted),
+            None => self.host.start_live(&transaction, &closed),
+        };
+        match started {
             Ok(None) => {}
             Ok(in_use) if self.request.undo.is_some() => return Ok(in_use),
             Ok(in_use) => {

@@ -12,7 +12,7 @@
 use crate::activation::{self, Group};
 use crate::environment::Environment;
 use crate::job::error::MergeError;
-use crate::job::host::{Carried, MergeHost, Observer, Progress};
+use crate::job::host::{Carried, Counted, MergeHost, Observer, Progress};
 use crate::ops::keep::{self, Keep};
 use crate::ops::merge::{self as plan, Finish, Mark, Merge};
 use crate::ops::merge_start::{InUse, Mode};
@@ -105,7 +105,7 @@ pub fn merge<H: MergeHost>(
     environment: &mut dyn Environment,
     observer: &mut dyn Observer,
 ) -> Outcome<MergeOutcome, H> {
-    let mut job = Job { host, request, environment, observer };
+    let mut job = Job { host, request, environment, observer, counted: None };
     let begun = job.begin();
     job.host.unlock();
     let (merge, group) = match begun? {
@@ -145,7 +145,7 @@ pub fn finish<H: MergeHost>(
     environment: &mut dyn Environment,
     observer: &mut dyn Observer,
 ) -> Outcome<(), H> {
-    let mut job = Job { host, request, environment, observer };
+    let mut job = Job { host, request, environment, observer, counted: None };
     let ended = job.end_live(&request.lv);
     job.host.unlock();
     ended
@@ -156,6 +156,8 @@ pub(super) struct Job<'j, 'r, H> {
     pub(super) request: &'j MergeRequest<'r>,
     pub(super) environment: &'j mut dyn Environment,
     pub(super) observer: &'j mut dyn Observer,
+    /// For how much there is room in the snapshot that undoes the merge.
+    pub(super) counted: Option<Counted>,
 }
 
 fn locking<E: std::error::Error + Send + Sync + 'static>(source: E) -> MergeError<E> {
