@@ -146,6 +146,7 @@ impl LiveHost {
             Err(ApiError::Failed { stage: Some(stage), message }) => {
                 Err((stage, ApiError::Failed { stage: Some(stage), message }.into()))
             }
+            Err(error @ ApiError::NotRemembered(_)) => Err((Stage::Clean, error.into())),
             Err(error) => Err((Stage::Preload, error.into())),
         }
     }

@@ -231,6 +231,8 @@ impl<C: BorrowMut<Client>> DeviceMapper for RemoteMapper<C> {
     fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, RemoteError)> {
         self.client.borrow_mut().transact(&self.vg, transaction).map_err(|error| match &error {
             ApiError::Failed { stage: Some(stage), .. } => (*stage, error.into()),
+            // It is committed, and all devices followed.
+            ApiError::NotRemembered(_) => (Stage::Clean, error.into()),
             _ => (Stage::Preload, error.into()),
         })
     }

@@ -1,6 +1,7 @@
-//! What a daemon leaves for the next one (architecture.md, "Processes").
+//! What a daemon leaves for the next one (architecture.md, "Processes"): that it is there before a command is answered, and what
+//! becomes of a command where it cannot be written.
 //!
-//! Method: the real program and its daemon, killed.
+//! Method: the real program and its daemon, killed, or in a directory on a small tmpfs that somebody fills.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,9 +16,11 @@ mod lab;
 use foldback_daemon::RunDir;
 use foldback_daemon::api::Client;
 use foldback_daemon::api::types::MergeInfo;
-use lab::live::Live;
+use lab::live::{Live, sh};
 use lab::random;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The merge under way, as the daemon that runs now has it.
@@ -100,4 +103,84 @@ fn a_full_store_is_held_as_the_activation_of_its_volume_says() {
     assert_eq!(attributes.trim(), "swi-a-s---", "it is not lost");
     assert_eq!(live.run("lvremove -y VG/snap").code, Some(0), "{}", live.log());
     writer.join().unwrap();
+}
+
+/// A tmpfs in place of the daemon's directory, until this is dropped.
+struct Small(PathBuf);
+
+impl Small {
+    fn at(path: PathBuf) -> Self {
+        std::fs::create_dir_all(&path).unwrap();
+        sh(&format!("mount -t tmpfs -o size=256k,mode=700 none {}", path.display()));
+        Self(path)
+    }
+
+    /// Takes all room that there is.
+    fn fill(&self) {
+        let filled = Command::new("dd")
+            .args(["if=/dev/zero", "bs=4k"])
+            .arg(format!("of={}", self.0.join("filler").display()))
+            .output()
+            .unwrap();
+        assert!(String::from_utf8_lossy(&filled.stderr).contains("No space left"), "{filled:?}");
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // The daemon may have something open there still.
+        drop(Command::new("umount").arg("-l").arg(&self.0).output());
+    }
+}
+
+/// The daemon ends before its directory does.
+struct Room {
+    live: Live,
+    small: Small,
+}
+
+fn is_written(run: &Path, id: &str) -> bool {
+    std::fs::read_to_string(run.join("active.json")).is_ok_and(|text| text.contains(id))
+}
+
+/// architecture.md: "replaced atomically before a verb is answered". What cannot be written down is not activated; what cannot
+/// be taken back is said to be done, and written down as soon as there is room.
+#[test]
+fn what_cannot_be_written_down_is_an_error_and_an_activation_is_taken_back() {
+    let Some(live) = Live::as_root("room", 128) else { return };
+    let run = live.lab.path("run");
+    let room = Room { small: Small::at(run.clone()), live };
+    let (live, small) = (&room.live, &room.small);
+    live.ok("lvcreate -L 16M -n root VG");
+    live.ok("lvcreate -L 16M -n other VG");
+    live.ok("lvchange -ay VG/root");
+    small.fill();
+    let refused = live.run("lvchange -ay VG/other");
+    refused.failed_with(5, &["active.json: No space left on device", "nothing was brought up"]);
+    assert_eq!(live.ok("lvs --noheadings -o lv_name,lv_active -S lv_active=active").trim(), "root active");
+    let root = live.open("root");
+    root.write_all_at(&[7; 4096], 0).unwrap();
+    root.sync_all().unwrap();
+    let done = live.run("lvcreate -s -L 8M -n snap VG/root");
+    done.failed_with(5, &["active.json: No space left on device", "is done all the same"]);
+    assert!(live.file("snap").exists(), "it was taken");
+    let id = live.ok("lvs --noheadings -o lv_uuid VG/snap").trim().to_owned();
+    assert!(!is_written(&run, &id));
+    // A merge goes on, and jobs do although they cannot say what they do.
+    drop(root);
+    small.make_room();
+    let begun = Instant::now();
+    while !is_written(&run, &id) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is not tried again");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    live.ok("lvchange -ay VG/other");
+    live.kill_daemon();
+    live.ok("lvs");
+    assert!(live.file("other").exists() && live.file("snap").exists());
+    live.ok("vgchange -an VG");
 }

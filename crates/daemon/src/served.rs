@@ -3,6 +3,7 @@
 //! What must hold:
 //! - A VG is served once, whatever its name is by now: it is known by its UUID.
 //! - A VG whose last LV has gone is let go of at once.
+//! - What is active is written down before a call that changed it is answered; where it cannot be, that is the answer.
 
 use crate::front;
 use crate::rundir::RunDir;
@@ -15,14 +16,22 @@ use foldback_lvm2_format::vg::Lv;
 use foldback_manager::store::{SelectError, select};
 use foldback_units::{LvName, LvmUuid, VgName};
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The VGs of one daemon.
 #[derive(Debug)]
 pub struct Daemon {
     run: RunDir,
+    /// What is active could not be written down.
+    unwritten: AtomicBool,
     vgs: Mutex<BTreeMap<[u8; 32], Arc<Vg>>>,
 }
+
+/// What to do about what was not written down.
+const AGAIN: &str = "Make room there: it is tried again until it is written. Should the daemon die before that, the next one \
+                     goes by what was active before";
 
 /// Why a daemon did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +64,16 @@ pub enum DaemonError {
     /// Serving over NBD.
     #[error(transparent)]
     Nbd(front::NbdError),
+    /// What is active could not be written down for the next daemon.
+    #[error("writing {path}: {error}. {left}")]
+    NotRemembered {
+        /// The file.
+        path: String,
+        /// Why not.
+        error: io::Error,
+        /// What was done all the same, and what to do.
+        left: String,
+    },
     /// Somebody uses a volume.
     #[error("Logical volume {device} in use: {by}.")]
     InUse {
@@ -95,7 +114,7 @@ impl From<ActivateError> for DaemonError {
 impl Daemon {
     /// A daemon without VGs.
     pub fn new(run: RunDir) -> Self {
-        Self { run, vgs: Mutex::new(BTreeMap::new()) }
+        Self { run, unwritten: AtomicBool::new(false), vgs: Mutex::new(BTreeMap::new()) }
     }
 
     /// Its directory.
@@ -137,8 +156,45 @@ impl Daemon {
         };
         let activated = vg.activate(lvs);
         self.tidy(&vg);
-        self.remember();
-        Ok(activated?)
+        let remembered = self.remember();
+        let activated = activated?;
+        match remembered {
+            Ok(()) => Ok(activated),
+            Err(error) => Err(self.take_back(&vg, &activated.now, error)),
+        }
+    }
+
+    /// What came up, and could not be written down, is taken down again.
+    fn take_back(&self, vg: &Arc<Vg>, now: &[LvName], error: io::Error) -> DaemonError {
+        let back = vg.deactivate(now, false);
+        self.tidy(vg);
+        let left = match back {
+            Ok(_) => "The daemon that comes after this one would not know what is active, so nothing was brought up. Make \
+                      room there, and give the command again"
+                .to_owned(),
+            Err(back) => format!("What was brought up stays so, since it could not be taken down again: {back}. {AGAIN}"),
+        };
+        // What is active by now may be what is written there already.
+        self.remember().ok();
+        self.not_remembered(error, left)
+    }
+
+    fn not_remembered(&self, error: io::Error, left: String) -> DaemonError {
+        DaemonError::NotRemembered { path: self.run.active().display().to_string(), error, left }
+    }
+
+    /// The same for what was done and stays done.
+    fn remember_done(&self) -> Result<(), DaemonError> {
+        self.remember().map_err(|error| {
+            self.not_remembered(error, format!("What was asked for is done all the same. {AGAIN}"))
+        })
+    }
+
+    /// Writes down what could not be before. Why it cannot be was the answer then.
+    pub(crate) fn remember_again(&self) {
+        if self.unwritten.load(Ordering::Relaxed) {
+            self.remember().ok();
+        }
     }
 
     /// Takes up what an earlier daemon left. What cannot be taken up is said, and forgotten.
@@ -146,21 +202,23 @@ impl Daemon {
         let left = match Active::read(&self.run) {
             Ok(left) => left,
             Err(error) => {
-                eprintln!("foldback: what was active before is not known: {error}");
+                say!("foldback: what was active before is not known: {error}");
                 return;
             }
         };
         for vg in &left.vgs {
-            eprintln!(
+            say!(
                 "foldback: taking up {} again; file systems on its volumes have to be unmounted and mounted anew",
                 vg.name
             );
             front::clear(&self.run, &vg.name, &vg.fronts);
             if let Err(error) = self.take_up_vg(vg) {
-                eprintln!("foldback: {}: {error}", vg.name);
+                say!("foldback: {}: {error}", vg.name);
             }
         }
-        self.remember();
+        if let Err(error) = self.remember() {
+            say!("foldback: writing {}: {error}; {AGAIN}", self.run.active().display());
+        }
     }
 
     fn take_up_vg(&self, left: &ActiveVg) -> Result<(), DaemonError> {
@@ -181,13 +239,13 @@ impl Daemon {
         vg.export_again(&left.fronts);
         self.tidy(&vg);
         for (lv, why) in done?.failed {
-            eprintln!("foldback: {}/{lv}: {why}", found.vg.name);
+            say!("foldback: {}/{lv}: {why}", found.vg.name);
         }
         Ok(steered?)
     }
 
     /// Writes down what is active now.
-    fn remember(&self) {
+    fn remember(&self) -> io::Result<()> {
         let vg = |vg: Arc<Vg>| {
             let lvs = vg.lvs().unwrap_or_default();
             ActiveVg {
@@ -200,9 +258,9 @@ impl Daemon {
                 merges: vg.steered(),
             }
         };
-        if let Err(error) = Active::of(self.vgs().into_iter().map(vg).collect()).write(&self.run) {
-            eprintln!("foldback: writing {}: {error}", self.run.active().display());
-        }
+        let written = Active::of(self.vgs().into_iter().map(vg).collect()).write(&self.run);
+        self.unwritten.store(written.is_err(), Ordering::Relaxed);
+        written
     }
 
     fn take_over(&self, name: &VgName, setting: Setting) -> Result<Arc<Vg>, DaemonError> {
@@ -224,8 +282,9 @@ impl Daemon {
         let vg = self.vg(name)?;
         let left = vg.deactivate(lvs, force);
         self.tidy(&vg);
-        self.remember();
-        Ok(left?)
+        let remembered = self.remember_done();
+        let left = left?;
+        remembered.map(|()| left)
     }
 
     /// Carries out a transaction.
@@ -241,8 +300,9 @@ impl Daemon {
         let vg = self.vg(name)?;
         let outcome = vg.transact_on(transaction, terms);
         self.tidy(&vg);
-        self.remember();
-        Ok(outcome?)
+        let remembered = self.remember_done();
+        outcome?;
+        remembered
     }
 
     /// Serves a live volume over NBD, by its name or its device's; where.
@@ -251,7 +311,7 @@ impl Daemon {
     /// It is not active, or nobody can listen there.
     pub fn export_nbd(&self, name: &VgName, lv: &str, address: Option<&str>) -> Result<String, DaemonError> {
         let address = self.vg(name)?.export_nbd(lv, address)?;
-        self.remember();
+        self.remember_done()?;
         Ok(address)
     }
 
@@ -261,8 +321,7 @@ impl Daemon {
     /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&self, name: &VgName, lv: &str) -> Result<(), DaemonError> {
         self.vg(name)?.unexport_nbd(lv)?;
-        self.remember();
-        Ok(())
+        self.remember_done()
     }
 
     /// Begins no further window of the merge into a device, or goes on.
@@ -271,8 +330,7 @@ impl Daemon {
     /// Nothing merges into it.
     pub fn pause_merge(&self, name: &VgName, device: &DmName, pause: bool) -> Result<(), DaemonError> {
         self.vg(name)?.pause_merge(device, pause)?;
-        self.remember();
-        Ok(())
+        self.remember_done()
     }
 
     /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
@@ -286,8 +344,7 @@ impl Daemon {
         rate: Option<u64>,
     ) -> Result<(), DaemonError> {
         self.vg(name)?.set_merge_rate(device, rate)?;
-        self.remember();
-        Ok(())
+        self.remember_done()
     }
 
     /// The live volumes of a VG.

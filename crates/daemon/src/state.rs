@@ -118,12 +118,20 @@ impl Active {
         }
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         let fresh = path.with_extension("json.new");
-        let mut file = std::fs::File::create(&fresh)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &path)?;
+        let written = write_whole(&fresh, &text).and_then(|()| std::fs::rename(&fresh, &path));
+        if written.is_err() {
+            // What is left of it takes room that is missing; the error to tell is the first.
+            std::fs::remove_file(&fresh).ok();
+        }
+        written?;
         sync_directory(run.path())
     }
+}
+
+fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {

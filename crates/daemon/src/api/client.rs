@@ -107,6 +107,9 @@ pub enum ApiError {
         /// Who.
         by: String,
     },
+    /// It is done, or taken back, as the message says; what is active could not be written down for the next daemon.
+    #[error("{0}")]
+    NotRemembered(String),
     /// It was refused, or failed.
     #[error("{message}")]
     Failed {
@@ -134,6 +137,7 @@ impl From<Refused> for ApiError {
         match refused {
             Refused::NotActive { message } => Self::NotActive(message),
             Refused::InUse { device, by } => Self::InUse { device, by },
+            Refused::NotRemembered { message } => Self::NotRemembered(message),
             Refused::BadRequest { message } => Self::Failed { stage: None, message },
             Refused::Failed { message, stage } => Self::Failed { stage: stage_of(&stage), message },
         }

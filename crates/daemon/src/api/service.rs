@@ -56,6 +56,8 @@ pub(super) enum Refused {
     BadRequest { message: String },
     /// Somebody uses the volume.
     InUse { device: String, by: String },
+    /// It is done, or taken back, as the message says; what is active could not be written down for the next daemon.
+    NotRemembered { message: String },
     /// It was tried and failed; `stage` says how far a transaction came, empty where it was none.
     Failed { message: String, stage: String },
 }
@@ -112,6 +114,7 @@ impl From<DaemonError> for Refused {
         let message = error.to_string();
         match error {
             DaemonError::NotActive(_) => Self::NotActive { message },
+            DaemonError::NotRemembered { .. } => Self::NotRemembered { message },
             DaemonError::InUse { device, by } => Self::InUse { device: device.0, by },
             DaemonError::Change(ChangeError::Verb { stage: Some(stage), .. }) => {
                 Self::Failed { message, stage: stage_name(stage).to_owned() }
@@ -426,7 +429,7 @@ async fn answer(daemon: &Arc<Daemon>, listening: Listening) -> Result<(), Daemon
 /// Tells the service manager, where there is one.
 fn tell_manager(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        eprintln!("foldback: telling the service manager: {error}");
+        say!("foldback: telling the service manager: {error}");
     }
 }
 
@@ -434,6 +437,7 @@ async fn nothing_left(daemon: &Daemon) {
     let mut since = Instant::now();
     while since.elapsed() < LINGER {
         tokio::time::sleep(LINGER_LOOK).await;
+        daemon.remember_again();
         if !daemon.is_idle() {
             since = Instant::now();
         }

@@ -72,7 +72,7 @@ fn files_directory(run: &RunDir, vg: &str) -> PathBuf {
 }
 
 fn tell(text: &str) {
-    eprintln!("foldback: {text}");
+    say!("foldback: {text}");
 }
 
 /// An LV's name from its device's: `vg-lv` with hyphens doubled.

@@ -74,7 +74,7 @@ impl Vg {
 
     fn remove_cut_off(&self, tops: Vec<DmName>, closed: Closed) -> Result<(), ChangeError> {
         for name in &tops {
-            eprintln!(
+            say!(
                 "foldback: {name} is given up: its extents are not its own any more, and nothing was written to them"
             );
         }

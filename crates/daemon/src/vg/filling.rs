@@ -88,7 +88,7 @@ impl Vg {
             // Whoever has the lock is done in a second, perhaps.
             Ok(()) | Err(Failed::Lock(_)) => return,
             Err(Failed::Nothing) => {}
-            Err(error) => eprintln!("foldback: extending the store of {}: {error}", lv.device),
+            Err(error) => say!("foldback: extending the store of {}: {error}", lv.device),
         }
         locked(&self.refused).insert(*lv.id.as_bytes(), used);
     }
@@ -109,7 +109,7 @@ impl Vg {
         let overdue = {
             let mut waits = locked(&self.waits);
             let wait = waits.entry(*lv.id.as_bytes()).or_insert_with(|| {
-                eprintln!(
+                say!(
                     "foldback: the store of {} is full, and was not extended: {error}. Writes that need room in it wait for \
                      up to {} s",
                     lv.device,
@@ -129,11 +129,11 @@ impl Vg {
         let name = device.clone();
         match self.carrier.call(move |carrier: &mut Carrier| carrier.dm.give_up(&name)) {
             Ok(Ok(())) => {
-                eprintln!("foldback: {device} is given up: its store is full, and it becomes invalid");
+                say!("foldback: {device} is given up: its store is full, and it becomes invalid");
             }
             // It goes on being full, and is given up again in a second.
-            Ok(Err(error)) => eprintln!("foldback: {error}"),
-            Err(gone) => eprintln!("foldback: {device}: {gone}"),
+            Ok(Err(error)) => say!("foldback: {error}"),
+            Err(gone) => say!("foldback: {device}: {gone}"),
         }
     }
 
@@ -179,19 +179,19 @@ impl Vg {
         let transaction = extend(&before, &after, handover.headers);
         match self.transact(transaction) {
             Err(ChangeError::Verb { stage: Some(Stage::Resume), error }) => {
-                eprintln!("foldback: {name}/{lv} is extended, but not all devices followed at once: {error}");
+                say!("foldback: {name}/{lv} is extended, but not all devices followed at once: {error}");
                 self.go_on(&[Change::between(&before, &after)])?;
             }
             outcome => outcome?,
         }
         if let Some(notice) = planned.done.first() {
-            eprintln!("foldback: the store of {name}/{lv} fills: {}", notice.text);
+            say!("foldback: the store of {name}/{lv} fills: {}", notice.text);
         }
         // Not before: they may lie on a volume whose writes have waited for this.
         let places = self.ground.backup_places();
         let archived = places.archive(&found.vg, &mut machine);
         for error in archived.err().into_iter().chain(places.backup(&handover.next.vg, &mut machine).err()) {
-            eprintln!("foldback: {error}");
+            say!("foldback: {error}");
         }
         Ok(())
     }

@@ -171,13 +171,13 @@ fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>, live: &Live) {
         }
         match vg.apply(vec![Verb::Suspend { name: (*device).clone(), lockfs: false }]) {
             Ok(()) => {
-                eprintln!(
+                say!(
                     "foldback: somebody changed volume group {name}: {why}. Requests to {device} wait until the metadata \
                      are put back, for example with vgcfgrestore, or the volume is given up with lvchange -an"
                 );
                 locked(&vg.state).held.insert((*device).clone(), why.clone());
             }
-            Err(error) => eprintln!("foldback: holding {device}, since {why}: {error}"),
+            Err(error) => say!("foldback: holding {device}, since {why}: {error}"),
         }
     }
     for device in devices.iter().rev() {
@@ -185,8 +185,8 @@ fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>, live: &Live) {
             continue;
         }
         match vg.apply(vec![Verb::Resume { name: (*device).clone() }]) {
-            Ok(()) => eprintln!("foldback: the metadata of {device} are as they were; its requests go on"),
-            Err(error) => eprintln!("foldback: letting {device} go on: {error}"),
+            Ok(()) => say!("foldback: the metadata of {device} are as they were; its requests go on"),
+            Err(error) => say!("foldback: letting {device} go on: {error}"),
         }
         locked(&vg.state).held.remove(*device);
     }
@@ -234,7 +234,7 @@ fn end_merges(vg: &Arc<Vg>, found: &FoundVg) {
         match job::finish(&mut host, &request, &mut machine, &mut observer) {
             // Whoever has the lock may be about to end it; if not, it is tried again in a second.
             Ok(()) | Err(MergeError::Host { source: JobError::Lock(_), .. }) => {}
-            Err(error) => eprintln!("foldback: ending a merge in {}: {error}", found.vg.name),
+            Err(error) => say!("foldback: ending a merge in {}: {error}", found.vg.name),
         }
     }
 }
@@ -253,13 +253,13 @@ impl Observer for Quiet {
 
     fn changing(&mut self, vg: &VgText) {
         if let Err(error) = self.places.archive(vg, &mut Machine::new("foldback daemon")) {
-            eprintln!("foldback: {error}");
+            say!("foldback: {error}");
         }
     }
 
     fn committed(&mut self, vg: &VgText) {
         if let Err(error) = self.places.backup(vg, &mut Machine::new("foldback daemon")) {
-            eprintln!("foldback: {error}");
+            say!("foldback: {error}");
         }
     }
 }

@@ -361,14 +361,14 @@ impl Vg {
             wishes.send(keeper::Wish::End).ok();
             // The keeper itself may be the one that lets go.
             if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                eprintln!("foldback: the keeper of {} had failed", self.name());
+                say!("foldback: the keeper of {} had failed", self.name());
             }
         }
         self.carrier.end();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
-            eprintln!("foldback: the carrier of {} had failed", self.name());
+            say!("foldback: the carrier of {} had failed", self.name());
         }
         drop(holds);
     }

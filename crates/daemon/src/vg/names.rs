@@ -25,7 +25,7 @@ impl Vg {
         let failed = self.rename_left_over().err().map(|error| error.to_string());
         let mut state = locked(&self.state);
         if let Some(error) = failed.as_ref().filter(|error| state.name_trouble.as_ref() != Some(*error)) {
-            eprintln!("foldback: {error}; it is tried again every second");
+            say!("foldback: {error}; it is tried again every second");
         }
         state.name_trouble = failed;
     }
@@ -38,7 +38,7 @@ impl Vg {
         for verb in renames(&found, &keeper::tables(self)) {
             let told = format!("{verb:?}");
             match self.apply(vec![verb.clone()]) {
-                Ok(()) => eprintln!("foldback: a device is called as the metadata call it: {told}"),
+                Ok(()) => say!("foldback: a device is called as the metadata call it: {told}"),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }

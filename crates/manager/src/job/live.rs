@@ -131,7 +131,11 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 self.mark_staged(found, &handover.next, transaction.headers)?;
                 return Ok(in_use);
             }
-            Err((Stage::Resume | Stage::Clean, source)) => {
+            Err((Stage::Clean, source)) => {
+                let text = format!("The merge has begun, but something is left to do: {source}");
+                self.observer.notice(crate::ops::Notice::warning(text));
+            }
+            Err((Stage::Resume, source)) => {
                 let text = format!("The merge is marked, but a device was not switched: {source}");
                 self.observer.notice(crate::ops::Notice::warning(text));
             }

@@ -382,7 +382,8 @@ impl<H: MergeHost> Job<'_, '_, H> {
         match self.host.mapper().transact(&transaction) {
             Ok(()) => {}
             Err((Stage::Clean, source)) => {
-                let text = format!("The end of the merge is committed, but a device is left over: {source}");
+                let text =
+                    format!("The end of the merge is committed, but something is left to do: {source}");
                 self.observer.notice(Notice::warning(text));
             }
             Err((Stage::Resume, source)) => {
