@@ -61,7 +61,7 @@ impl Vg {
             let by = format!("{by}; its requests fail from now on. Deactivate it again when it is closed");
             ChangeError::InUse { device, by }
         })?;
-        self.remove_cut_off(tops, closed)
+        self.remove_cut_off(&tops, closed)
     }
 
     /// Answers all requests to a group with errors, and takes down what it stood on.
@@ -72,8 +72,8 @@ impl Vg {
         self.apply(lower.into_iter().map(|name| Verb::Remove { name }).collect())
     }
 
-    fn remove_cut_off(&self, tops: Vec<DmName>, closed: Closed) -> Result<(), ChangeError> {
-        for name in &tops {
+    fn remove_cut_off(&self, tops: &[DmName], closed: Closed) -> Result<(), ChangeError> {
+        for name in tops {
             say!(
                 "foldback: {name} is given up: its extents are not its own any more, and nothing was written to them"
             );

@@ -148,7 +148,7 @@ impl Vg {
         let files = ground.files.clone();
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
-        let fills = Fills::of(&ground.config);
+        let when_full = Fills::of(&ground.config);
         let front = Front::new(run, &name, running.handle.clone());
         let state = State {
             name,
@@ -170,10 +170,10 @@ impl Vg {
             state: Mutex::new(state),
             changing: Mutex::new(()),
             rates: Mutex::default(),
-            fills: Mutex::new(fills),
+            fills: Mutex::new(when_full),
         });
         // Before the first store is there.
-        vg.set_fills(fills).map_err(io::Error::other)?;
+        vg.set_fills(when_full).map_err(io::Error::other)?;
         let (wishes, inbox) = channel();
         let thread = keeper::start(&vg, inbox)?;
         keeper::pass_on(running.events, wishes.clone())?;
