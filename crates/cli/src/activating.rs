@@ -77,13 +77,23 @@ impl ActivationOptions {
         if self.unexport.is_some() {
             return exporting::unexport(context, vg, lvs);
         }
-        let named = all_found(context, vg, lvs)?;
+        if self.activate == Some(Activation::No)
+            && let Some(live) = LiveVg::find(vg, &context.options.disks())?
+        {
+            let served = live.info.lvs.iter().filter_map(|lv| live.name_of(lv, None));
+            let named = all_found(context, vg, lvs, &served.collect::<Vec<_>>())?;
+            return deactivate(context, vg, lvs, live).map(|exit| exit.max(named));
+        }
+        let named = all_found(context, vg, lvs, &[])?;
         let goes_up = matches!(self.activate, Some(Activation::Yes | Activation::Auto));
         if let Some((kernel, session, _)) = Kernel::of(context, vg, goes_up)? {
             return self.by_kernel(context, (kernel, session), vg, lvs).map(|exit| exit.max(named));
         }
         let done = match self.activate {
-            Some(Activation::No) => deactivate(context, vg, lvs),
+            Some(Activation::No) => {
+                nothing_left(context, vg, lvs);
+                Ok(Exit::Success)
+            }
             Some(how) => {
                 let skipped_too = self.ignoreactivationskip;
                 activate(context, vg, lvs, Wish { how, skipped_too, export: self.export.as_ref() })
@@ -94,13 +104,25 @@ impl ActivationOptions {
     }
 }
 
-/// Says which of the LVs that are named are not there.
-fn all_found(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<Exit, CliError> {
+/// Says which of the LVs that are named are not there: in the metadata, or among what is `served`.
+fn all_found(
+    context: &Context,
+    vg: &VgName,
+    lvs: Option<&[LvName]>,
+    served: &[String],
+) -> Result<Exit, CliError> {
     let Some(lvs) = lvs else { return Ok(Exit::Success) };
     let found = Session::open(&context.options, Access::Read)?.discover();
-    let found = one_vg(&found, vg)?;
+    let found = match one_vg(&found, vg) {
+        Ok(found) => Some(found),
+        Err(error) if served.is_empty() => return Err(error),
+        Err(_) => None,
+    };
+    let is_there = |lv: &LvName| {
+        found.is_some_and(|found| found.vg.lv(lv).is_some()) || served.iter().any(|name| name == lv.as_str())
+    };
     let mut exit = Exit::Success;
-    for lv in lvs.iter().filter(|lv| found.vg.lv(lv).is_none()) {
+    for lv in lvs.iter().filter(|lv| !is_there(lv)) {
         no_lv(vg, lv).tell(context.console);
         exit = Exit::Failed;
     }
@@ -204,30 +226,31 @@ fn is_seen(vg: &Vg, lv: &Lv) -> bool {
     lv.snapshot().is_none() && (links.is_visible(lv) || links.is_cow(&lv.name))
 }
 
+/// Of a VG that nobody serves.
+fn nothing_left(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) {
+    if lvs.is_none() {
+        context.console.say(&format!("0 logical volume(s) in volume group \"{vg}\" now active"));
+    }
+}
+
 /// Takes LVs down, all where none is named.
-fn deactivate(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<Exit, CliError> {
-    let Some(mut live) = LiveVg::find(vg, &context.options.disks())? else {
-        if lvs.is_none() {
-            context.console.say(&format!("0 logical volume(s) in volume group \"{vg}\" now active"));
-        }
-        return Ok(Exit::Success);
-    };
+fn deactivate(
+    context: &Context,
+    vg: &VgName,
+    lvs: Option<&[LvName]>,
+    mut live: LiveVg,
+) -> Result<Exit, CliError> {
     let mut session = Session::open(&context.options, Access::Read)?;
     let discovery = session.discover();
-    let found = one_vg(&discovery, vg)?;
-    let is_live = |lv: &&Lv| live.lv(&lv.id.to_string()).is_some();
-    let wanted: Vec<String> = found
-        .vg
-        .lvs
-        .iter()
-        .filter(is_live)
-        .filter(|lv| lvs.is_none_or(|lvs| lvs.contains(&lv.name)))
-        .map(|lv| lv.name.to_string())
-        .collect();
+    // What is live may be gone from them, even the VG: then it is given up by the name under which it is served.
+    let found = discovery.vgs.iter().find(|found| found.vg.name == *vg).map(|found| &found.vg);
+    let is_meant = |name: &String| lvs.is_none_or(|lvs| lvs.iter().any(|lv| lv.as_str() == name));
+    let names = live.info.lvs.iter().filter_map(|lv| live.name_of(lv, found));
+    let wanted: Vec<String> = names.filter(is_meant).collect();
     if context.options.test {
         return Ok(Exit::Success);
     }
-    let left = live.client.deactivate(vg.as_str(), &wanted)?;
+    let left = live.client.deactivate(vg.as_str(), &wanted, context.options.force > 0)?;
     drop(session);
     if lvs.is_none() {
         context.console.say(&format!("{left} logical volume(s) in volume group \"{vg}\" now active"));

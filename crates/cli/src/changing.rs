@@ -143,12 +143,14 @@ impl Change<'_> {
         let handover = stage(&mut set, before, after, machine).map_err(ApplyError::from)?.hand_over();
         let Switch { transaction, otherwise } = switch(live, &handover.next, handover.headers)
             .map_err(|error| CliError::failed(format!("{error}.")))?;
-        let terms = Terms { closed: closed.to_vec(), merge_rate: None };
+        let terms = Terms { closed: closed.to_vec(), merge_rate: None, counted: None };
         let frozen = Freezing::begin(freeze)?;
         let outcome = live.client.transact_on(&live.info.name, &transaction, &terms);
         drop(frozen);
+        let mut not_remembered = None;
         match outcome {
             Ok(()) => {}
+            Err(error @ ApiError::NotRemembered(_)) => not_remembered = Some(error),
             Err(ApiError::Failed { stage: Some(Stage::Resume | Stage::Clean), message }) => {
                 let told = format!("The change is committed, but a device was not switched: {message}.");
                 let half = HalfSwitched { live, set: &mut set, before, next: &handover.next };
@@ -175,7 +177,7 @@ impl Change<'_> {
             archive(context, &places, &before.vg, machine);
         }
         backup(context, &places, &handover.next.vg, machine);
-        Ok(handover.next)
+        not_remembered.map_or(Ok(handover.next), |error| Err(error.into()))
     }
 
     /// The same for a VG that may be served or not, and a plan that writes nothing but metadata; `switch` is asked where

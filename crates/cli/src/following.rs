@@ -16,7 +16,7 @@ use foldback_device::{Access, DiskFile, Disks};
 use foldback_dm_table::{DmName, Stage, Transaction};
 use foldback_manager::config::Config;
 use foldback_manager::host::{LockedVg, lock_vg};
-use foldback_manager::job::{Carried, InUse, MergeHost, Progress};
+use foldback_manager::job::{Carried, Counted, InUse, MergeHost, Progress};
 use foldback_units::{ChunkSize, LvName, VgName};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -93,16 +93,16 @@ impl MergeHost for LiveHost {
         transaction: &Transaction,
         unless_in_use: &[DmName],
     ) -> Result<Option<InUse>, (Stage, RemoteError)> {
-        let RemoteMapper { client, vg } = &mut self.mapper;
-        let terms = Terms { closed: unless_in_use.to_vec(), merge_rate: self.merge_rate };
-        match client.transact_on(vg, transaction, &terms) {
-            Ok(()) => Ok(None),
-            Err(ApiError::InUse { device, by }) => Ok(Some((DmName(device), by))),
-            Err(ApiError::Failed { stage: Some(stage), message }) => {
-                Err((stage, ApiError::Failed { stage: Some(stage), message }.into()))
-            }
-            Err(error) => Err((Stage::Preload, error.into())),
-        }
+        self.start(transaction, unless_in_use, None)
+    }
+
+    fn start_live_as_counted(
+        &mut self,
+        transaction: &Transaction,
+        unless_in_use: &[DmName],
+        counted: &Counted,
+    ) -> Result<Option<InUse>, (Stage, RemoteError)> {
+        self.start(transaction, unless_in_use, Some(counted.clone()))
     }
 
     fn carry_merge(
@@ -131,6 +131,27 @@ impl MergeHost for LiveHost {
     }
 }
 
+impl LiveHost {
+    fn start(
+        &mut self,
+        transaction: &Transaction,
+        unless_in_use: &[DmName],
+        counted: Option<Counted>,
+    ) -> Result<Option<InUse>, (Stage, RemoteError)> {
+        let RemoteMapper { client, vg } = &mut self.mapper;
+        let terms = Terms { closed: unless_in_use.to_vec(), merge_rate: self.merge_rate, counted };
+        match client.transact_on(vg, transaction, &terms) {
+            Ok(()) => Ok(None),
+            Err(ApiError::InUse { device, by }) => Ok(Some((DmName(device), by))),
+            Err(ApiError::Failed { stage: Some(stage), message }) => {
+                Err((stage, ApiError::Failed { stage: Some(stage), message }.into()))
+            }
+            Err(error @ ApiError::NotRemembered(_)) => Err((Stage::Clean, error.into())),
+            Err(error) => Err((Stage::Preload, error.into())),
+        }
+    }
+}
+
 /// Brings up volumes that are to be merged, in a VG whose disks the daemon holds for others.
 pub(crate) fn bring_up(context: &Context, live: &mut LiveVg, lv: &LvName) -> Result<(), CliError> {
     let setting = setting(&context.options, &live.info.devices)?;
@@ -151,7 +172,7 @@ pub(crate) fn take_down(
     let there = one_vg(&discovery, vg)?;
     let name = [origin, snapshot].into_iter().find(|name| there.vg.lv(name).is_some());
     if let Some(name) = name
-        && let Err(error) = live.client.deactivate(vg.as_str(), &[name.to_string()])
+        && let Err(error) = live.client.deactivate(vg.as_str(), &[name.to_string()], false)
     {
         context.console.warn(&format!("{vg}/{name} stays active: {error}."));
     }

@@ -107,6 +107,17 @@ impl LiveVg {
         vg.lv(lv).is_some_and(|lv| self.lv(&lv.id.to_string()).is_some())
     }
 
+    /// A live volume's name: as these metadata have it, else as it is served. Somebody may have taken it from them.
+    pub(crate) fn name_of(&self, lv: &LvInfo, vg: Option<&Vg>) -> Option<String> {
+        let known = vg.and_then(|vg| vg.lvs.iter().find(|known| known.id.to_string() == lv.id));
+        known.map(|lv| lv.name.to_string()).or_else(|| self.served_name(lv))
+    }
+
+    fn served_name(&self, lv: &LvInfo) -> Option<String> {
+        let prefix = format!("{}-", self.info.name.replace('-', "--"));
+        Some(lv.device.strip_prefix(&prefix)?.replace("--", "-"))
+    }
+
     /// A live volume, by its UUID with hyphens.
     pub(crate) fn lv(&self, id: &str) -> Option<&LvInfo> {
         self.info.lvs.iter().find(|lv| lv.id == id)
@@ -220,6 +231,8 @@ impl<C: BorrowMut<Client>> DeviceMapper for RemoteMapper<C> {
     fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, RemoteError)> {
         self.client.borrow_mut().transact(&self.vg, transaction).map_err(|error| match &error {
             ApiError::Failed { stage: Some(stage), .. } => (*stage, error.into()),
+            // It is committed, and all devices followed.
+            ApiError::NotRemembered(_) => (Stage::Clean, error.into()),
             _ => (Stage::Preload, error.into()),
         })
     }
@@ -251,7 +264,7 @@ impl<C: BorrowMut<Client>> DeviceMapper for RemoteMapper<C> {
 pub(crate) fn warn_of_trouble(context: &Context, vgs: &[VgInfo]) {
     for vg in vgs {
         if let Some(trouble) = &vg.trouble {
-            context.console.warn(&format!("VG {}: {trouble}; requests of its volumes wait.", vg.name));
+            context.console.warn(&format!("VG {}: requests of its volumes wait: {trouble}", vg.name));
         }
     }
 }

@@ -19,6 +19,11 @@
 
 mod lab;
 
+use foldback_daemon::api::Client;
+use foldback_daemon::{RunDir, Terms};
+use foldback_dm_table::{DmName, Transaction};
+use foldback_manager::job::Counted;
+use foldback_units::Sectors;
 use lab::live::{Live, Mounted, sh};
 use lab::{random, skip};
 use std::fs::File;
@@ -419,4 +424,26 @@ fn a_merge_that_waits_is_not_begun_by_other_changes() {
     live.ok("lvchange --refresh VG/root");
     live.wait_until_merged();
     assert!(live.content("root")[..SIZE] == old && live.content("later")[..SIZE] == new);
+}
+
+/// `--undo`: between the look and the switch somebody may open the snapshot, write, and close it again; then the merge does not
+/// start, since the undo snapshot may not have room for that.
+#[test]
+fn a_merge_does_not_start_where_more_is_to_be_merged_than_was_counted() {
+    let Some(live) = Live::as_root("counted", 128) else { return };
+    live.ok("lvcreate -L 16M -n root VG");
+    live.ok("vgchange -ay VG");
+    live.ok("lvcreate -s -L 8M -n snap VG/root");
+    let mut client = Client::connect(&RunDir::at(&live.lab.path("run"))).unwrap();
+    let snapshot = DmName(format!("{}-snap", live.vg));
+    let mut start = |data: u64| {
+        let counted = Some(Counted { snapshot: snapshot.clone(), data: Sectors(data) });
+        let terms = Terms { closed: vec![snapshot.clone()], merge_rate: None, counted };
+        client.transact_on(&live.vg, &Transaction::default(), &terms)
+    };
+    start(0).unwrap();
+    write_all(&live, "snap", &random(17, 10 * BLOCK));
+    let refused = start(9 * 8).unwrap_err();
+    assert!(refused.to_string().contains("somebody has written to it meanwhile"), "{refused}");
+    start(10 * 8).unwrap();
 }

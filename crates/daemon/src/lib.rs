@@ -9,10 +9,9 @@
     test,
     allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)
 )]
-#![expect(
-    clippy::print_stderr,
-    reason = "a daemon tells what nobody asked for on standard error, where systemd reads it"
-)]
+
+#[macro_use]
+mod said;
 
 pub mod api;
 mod carrier;

@@ -23,7 +23,7 @@ pub(crate) fn prevent() {
     let missing: Vec<String> =
         [flush_io(), be_spared(), lock_memory()].into_iter().filter_map(Result::err).collect();
     if !missing.is_empty() {
-        eprintln!("foldback: under memory pressure volumes may be slow: {}", missing.join("; "));
+        say!("foldback: under memory pressure volumes may be slow: {}", missing.join("; "));
     }
 }
 

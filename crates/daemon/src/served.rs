@@ -3,6 +3,7 @@
 //! What must hold:
 //! - A VG is served once, whatever its name is by now: it is known by its UUID.
 //! - A VG whose last LV has gone is let go of at once.
+//! - What is active is written down before a call that changed it is answered; where it cannot be, that is the answer.
 
 use crate::front;
 use crate::rundir::RunDir;
@@ -15,14 +16,22 @@ use foldback_lvm2_format::vg::Lv;
 use foldback_manager::store::{SelectError, select};
 use foldback_units::{LvName, LvmUuid, VgName};
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The VGs of one daemon.
 #[derive(Debug)]
 pub struct Daemon {
     run: RunDir,
+    /// What is active could not be written down.
+    unwritten: AtomicBool,
     vgs: Mutex<BTreeMap<[u8; 32], Arc<Vg>>>,
 }
+
+/// What to do about what was not written down.
+const AGAIN: &str = "Make room there: it is tried again until it is written. Should the daemon die before that, the next one \
+                     goes by what was active before";
 
 /// Why a daemon did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +64,16 @@ pub enum DaemonError {
     /// Serving over NBD.
     #[error(transparent)]
     Nbd(front::NbdError),
+    /// What is active could not be written down for the next daemon.
+    #[error("writing {path}: {error}. {left}")]
+    NotRemembered {
+        /// The file.
+        path: String,
+        /// Why not.
+        error: io::Error,
+        /// What was done all the same, and what to do.
+        left: String,
+    },
     /// Somebody uses a volume.
     #[error("Logical volume {device} in use: {by}.")]
     InUse {
@@ -95,7 +114,7 @@ impl From<ActivateError> for DaemonError {
 impl Daemon {
     /// A daemon without VGs.
     pub fn new(run: RunDir) -> Self {
-        Self { run, vgs: Mutex::new(BTreeMap::new()) }
+        Self { run, unwritten: AtomicBool::new(false), vgs: Mutex::new(BTreeMap::new()) }
     }
 
     /// Its directory.
@@ -125,7 +144,10 @@ impl Daemon {
         lvs: &[LvName],
     ) -> Result<Activated, DaemonError> {
         let vg = match self.vg(name) {
-            Ok(vg) if vg.ground.is_on_one_of(&setting.paths) => vg,
+            Ok(vg) if vg.ground.is_on_one_of(&setting.paths) => {
+                vg.follow_setting(&setting)?;
+                vg
+            }
             Ok(vg) => {
                 let (name, disks) = (name.to_string(), vg.ground.setting.paths.join(", "));
                 return Err(DaemonError::OtherDisks { name, disks });
@@ -134,8 +156,45 @@ impl Daemon {
         };
         let activated = vg.activate(lvs);
         self.tidy(&vg);
-        self.remember();
-        Ok(activated?)
+        let remembered = self.remember();
+        let activated = activated?;
+        match remembered {
+            Ok(()) => Ok(activated),
+            Err(error) => Err(self.take_back(&vg, &activated.now, error)),
+        }
+    }
+
+    /// What came up, and could not be written down, is taken down again.
+    fn take_back(&self, vg: &Arc<Vg>, now: &[LvName], error: io::Error) -> DaemonError {
+        let back = vg.deactivate(now, false);
+        self.tidy(vg);
+        let left = match back {
+            Ok(_) => "The daemon that comes after this one would not know what is active, so nothing was brought up. Make \
+                      room there, and give the command again"
+                .to_owned(),
+            Err(back) => format!("What was brought up stays so, since it could not be taken down again: {back}. {AGAIN}"),
+        };
+        // What is active by now may be what is written there already.
+        self.remember().ok();
+        self.not_remembered(error, left)
+    }
+
+    fn not_remembered(&self, error: io::Error, left: String) -> DaemonError {
+        DaemonError::NotRemembered { path: self.run.active().display().to_string(), error, left }
+    }
+
+    /// The same for what was done and stays done.
+    fn remember_done(&self) -> Result<(), DaemonError> {
+        self.remember().map_err(|error| {
+            self.not_remembered(error, format!("What was asked for is done all the same. {AGAIN}"))
+        })
+    }
+
+    /// Writes down what could not be before. Why it cannot be was the answer then.
+    pub(crate) fn remember_again(&self) {
+        if self.unwritten.load(Ordering::Relaxed) {
+            self.remember().ok();
+        }
     }
 
     /// Takes up what an earlier daemon left. What cannot be taken up is said, and forgotten.
@@ -143,21 +202,23 @@ impl Daemon {
         let left = match Active::read(&self.run) {
             Ok(left) => left,
             Err(error) => {
-                eprintln!("foldback: what was active before is not known: {error}");
+                say!("foldback: what was active before is not known: {error}");
                 return;
             }
         };
         for vg in &left.vgs {
-            eprintln!(
+            say!(
                 "foldback: taking up {} again; file systems on its volumes have to be unmounted and mounted anew",
                 vg.name
             );
             front::clear(&self.run, &vg.name, &vg.fronts);
             if let Err(error) = self.take_up_vg(vg) {
-                eprintln!("foldback: {}: {error}", vg.name);
+                say!("foldback: {}: {error}", vg.name);
             }
         }
-        self.remember();
+        if let Err(error) = self.remember() {
+            say!("foldback: writing {}: {error}; {AGAIN}", self.run.active().display());
+        }
     }
 
     fn take_up_vg(&self, left: &ActiveVg) -> Result<(), DaemonError> {
@@ -168,16 +229,23 @@ impl Daemon {
         let Some(found) = found else { return Err(DaemonError::NotActive(left.name.clone())) };
         let was_live = |lv: &&Lv| left.lvs.contains(&lv.id.to_string());
         let lvs: Vec<LvName> = found.vg.lvs.iter().filter(was_live).map(|lv| lv.name.clone()).collect();
-        let done = self.activate(&found.vg.name, left.setting.clone(), &lvs)?;
-        for (lv, why) in done.failed {
-            eprintln!("foldback: {}/{lv}: {why}", found.vg.name);
+        let vg = self.take_over(&found.vg.name, left.setting.clone())?;
+        if let Some(fills) = left.fills {
+            vg.set_fills(fills).map_err(ChangeError::from)?;
         }
-        self.vg(&found.vg.name)?.export_again(&left.fronts);
-        Ok(())
+        // Nothing is written down before all is as it was: another crash meanwhile must not forget the rest.
+        let done = vg.wait_to_be_steered().map_err(ActivateError::from).and_then(|()| vg.activate(&lvs));
+        let steered = vg.steer_again(&left.merges);
+        vg.export_again(&left.fronts);
+        self.tidy(&vg);
+        for (lv, why) in done?.failed {
+            say!("foldback: {}/{lv}: {why}", found.vg.name);
+        }
+        Ok(steered?)
     }
 
     /// Writes down what is active now.
-    fn remember(&self) {
+    fn remember(&self) -> io::Result<()> {
         let vg = |vg: Arc<Vg>| {
             let lvs = vg.lvs().unwrap_or_default();
             ActiveVg {
@@ -186,11 +254,13 @@ impl Daemon {
                 setting: vg.ground.setting.clone(),
                 lvs: lvs.iter().map(|lv| lv.id.to_string()).collect(),
                 fronts: vg.fronts(),
+                fills: Some(vg.fills()),
+                merges: vg.steered(),
             }
         };
-        if let Err(error) = Active::of(self.vgs().into_iter().map(vg).collect()).write(&self.run) {
-            eprintln!("foldback: writing {}: {error}", self.run.active().display());
-        }
+        let written = Active::of(self.vgs().into_iter().map(vg).collect()).write(&self.run);
+        self.unwritten.store(written.is_err(), Ordering::Relaxed);
+        written
     }
 
     fn take_over(&self, name: &VgName, setting: Setting) -> Result<Arc<Vg>, DaemonError> {
@@ -206,13 +276,15 @@ impl Daemon {
     /// Deactivates LVs of a VG.
     ///
     /// # Errors
-    /// One is in use, or could not be taken down.
-    pub fn deactivate(&self, name: &VgName, lvs: &[LvName]) -> Result<usize, DaemonError> {
+    /// One is in use, or could not be taken down. With `force` requests that wait since somebody changed the metadata are
+    /// answered with errors, also where it is in use.
+    pub fn deactivate(&self, name: &VgName, lvs: &[LvName], force: bool) -> Result<usize, DaemonError> {
         let vg = self.vg(name)?;
-        let left = vg.deactivate(lvs);
+        let left = vg.deactivate(lvs, force);
         self.tidy(&vg);
-        self.remember();
-        Ok(left?)
+        let remembered = self.remember_done();
+        let left = left?;
+        remembered.map(|()| left)
     }
 
     /// Carries out a transaction.
@@ -228,8 +300,9 @@ impl Daemon {
         let vg = self.vg(name)?;
         let outcome = vg.transact_on(transaction, terms);
         self.tidy(&vg);
-        self.remember();
-        Ok(outcome?)
+        let remembered = self.remember_done();
+        outcome?;
+        remembered
     }
 
     /// Serves a live volume over NBD, by its name or its device's; where.
@@ -238,7 +311,7 @@ impl Daemon {
     /// It is not active, or nobody can listen there.
     pub fn export_nbd(&self, name: &VgName, lv: &str, address: Option<&str>) -> Result<String, DaemonError> {
         let address = self.vg(name)?.export_nbd(lv, address)?;
-        self.remember();
+        self.remember_done()?;
         Ok(address)
     }
 
@@ -248,8 +321,30 @@ impl Daemon {
     /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&self, name: &VgName, lv: &str) -> Result<(), DaemonError> {
         self.vg(name)?.unexport_nbd(lv)?;
-        self.remember();
-        Ok(())
+        self.remember_done()
+    }
+
+    /// Begins no further window of the merge into a device, or goes on.
+    ///
+    /// # Errors
+    /// Nothing merges into it.
+    pub fn pause_merge(&self, name: &VgName, device: &DmName, pause: bool) -> Result<(), DaemonError> {
+        self.vg(name)?.pause_merge(device, pause)?;
+        self.remember_done()
+    }
+
+    /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
+    ///
+    /// # Errors
+    /// Nothing merges into it.
+    pub fn set_merge_rate(
+        &self,
+        name: &VgName,
+        device: &DmName,
+        rate: Option<u64>,
+    ) -> Result<(), DaemonError> {
+        self.vg(name)?.set_merge_rate(device, rate)?;
+        self.remember_done()
     }
 
     /// The live volumes of a VG.

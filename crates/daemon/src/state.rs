@@ -6,7 +6,7 @@
 //! - After a reboot nothing is active, whatever the file says.
 
 use crate::rundir::RunDir;
-use crate::vg::Setting;
+use crate::vg::{Fills, Setting};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -29,6 +29,23 @@ pub(crate) struct ActiveVg {
     /// What was served, and how.
     #[serde(default)]
     pub(crate) fronts: Vec<Front>,
+    /// What is to become of stores that fill.
+    #[serde(default)]
+    pub(crate) fills: Option<Fills>,
+    /// Merges that are paused or paced.
+    #[serde(default)]
+    pub(crate) merges: Vec<Steered>,
+}
+
+/// A merge that somebody has paused, or slowed down.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Steered {
+    /// The UUID of the LV into which it merges.
+    pub(crate) origin: String,
+    /// No window of it is begun.
+    pub(crate) paused: bool,
+    /// Bytes that it may move in a second.
+    pub(crate) rate: Option<u64>,
 }
 
 /// How one LV is served beside its file.
@@ -101,12 +118,20 @@ impl Active {
         }
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         let fresh = path.with_extension("json.new");
-        let mut file = std::fs::File::create(&fresh)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &path)?;
+        let written = write_whole(&fresh, &text).and_then(|()| std::fs::rename(&fresh, &path));
+        if written.is_err() {
+            // What is left of it takes room that is missing; the error to tell is the first.
+            std::fs::remove_file(&fresh).ok();
+        }
+        written?;
         sync_directory(run.path())
     }
+}
+
+fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -128,7 +153,15 @@ mod tests {
     fn active() -> Active {
         let setting = Setting { paths: vec!["/a.img".to_owned()], system_dir: None, config: None };
         let (name, id) = ("vg".to_owned(), "x".to_owned());
-        Active::of(vec![ActiveVg { name, id, setting, lvs: vec!["y".to_owned()], fronts: Vec::new() }])
+        Active::of(vec![ActiveVg {
+            name,
+            id,
+            setting,
+            lvs: vec!["y".to_owned()],
+            fronts: Vec::new(),
+            fills: None,
+            merges: Vec::new(),
+        }])
     }
 
     #[test]

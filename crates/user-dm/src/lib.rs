@@ -16,6 +16,7 @@
 mod carry;
 mod contents;
 mod counts;
+mod cut;
 mod error;
 mod full;
 mod group;

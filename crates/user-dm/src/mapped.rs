@@ -59,6 +59,8 @@ pub(crate) struct Mapped {
     pub(crate) live: Option<Live>,
     pub(crate) inactive: Option<Inactive>,
     pub(crate) suspended: bool,
+    /// What it stood on is somebody else's by now: everything fails.
+    pub(crate) cut_off: bool,
     pub(crate) opens: u32,
     pub(crate) route: Route,
     /// Every mapped device that its requests pass through.
@@ -78,6 +80,7 @@ impl Mapped {
             live: None,
             inactive: None,
             suspended: false,
+            cut_off: false,
             opens: 0,
             route: Route::Nowhere,
             below: BTreeSet::new(),

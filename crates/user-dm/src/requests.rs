@@ -102,6 +102,9 @@ impl<D: Disks> UserDm<D> {
         let Some(device) = self.devices.get(&pending.device) else {
             return self.answer(ticket, Err(IoError::NoDevice));
         };
+        if device.cut_off {
+            return self.answer(ticket, Err(IoError::Fault(Fault::Device)));
+        }
         // A group's engine holds by itself what lies under it.
         let stopped = |id| self.devices.get(id).is_some_and(|lower| lower.suspended);
         let blocked = match &device.route {

@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::live::LiveVg;
 use crate::names::Target;
 use crate::sizes::{Extents, Of, Size};
+use crate::switching::{Otherwise, Switch};
 use clap::Args;
 use foldback_manager::activation::{Change as GroupChange, Group, extend};
 use foldback_manager::ops::extend::{Amount, Extension, Situation, plan};
@@ -62,8 +63,10 @@ impl LvExtend {
             let after = (found, planned.vg.clone());
             change.apply_either(live.as_mut(), after, active, |live, next, headers| {
                 let group = GroupChange::between(&Group::of(found, &lv)?, &Group::of(next, &lv)?);
-                let GroupChange { before, after } = live.as_it_runs(group);
-                Ok(extend(&before, after.as_ref().unwrap_or(&before), headers).into())
+                let group = live.as_it_runs(group);
+                let after = group.after.as_ref().unwrap_or(&group.before);
+                let transaction = extend(&group.before, after, headers);
+                Ok(Switch { transaction, otherwise: Otherwise::On(vec![group]) })
             })?;
         }
         tell(context, &planned.done);

@@ -10,7 +10,7 @@ use crate::backend::active_in_kernel;
 use crate::changing::one_vg;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::live;
+use crate::live::{self, LiveVg};
 use crate::names::Target;
 use crate::session::Session;
 use clap::Args;
@@ -65,7 +65,11 @@ impl VgChange {
         for name in &self.names {
             match Target::parse(name)? {
                 Target::Vg(vg) => {
-                    one_vg(&found, &vg)?;
+                    // One that is served may be gone from the metadata.
+                    let down = self.options.activate == Some(Activation::No);
+                    if !down || LiveVg::find(&vg, &context.options.disks())?.is_none() {
+                        one_vg(&found, &vg)?;
+                    }
                     vgs.push(vg);
                 }
                 Target::Tag(tag) => {

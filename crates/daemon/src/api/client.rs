@@ -6,7 +6,8 @@
 
 use super::service::{DeviceList, Info, Left, Place, Refused, VgList};
 use super::types::{
-    ActivationInfo, DeviceInfo, EventInfo, MapInfo, MetricsText, TransactionText, VerbText, VgInfo,
+    ActivationInfo, CountedInfo, DeviceInfo, EventInfo, MapInfo, MetricsText, TransactionText, VerbText,
+    VgInfo,
 };
 use crate::rundir::RunDir;
 use crate::vg::{Setting, Terms};
@@ -30,13 +31,19 @@ trait Calls {
         system_dir: Option<&str>,
         config: Option<&str>,
     ) -> zlink::Result<Result<ActivationInfo, Refused>>;
-    async fn deactivate(&mut self, vg: &str, lvs: &[String]) -> zlink::Result<Result<Left, Refused>>;
+    async fn deactivate(
+        &mut self,
+        vg: &str,
+        lvs: &[String],
+        force: bool,
+    ) -> zlink::Result<Result<Left, Refused>>;
     async fn transact(
         &mut self,
         vg: &str,
         transaction: &TransactionText,
         closed: &[String],
         merge_rate: Option<u64>,
+        counted: Option<&CountedInfo>,
     ) -> zlink::Result<Result<(), Refused>>;
     async fn export_nbd(
         &mut self,
@@ -100,6 +107,9 @@ pub enum ApiError {
         /// Who.
         by: String,
     },
+    /// It is done, or taken back, as the message says; what is active could not be written down for the next daemon.
+    #[error("{0}")]
+    NotRemembered(String),
     /// It was refused, or failed.
     #[error("{message}")]
     Failed {
@@ -127,6 +137,7 @@ impl From<Refused> for ApiError {
         match refused {
             Refused::NotActive { message } => Self::NotActive(message),
             Refused::InUse { device, by } => Self::InUse { device, by },
+            Refused::NotRemembered { message } => Self::NotRemembered(message),
             Refused::BadRequest { message } => Self::Failed { stage: None, message },
             Refused::Failed { message, stage } => Self::Failed { stage: stage_of(&stage), message },
         }
@@ -222,12 +233,12 @@ impl Client {
         ))
     }
 
-    /// Takes LVs down.
+    /// Takes LVs down; with `force` those whose requests wait since somebody changed the metadata also lose these.
     ///
     /// # Errors
     /// One is in use, or could not be taken down.
-    pub fn deactivate(&mut self, vg: &str, lvs: &[String]) -> Result<u64, ApiError> {
-        Ok(ask!(self, connection => connection.deactivate(vg, lvs))?.active)
+    pub fn deactivate(&mut self, vg: &str, lvs: &[String], force: bool) -> Result<u64, ApiError> {
+        Ok(ask!(self, connection => connection.deactivate(vg, lvs, force))?.active)
     }
 
     /// Commits a change of a VG together with its live devices.
@@ -250,7 +261,11 @@ impl Client {
     ) -> Result<(), ApiError> {
         let text = TransactionText::from(transaction);
         let closed: Vec<String> = terms.closed.iter().map(|name| name.0.clone()).collect();
-        ask!(self, connection => connection.transact(vg, &text, &closed, terms.merge_rate))
+        let counted = terms
+            .counted
+            .as_ref()
+            .map(|counted| CountedInfo { device: counted.snapshot.0.clone(), sectors: counted.data.get() });
+        ask!(self, connection => connection.transact(vg, &text, &closed, terms.merge_rate, counted.as_ref()))
     }
 
     /// Serves a live volume over NBD, by its name or its device's; where.

@@ -70,7 +70,7 @@ pub(super) fn metrics(daemon: &Daemon) -> MetricsText {
     all.add("foldback_info", "The daemon's version.", &[("version", super::VERSION)], 1);
     for vg in daemon.vgs() {
         if let Err(error) = vg.measure(&mut all) {
-            eprintln!("foldback: measuring {}: {error}", vg.name());
+            say!("foldback: measuring {}: {error}", vg.name());
         }
     }
     MetricsText { text: all.text() }

@@ -2,14 +2,15 @@
 
 use super::listening::Listening;
 use super::types::{
-    ActivationInfo, DeviceInfo, EventInfo, LvInfo, MapInfo, MergeInfo, MetricsText, StoreWaitInfo,
-    TransactionText, VerbText, VgInfo,
+    ActivationInfo, CountedInfo, DeviceInfo, EventInfo, LvInfo, MapInfo, MergeInfo, MetricsText,
+    StoreWaitInfo, TransactionText, VerbText, VgInfo,
 };
 use crate::own_waits;
 use crate::served::{Daemon, DaemonError};
 use crate::vg::{ChangeError, LvStatus, Setting, Terms, Vg};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
-use foldback_units::{LvName, VgName};
+use foldback_manager::job::Counted;
+use foldback_units::{LvName, Sectors, VgName};
 use rustix::process::geteuid;
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,8 @@ pub(super) enum Refused {
     BadRequest { message: String },
     /// Somebody uses the volume.
     InUse { device: String, by: String },
+    /// It is done, or taken back, as the message says; what is active could not be written down for the next daemon.
+    NotRemembered { message: String },
     /// It was tried and failed; `stage` says how far a transaction came, empty where it was none.
     Failed { message: String, stage: String },
 }
@@ -111,6 +114,7 @@ impl From<DaemonError> for Refused {
         let message = error.to_string();
         match error {
             DaemonError::NotActive(_) => Self::NotActive { message },
+            DaemonError::NotRemembered { .. } => Self::NotRemembered { message },
             DaemonError::InUse { device, by } => Self::InUse { device: device.0, by },
             DaemonError::Change(ChangeError::Verb { stage: Some(stage), .. }) => {
                 Self::Failed { message, stage: stage_name(stage).to_owned() }
@@ -180,7 +184,7 @@ pub(super) fn vg_info(vg: &Vg) -> VgInfo {
         trouble: vg.trouble(),
         lvs: vg.lvs().unwrap_or_default().into_iter().map(|lv| lv_info(vg, lv)).collect(),
         no_files: vg.no_files(),
-        extends_stores: vg.ground.config.snapshot_autoextend.is_on(),
+        extends_stores: vg.extends_stores(),
     }
 }
 
@@ -251,26 +255,30 @@ impl Service {
         })
     }
 
-    /// Takes LVs of a VG down, each with its snapshots or its origin.
-    async fn deactivate(&self, vg: String, lvs: Vec<String>) -> Result<Left, Refused> {
-        let left = self.0.deactivate(&vg_name(&vg)?, &lv_names(&lvs)?)?;
+    /// Takes LVs of a VG down, each with its snapshots or its origin. Requests that wait since somebody changed what a
+    /// volume stands on are answered with errors; with `force` also where the volume is in use.
+    async fn deactivate(&self, vg: String, lvs: Vec<String>, force: bool) -> Result<Left, Refused> {
+        let left = self.0.deactivate(&vg_name(&vg)?, &lv_names(&lvs)?, force)?;
         Ok(Left { active: u64::try_from(left).unwrap_or(u64::MAX) })
     }
 
     /// Commits a change of a VG, and switches its live devices with it.
     ///
     /// Nothing is done where one of the `closed` devices is in use; none can be opened while it is done. A merge that
-    /// begins may move `merge_rate` bytes in a second.
+    /// begins may move `merge_rate` bytes in a second. Nothing is done either where more lies in a store than was `counted`.
     async fn transact(
         &self,
         vg: String,
         transaction: TransactionText,
         closed: Vec<String>,
         merge_rate: Option<u64>,
+        counted: Option<CountedInfo>,
     ) -> Result<(), Refused> {
         let transaction = Transaction::try_from(&transaction).map_err(bad)?;
         let merge_rate = not_nothing(merge_rate)?;
-        let terms = Terms { closed: closed.into_iter().map(DmName).collect(), merge_rate };
+        let counted = counted
+            .map(|counted| Counted { snapshot: DmName(counted.device), data: Sectors(counted.sectors) });
+        let terms = Terms { closed: closed.into_iter().map(DmName).collect(), merge_rate, counted };
         Ok(self.0.transact(&vg_name(&vg)?, transaction, &terms)?)
     }
 
@@ -302,15 +310,13 @@ impl Service {
 
     /// Begins no further window of the merge into a device, or goes on with it.
     async fn pause_merge(&self, vg: String, device: String, pause: bool) -> Result<(), Refused> {
-        let vg = self.0.vg(&vg_name(&vg)?)?;
-        Ok(vg.pause_merge(&DmName(device), pause).map_err(DaemonError::from)?)
+        Ok(self.0.pause_merge(&vg_name(&vg)?, &DmName(device), pause)?)
     }
 
     /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
     async fn set_merge_rate(&self, vg: String, device: String, rate: Option<u64>) -> Result<(), Refused> {
         let rate = not_nothing(rate)?;
-        let vg = self.0.vg(&vg_name(&vg)?)?;
-        Ok(vg.set_merge_rate(&DmName(device), rate).map_err(DaemonError::from)?)
+        Ok(self.0.set_merge_rate(&vg_name(&vg)?, &DmName(device), rate)?)
     }
 
     /// Looks whether every live volume of a VG stands on what its metadata say: to be asked by whoever has locked the VG,
@@ -423,7 +429,7 @@ async fn answer(daemon: &Arc<Daemon>, listening: Listening) -> Result<(), Daemon
 /// Tells the service manager, where there is one.
 fn tell_manager(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        eprintln!("foldback: telling the service manager: {error}");
+        say!("foldback: telling the service manager: {error}");
     }
 }
 
@@ -431,6 +437,7 @@ async fn nothing_left(daemon: &Daemon) {
     let mut since = Instant::now();
     while since.elapsed() < LINGER {
         tokio::time::sleep(LINGER_LOOK).await;
+        daemon.remember_again();
         if !daemon.is_idle() {
             since = Instant::now();
         }

@@ -54,6 +54,15 @@ pub struct TransactionText {
     pub clean: Vec<VerbText>,
 }
 
+/// What lay in a snapshot's store when it was counted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct CountedInfo {
+    /// The snapshot's device.
+    pub device: String,
+    /// Sectors of data.
+    pub sectors: u64,
+}
+
 /// A merge.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
 pub struct MergeInfo {

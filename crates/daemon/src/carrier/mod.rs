@@ -394,7 +394,24 @@ impl Carrier {
     pub fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, DmError)> {
         let outcome = self.dm.transact(transaction);
         self.told.1.clear();
+        transaction.clean.iter().for_each(|verb| self.follow_rename(verb));
         outcome
+    }
+
+    /// Carries out a verb.
+    pub(crate) fn apply(&mut self, verb: &Verb) -> Result<(), DmError> {
+        self.dm.apply(verb)?;
+        self.follow_rename(verb);
+        Ok(())
+    }
+
+    /// A merge that is paced is known by its device's name.
+    fn follow_rename(&mut self, verb: &Verb) {
+        if let Verb::Rename { name, new } = verb
+            && self.dm.size(name).is_none()
+        {
+            self.paces.rename(name, new);
+        }
     }
 
     /// Answers what is left. Devices are not taken down: whoever ends a carrier has done so, or wants what a crash leaves.

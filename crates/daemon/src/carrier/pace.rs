@@ -52,6 +52,13 @@ impl Paces {
         Ok(())
     }
 
+    /// The device is called otherwise from now on.
+    pub(super) fn rename(&mut self, device: &DmName, new: &DmName) {
+        if let Some(paced) = self.0.remove(device) {
+            self.0.insert(new.clone(), paced);
+        }
+    }
+
     /// What a merge may move in a second.
     pub(super) fn rate(&self, device: &DmName) -> Option<u64> {
         self.0.get(device).map(|paced| paced.rate)

@@ -77,7 +77,7 @@ fn files_directory(run: &RunDir, vg: &str) -> PathBuf {
 }
 
 fn tell(text: &str) {
-    eprintln!("foldback: {text}");
+    say!("foldback: {text}");
 }
 
 /// An LV's name from its device's: `vg-lv` with hyphens doubled.
@@ -301,6 +301,22 @@ impl Front {
 
     /// Keeps these devices from being opened; who uses the first that is in use.
     pub(crate) fn close(&self, devices: &[DmName]) -> Result<Closed, (DmName, String)> {
+        let closed = self.claim(devices)?;
+        for (id, claim) in &closed.blocks {
+            // What somebody wrote and closed belongs to the volume as it is before the change.
+            claim.flush_buffers().map_err(|error| (self.device_of(*id), error.to_string()))?;
+        }
+        Ok(closed)
+    }
+
+    fn device_of(&self, id: FileId) -> DmName {
+        let served = self.table.served();
+        let found = served.into_iter().find(|(other, _)| *other == id);
+        found.map_or_else(|| DmName(String::new()), |(_, lv)| lv.device)
+    }
+
+    /// The same of devices whose requests wait: nothing is written back to them, which would wait as well.
+    pub(crate) fn claim(&self, devices: &[DmName]) -> Result<Closed, (DmName, String)> {
         let mut closed = Closed::default();
         for (id, lv) in self.table.served() {
             if !devices.contains(&lv.device) {
@@ -312,10 +328,7 @@ impl Front {
             };
             closed.nbd.extend(self.exports.close(&lv)?);
             if let Some((_, block)) = self.blocks.iter().find(|(other, _)| *other == id) {
-                let claim = block.device.claim().map_err(used)?;
-                // What somebody wrote and closed belongs to the volume as it is before the change.
-                claim.flush_buffers().map_err(used)?;
-                closed.blocks.push((id, claim));
+                closed.blocks.push((id, block.device.claim().map_err(used)?));
             }
             if let Some(session) = &self.session {
                 closed.files.push(session.claim(id).map_err(used)?);

@@ -7,7 +7,7 @@
 //! - Nobody is waited for: who asks holds the metadata's lock for the time of the call (byte 1 of the images). The daemon
 //!   would wait for a command that waits for the daemon.
 
-use super::{ChangeError, Vg, locked};
+use super::{ChangeError, Vg, keeper, locked};
 use crate::front::Closed;
 use crate::vg::ground::GroundError;
 use foldback_dm_table::{DeviceMapper, DmName, Verb};
@@ -99,16 +99,23 @@ impl Vg {
         self.apply(deactivate(group).into_iter().filter(is_there).collect())
     }
 
-    /// Takes down the groups of these LVs, unless somebody uses one of them.
+    /// Takes down the groups of these LVs, unless somebody uses one of them. Those that do not stand on the metadata any
+    /// more are given up; `force` is for them.
     ///
     /// # Errors
     /// What is in use, or what failed; groups before it are down.
-    pub fn deactivate(&self, lvs: &[LvName]) -> Result<usize, ActivateError> {
+    pub fn deactivate(&self, lvs: &[LvName], force: bool) -> Result<usize, ActivateError> {
         let _one = locked(&self.changing);
+        // Not by metadata that say something else by now: taking a group down by them would write where it was.
+        let seen = keeper::look_and_hold(self);
+        let lvs = self.give_up_astray(lvs, seen.as_ref(), force)?;
+        if lvs.is_empty() {
+            return Ok(self.lvs()?.len());
+        }
         let name = self.name();
         let found = self.ground.discover()?;
         let found = select::to_read(&found, &name)?;
-        for group in groups(found, lvs)? {
+        for group in groups(found, &lvs)? {
             let tops = std::iter::once(&group.origin.top)
                 .chain(group.snapshots.iter().map(|snapshot| &snapshot.top));
             let names: Vec<DmName> = tops.map(|device| device.name.clone()).collect();

@@ -12,11 +12,11 @@
 //! - What is said, is said once.
 
 use super::failed::Failed;
-use super::{Vg, locked};
+use super::{ChangeError, Vg, locked};
 use crate::carrier::Carrier;
 use crate::vg::LvStatus;
-use foldback_dm_table::{DmName, SnapshotStatus};
-use foldback_manager::activation::{Group, extend};
+use foldback_dm_table::{DmName, SnapshotStatus, Stage};
+use foldback_manager::activation::{Change, Group, extend};
 use foldback_manager::environment::Machine;
 use foldback_manager::ops::extend::{Amount, Extended, Extension, Situation, plan};
 use foldback_manager::ops::{PercentOf, SizeRequest};
@@ -60,7 +60,7 @@ fn usage(lv: &LvStatus) -> Option<(Sectors, Sectors)> {
 impl Vg {
     /// Extends the stores that are fuller than LVM2's settings allow, and gives up those that are full for too long.
     pub(crate) fn look_after_stores(&self) {
-        if !self.ground.config.snapshot_autoextend.is_on() {
+        if !self.extends_stores() {
             return;
         }
         // With a carrier that is gone there is nothing to look after.
@@ -80,7 +80,7 @@ impl Vg {
     /// Extends a store that is fuller than the threshold.
     fn grow_early(&self, lv: &LvStatus) {
         let Some((used, total)) = usage(lv) else { return };
-        let Some(percent) = self.ground.config.snapshot_autoextend.growth(used, total) else { return };
+        let Some(percent) = self.fills().policy().growth(used, total) else { return };
         if locked(&self.refused).get(lv.id.as_bytes()).is_some_and(|before| *before == used) {
             return;
         }
@@ -88,7 +88,7 @@ impl Vg {
             // Whoever has the lock is done in a second, perhaps.
             Ok(()) | Err(Failed::Lock(_)) => return,
             Err(Failed::Nothing) => {}
-            Err(error) => eprintln!("foldback: extending the store of {}: {error}", lv.device),
+            Err(error) => say!("foldback: extending the store of {}: {error}", lv.device),
         }
         locked(&self.refused).insert(*lv.id.as_bytes(), used);
     }
@@ -96,7 +96,7 @@ impl Vg {
     /// Extends a store for whose room somebody waits, or gives its snapshot up.
     fn make_room(&self, lv: &LvStatus) {
         let since = Instant::now();
-        let policy = self.ground.config.snapshot_autoextend;
+        let policy = self.fills().policy();
         let total = usage(lv).map_or(Sectors(1), |(_, total)| total);
         let wanted = policy.growth(total, total).map(|percent| SizeRequest::Percent(percent, PercentOf::Lv));
         let left = SizeRequest::Percent(100, PercentOf::Free);
@@ -105,11 +105,11 @@ impl Vg {
             locked(&self.waits).remove(lv.id.as_bytes());
             return;
         };
-        let patience = self.ground.config.hold;
+        let patience = self.fills().hold();
         let overdue = {
             let mut waits = locked(&self.waits);
             let wait = waits.entry(*lv.id.as_bytes()).or_insert_with(|| {
-                eprintln!(
+                say!(
                     "foldback: the store of {} is full, and was not extended: {error}. Writes that need room in it wait for \
                      up to {} s",
                     lv.device,
@@ -129,11 +129,11 @@ impl Vg {
         let name = device.clone();
         match self.carrier.call(move |carrier: &mut Carrier| carrier.dm.give_up(&name)) {
             Ok(Ok(())) => {
-                eprintln!("foldback: {device} is given up: its store is full, and it becomes invalid");
+                say!("foldback: {device} is given up: its store is full, and it becomes invalid");
             }
             // It goes on being full, and is given up again in a second.
-            Ok(Err(error)) => eprintln!("foldback: {error}"),
-            Err(gone) => eprintln!("foldback: {device}: {gone}"),
+            Ok(Err(error)) => say!("foldback: {error}"),
+            Err(gone) => say!("foldback: {device}: {gone}"),
         }
     }
 
@@ -152,7 +152,7 @@ impl Vg {
     pub(crate) fn wait_for_room(&self, id: &LvmUuid) -> Option<StoreWait> {
         let wait = locked(&self.waits).get(id.as_bytes())?.clone();
         let elapsed = wait.since.elapsed();
-        let seconds_left = self.ground.config.hold.saturating_sub(elapsed).as_secs();
+        let seconds_left = self.fills().hold().saturating_sub(elapsed).as_secs();
         Some(StoreWait { seconds: elapsed.as_secs(), seconds_left, why: wait.why })
     }
 
@@ -177,15 +177,21 @@ impl Vg {
             (before, after) = (before.while_deferred(), after.while_deferred());
         }
         let transaction = extend(&before, &after, handover.headers);
-        self.transact(transaction)?;
+        match self.transact(transaction) {
+            Err(ChangeError::Verb { stage: Some(Stage::Resume), error }) => {
+                say!("foldback: {name}/{lv} is extended, but not all devices followed at once: {error}");
+                self.go_on(&[Change::between(&before, &after)])?;
+            }
+            outcome => outcome?,
+        }
         if let Some(notice) = planned.done.first() {
-            eprintln!("foldback: the store of {name}/{lv} fills: {}", notice.text);
+            say!("foldback: the store of {name}/{lv} fills: {}", notice.text);
         }
         // Not before: they may lie on a volume whose writes have waited for this.
         let places = self.ground.backup_places();
         let archived = places.archive(&found.vg, &mut machine);
         for error in archived.err().into_iter().chain(places.backup(&handover.next.vg, &mut machine).err()) {
-            eprintln!("foldback: {error}");
+            say!("foldback: {error}");
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! - Metadata is read through a queue of the reader's own thread; the carrier's disks serve volumes alone.
 //! - Paths are absolute, so that a daemon finds them wherever it was started.
 
+use super::Fills;
 use foldback_device::{
     Access, Backend, DiskError, DiskFile, DiskKind, Disks, HeldPart, HoldMode, open_disks, open_files,
 };
@@ -60,16 +61,20 @@ impl Ground {
     /// Opens the disks.
     pub fn open(setting: Setting) -> Result<Self, GroundError> {
         let files = open_files(&setting.paths, Access::Write)?;
-        let host = || files.iter().all(|file| file.kind() == DiskKind::Block);
-        let directory =
-            setting.system_dir.clone().or_else(|| host().then(|| PathBuf::from(DEFAULT_SYSTEM_DIR)));
-        let config = Config::read(directory.as_deref(), setting.config.as_deref())?;
+        let config = read_config(&setting, setting.config.as_deref(), &files)?;
         Ok(Self { setting, files, config })
     }
 
     /// Whether a discard through a file costs nothing: it has to leave zeros, and all disks make these without writing them.
     pub fn makes_holes(&self) -> bool {
         self.files.iter().all(|file| file.makes_holes())
+    }
+
+    /// What the `--config` of another activation says of stores that fill; `None` where it says nothing of them.
+    pub(super) fn fills_of(&self, setting: &Setting) -> Result<Option<Fills>, ConfigError> {
+        let with = Fills::of(&read_config(setting, setting.config.as_deref(), &self.files)?);
+        let without = Fills::of(&read_config(setting, None, &self.files)?);
+        Ok((with != without).then_some(with))
     }
 
     /// A queue over the disks for the calling thread.
@@ -115,6 +120,16 @@ impl Ground {
         let ours: Vec<PathBuf> = self.setting.paths.iter().map(real).collect();
         paths.iter().any(|path| ours.contains(&real(path)))
     }
+}
+
+fn read_config(
+    setting: &Setting,
+    text: Option<&str>,
+    files: &[Arc<DiskFile>],
+) -> Result<Config, ConfigError> {
+    let host = || files.iter().all(|file| file.kind() == DiskKind::Block);
+    let directory = setting.system_dir.clone().or_else(|| host().then(|| PathBuf::from(DEFAULT_SYSTEM_DIR)));
+    Config::read(directory.as_deref(), text)
 }
 
 /// Says what is waited for.

@@ -93,6 +93,7 @@ fn look(vg: &Arc<Vg>) {
     // Somebody may wait for these.
     vg.look_after_stores();
     if let Some(found) = found {
+        vg.follow_names(&found);
         end_merges(vg, &found);
         vg.end_trials(&found.vg);
     }
@@ -142,7 +143,7 @@ fn read(vg: &Vg) -> Result<FoundVg, String> {
 }
 
 /// Live tables by UUID; none where the carrier is gone, and then nothing is to be held.
-fn tables(vg: &Vg) -> Live {
+pub(super) fn tables(vg: &Vg) -> Live {
     let all = |carrier: &mut Carrier| {
         let infos = carrier.dm.list().unwrap_or_default();
         let table = |carrier: &mut Carrier, name: &DmName| carrier.dm.table(name).ok().flatten();
@@ -165,15 +166,18 @@ fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>, live: &Live) {
     devices.dedup();
     for device in &devices {
         let Some(why) = astray.get(*device).filter(|_| !was.contains_key(*device)) else { continue };
+        if locked(&vg.state).behind.has(device) {
+            continue;
+        }
         match vg.apply(vec![Verb::Suspend { name: (*device).clone(), lockfs: false }]) {
             Ok(()) => {
-                eprintln!(
+                say!(
                     "foldback: somebody changed volume group {name}: {why}. Requests to {device} wait until the metadata \
-                     are put back, for example with vgcfgrestore"
+                     are put back, for example with vgcfgrestore, or the volume is given up with lvchange -an"
                 );
                 locked(&vg.state).held.insert((*device).clone(), why.clone());
             }
-            Err(error) => eprintln!("foldback: holding {device}, since {why}: {error}"),
+            Err(error) => say!("foldback: holding {device}, since {why}: {error}"),
         }
     }
     for device in devices.iter().rev() {
@@ -181,8 +185,8 @@ fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>, live: &Live) {
             continue;
         }
         match vg.apply(vec![Verb::Resume { name: (*device).clone() }]) {
-            Ok(()) => eprintln!("foldback: the metadata of {device} are as they were; its requests go on"),
-            Err(error) => eprintln!("foldback: letting {device} go on: {error}"),
+            Ok(()) => say!("foldback: the metadata of {device} are as they were; its requests go on"),
+            Err(error) => say!("foldback: letting {device} go on: {error}"),
         }
         locked(&vg.state).held.remove(*device);
     }
@@ -230,7 +234,7 @@ fn end_merges(vg: &Arc<Vg>, found: &FoundVg) {
         match job::finish(&mut host, &request, &mut machine, &mut observer) {
             // Whoever has the lock may be about to end it; if not, it is tried again in a second.
             Ok(()) | Err(MergeError::Host { source: JobError::Lock(_), .. }) => {}
-            Err(error) => eprintln!("foldback: ending a merge in {}: {error}", found.vg.name),
+            Err(error) => say!("foldback: ending a merge in {}: {error}", found.vg.name),
         }
     }
 }
@@ -249,13 +253,13 @@ impl Observer for Quiet {
 
     fn changing(&mut self, vg: &VgText) {
         if let Err(error) = self.places.archive(vg, &mut Machine::new("foldback daemon")) {
-            eprintln!("foldback: {error}");
+            say!("foldback: {error}");
         }
     }
 
     fn committed(&mut self, vg: &VgText) {
         if let Err(error) = self.places.backup(vg, &mut Machine::new("foldback daemon")) {
-            eprintln!("foldback: {error}");
+            say!("foldback: {error}");
         }
     }
 }

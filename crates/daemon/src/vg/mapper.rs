@@ -121,7 +121,7 @@ impl MergeHost for LiveHost {
         transaction: &Transaction,
         unless_in_use: &[DmName],
     ) -> Result<Option<InUse>, (Stage, JobError)> {
-        let terms = Terms { closed: unless_in_use.to_vec(), merge_rate: None };
+        let terms = Terms { closed: unless_in_use.to_vec(), merge_rate: None, counted: None };
         match self.mapper.0.transact_on(transaction.clone(), &terms) {
             Ok(()) => Ok(None),
             Err(ChangeError::InUse { device, by }) => Ok(Some((device, by))),

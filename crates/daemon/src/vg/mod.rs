@@ -6,13 +6,17 @@
 //!   person or a lock of LVM2's.
 
 mod activation;
+mod astray;
+mod behind;
 mod failed;
 mod filling;
+mod fills;
 mod ground;
 mod keeper;
 mod map;
 mod mapper;
 mod measure;
+mod names;
 mod pacing;
 mod rates;
 mod standing;
@@ -21,19 +25,21 @@ mod trials;
 
 pub(crate) use activation::{ActivateError, Activated};
 pub use filling::StoreWait;
+pub(crate) use fills::Fills;
 pub use ground::Setting;
 pub(crate) use ground::{Ground, GroundError};
 pub use status::{LvStatus, MergeStatus};
 
 use crate::carrier::{self, CarrierGone, CarrierHandle};
-use crate::front::{Closed, Front, NbdError, Places};
+use crate::front::{Closed, Front, NbdError, Places, lv_name};
 use crate::rundir::RunDir;
 use foldback_device::{Backend, Hold, HoldMode, open_disks};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_frontend_fuse::FuseError;
 use foldback_manager::host;
+use foldback_manager::job::Counted;
 use foldback_units::{Bytes, LvmUuid, VgName};
-use foldback_user_dm::{DmError, Settings, WhenFull};
+use foldback_user_dm::{DmError, Settings};
 use rates::Rates;
 use std::collections::BTreeMap;
 use std::io;
@@ -57,6 +63,8 @@ pub struct Vg {
     waits: Mutex<filling::Waits>,
     /// Chunks that merges have left, and sectors that stores have allocated.
     rates: Mutex<(Rates, Rates)>,
+    /// What is to become of stores that fill.
+    fills: Mutex<Fills>,
 }
 
 #[derive(Debug)]
@@ -64,6 +72,10 @@ struct State {
     name: VgName,
     /// Devices whose requests wait, and why: somebody else changed what they stand on.
     held: BTreeMap<DmName, String>,
+    /// Devices that did not follow a change of our own.
+    behind: behind::Behind,
+    /// Why devices could not be called as the metadata call them, where it was said already.
+    name_trouble: Option<String>,
     /// Why a trial that was kept could not be ended, where it was said already.
     trial_trouble: Option<String>,
     thread: Option<JoinHandle<()>>,
@@ -78,6 +90,8 @@ pub struct Terms {
     pub closed: Vec<DmName>,
     /// What a merge that begins may move in a second, in bytes; without it as much as it can.
     pub merge_rate: Option<u64>,
+    /// Nothing is done where more lies in this store.
+    pub counted: Option<Counted>,
 }
 
 /// Why a change of live devices failed, and in which stage.
@@ -97,7 +111,7 @@ pub enum ChangeError {
     /// Somebody changed what a device stands on.
     #[error(
         "somebody changed the volume group: {why}. Requests to {device} wait until the metadata are put back, for example \
-         with vgcfgrestore; until then it is not changed"
+         with vgcfgrestore, or the volume is given up with lvchange -an; until then the volume group is not changed"
     )]
     Astray {
         /// Which.
@@ -143,15 +157,13 @@ impl Vg {
         let files = ground.files.clone();
         let open = move || open_disks(&files, Backend::from_environment());
         let running = carrier::start(name.as_str(), ground.setting.paths.clone(), Settings::default(), open)?;
-        // Otherwise a full store is invalidated at once, as in the kernel.
-        if ground.config.snapshot_autoextend.is_on() {
-            let hold = |carrier: &mut carrier::Carrier| carrier.dm.otherwise_when_full(WhenFull::Hold);
-            running.handle.call(hold).map_err(io::Error::other)?;
-        }
+        let when_full = Fills::of(&ground.config);
         let front = Front::new(run, &name, running.handle.clone(), ground.makes_holes());
         let state = State {
             name,
             held: BTreeMap::new(),
+            behind: behind::Behind::default(),
+            name_trouble: None,
             trial_trouble: None,
             thread: Some(running.thread),
             keeper: None,
@@ -167,7 +179,10 @@ impl Vg {
             state: Mutex::new(state),
             changing: Mutex::new(()),
             rates: Mutex::default(),
+            fills: Mutex::new(when_full),
         });
+        // Before the first store is there.
+        vg.set_fills(when_full).map_err(io::Error::other)?;
         let (wishes, inbox) = channel();
         let thread = keeper::start(&vg, inbox)?;
         keeper::pass_on(running.events, wishes.clone())?;
@@ -180,10 +195,14 @@ impl Vg {
         locked(&self.state).name.clone()
     }
 
-    /// What is wrong with it, for people.
+    /// What is wrong with it and what to do, for people.
     pub fn trouble(&self) -> Option<String> {
-        let held = locked(&self.state).held.clone();
-        held.into_iter().next().map(|(_, why)| why)
+        let (device, why) = locked(&self.state).held.clone().into_iter().next()?;
+        let name = self.name();
+        let lv = lv_name(&name, &device).map_or_else(|| name.to_string(), |lv| format!("{name}/{lv}"));
+        Some(format!(
+            "{why}. Put the metadata back, for example with vgcfgrestore; or give {lv} up with: lvchange -an {lv}"
+        ))
     }
 
     /// Carries out verbs one after the other; the first that fails ends it.
@@ -191,8 +210,7 @@ impl Vg {
     /// # Errors
     /// What failed.
     pub fn apply(&self, verbs: Vec<Verb>) -> Result<(), ChangeError> {
-        let all =
-            move |carrier: &mut carrier::Carrier| verbs.iter().try_for_each(|verb| carrier.dm.apply(verb));
+        let all = move |carrier: &mut carrier::Carrier| verbs.iter().try_for_each(|verb| carrier.apply(verb));
         self.carrier.call(all)?.map_err(|error| ChangeError::Verb { stage: None, error })
     }
 
@@ -213,11 +231,14 @@ impl Vg {
         // Not on extents that somebody else may have by now: the look of a second ago is too old for that.
         drop(keeper::look_and_hold(self));
         let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
-        self.refuse_held(named.into_iter().flatten().map(Verb::name))?;
+        let named: Vec<DmName> = named.into_iter().flatten().map(|verb| verb.name().clone()).collect();
+        self.refuse_held(named.iter())?;
         self.refuse_discards(&transaction.preload)?;
         let stand = self.stand(&transaction.suspend)?;
         let rate = terms.merge_rate;
         let done = self.close(&terms.closed).and_then(|closed| {
+            // Nobody can write any more.
+            self.refuse_grown(terms.counted.as_ref())?;
             let switch = move |carrier: &mut carrier::Carrier| {
                 carrier.dm.set_pace_of_new_merges(rate.map(|_| Bytes::ZERO));
                 let outcome = carrier.transact(&transaction);
@@ -231,6 +252,7 @@ impl Vg {
         });
         self.let_merge(stand)?;
         let (closed, outcome) = done?;
+        locked(&self.state).behind.note(named, outcome.as_ref().err().map(|(stage, _)| *stage));
         self.settle_front(closed)?;
         self.look();
         outcome.map_err(|(stage, error)| ChangeError::Verb { stage: Some(stage), error })
@@ -245,6 +267,18 @@ impl Vg {
         drop(keeper::look_and_hold(self));
         let held = locked(&self.state).held.clone();
         held.into_iter().next().map_or(Ok(()), |(device, why)| Err(ChangeError::Astray { device, why }))
+    }
+
+    fn refuse_grown(&self, counted: Option<&Counted>) -> Result<(), ChangeError> {
+        let Some(counted) = counted.cloned() else { return Ok(()) };
+        let device = counted.snapshot.clone();
+        let look = move |carrier: &mut carrier::Carrier| {
+            carrier.dm.status(&counted.snapshot).is_ok_and(|status| counted.has_grown(&status))
+        };
+        if self.carrier.call(look)? {
+            return Err(ChangeError::InUse { device, by: Counted::GREW.to_owned() });
+        }
+        Ok(())
     }
 
     /// Refuses what would wait for requests that wait themselves.
@@ -355,14 +389,14 @@ impl Vg {
             wishes.send(keeper::Wish::End).ok();
             // The keeper itself may be the one that lets go.
             if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                eprintln!("foldback: the keeper of {} had failed", self.name());
+                say!("foldback: the keeper of {} had failed", self.name());
             }
         }
         self.carrier.end();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
-            eprintln!("foldback: the carrier of {} had failed", self.name());
+            say!("foldback: the carrier of {} had failed", self.name());
         }
         drop(holds);
     }

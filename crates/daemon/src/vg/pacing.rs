@@ -3,11 +3,14 @@
 //! What must hold:
 //! - A device that is suspended waits for the windows of its merge, and its users with it: so the merge is paused first,
 //!   while everything is served, and the switch comes when its windows are closed.
-//! - What somebody else has paused stays so.
+//! - What somebody else has paused stays so, also in the daemon that comes after: there no window is begun before it is
+//!   known what the merge may do.
 
-use super::{ChangeError, Vg, locked};
+use super::{ChangeError, LvStatus, Vg, locked};
 use crate::carrier::Carrier;
+use crate::state::Steered;
 use foldback_dm_table::{DmName, Verb};
+use foldback_units::Bytes;
 use std::time::{Duration, Instant};
 
 /// How long windows may take to close; a suspend waits for them then.
@@ -63,6 +66,55 @@ impl Vg {
             });
         };
         Ok(self.carrier.call(resume)?)
+    }
+
+    /// The merges that somebody has paused or paced; not those that stand for a moment.
+    pub(crate) fn steered(&self) -> Vec<Steered> {
+        let _one = locked(&self.changing);
+        let steered = |lv: LvStatus| {
+            let merge = lv.merge.filter(|merge| merge.paused || merge.limit.is_some())?;
+            Some(Steered { origin: lv.id.to_string(), paused: merge.paused, rate: merge.limit })
+        };
+        self.lvs().unwrap_or_default().into_iter().filter_map(steered).collect()
+    }
+
+    /// Begins no window of merges that come up from now on, until [`Vg::steer_again`].
+    ///
+    /// # Errors
+    /// The carrier is gone.
+    pub(crate) fn wait_to_be_steered(&self) -> Result<(), ChangeError> {
+        let wait = |carrier: &mut Carrier| carrier.dm.set_pace_of_new_merges(Some(Bytes::ZERO));
+        Ok(self.carrier.call(wait)?)
+    }
+
+    /// Lets merges do what they might under an earlier daemon; all that is not in `left` as fast as it can.
+    ///
+    /// # Errors
+    /// The carrier is gone.
+    pub(crate) fn steer_again(&self, left: &[Steered]) -> Result<(), ChangeError> {
+        let _one = locked(&self.changing);
+        let merging = self.lvs()?.into_iter().filter(|lv| lv.merge.is_some());
+        let known = |lv: LvStatus| {
+            let id = lv.id.to_string();
+            let steered = left.iter().find(|steered| steered.origin == id);
+            (
+                lv.device,
+                steered.is_some_and(|steered| steered.paused),
+                steered.and_then(|steered| steered.rate),
+            )
+        };
+        let wishes: Vec<_> = merging.map(known).collect();
+        let steer = move |carrier: &mut Carrier| {
+            carrier.dm.set_pace_of_new_merges(None);
+            for (device, paused, rate) in wishes {
+                // One that has ended meanwhile needs nothing.
+                if paused {
+                    carrier.dm.pause_merge(&device).ok();
+                }
+                carrier.set_merge_rate(&device, rate).ok();
+            }
+        };
+        Ok(self.carrier.call(steer)?)
     }
 
     /// Begins no further window of the merge into a device, or goes on.

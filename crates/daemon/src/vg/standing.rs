@@ -10,7 +10,7 @@ use foldback_dm_table::{DeviceRef, DmName, Table, Target};
 use foldback_manager::activation::Group;
 use foldback_manager::store::FoundVg;
 use foldback_units::LvmUuid;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Live tables by their devices' UUIDs.
 pub(super) type Live = BTreeMap<String, (DmName, Table)>;
@@ -49,6 +49,43 @@ fn origin_of(name: &DmName, table: &Table, live: &Live) -> DeviceRef {
         })
     });
     through.unwrap_or_else(|| origin.clone())
+}
+
+/// A live origin group, found from its tables: the metadata may know nothing of it any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct LiveGroup {
+    /// What users open.
+    pub(super) tops: Vec<DmName>,
+    /// What the tops stand on, and what stands in for a snapshot that merges, in the order in which they can be removed.
+    pub(super) lower: Vec<DmName>,
+}
+
+/// The group of a device that users open.
+pub(super) fn group_of(vg: &LvmUuid, device: &DmName, live: &Live) -> LiveGroup {
+    let prefix = vg.compact();
+    let all = live.iter().filter(|(uuid, _)| lv_of(&prefix, uuid).is_some()).map(|(_, found)| found);
+    let origin =
+        live.values().find(|(name, _)| name == device).map(|(name, table)| origin_of(name, table, live));
+    let of_it = all.filter(|(name, table)| Some(origin_of(name, table, live)) == origin);
+    let mut tops: Vec<(DmName, Table)> = of_it.cloned().collect();
+    let named: BTreeSet<DeviceRef> =
+        tops.iter_mut().flat_map(|(_, table)| table.devices_mut().map(|named| named.clone())).collect();
+    let is_top = |name: &DmName| tops.iter().any(|(top, _)| top == name);
+    let (mut stand_ins, mut stores, mut reals) = (Vec::new(), Vec::new(), Vec::new());
+    for (uuid, (name, _)) in live.iter().filter(|(_, (name, _))| named.iter().any(|named| named.0 == name.0))
+    {
+        match uuid.strip_suffix("-cow") {
+            Some(top) => {
+                let stand_in = live.get(top).map(|(name, _)| name).filter(|name| !is_top(name));
+                stand_ins.extend(stand_in.cloned());
+                stores.push(name.clone());
+            }
+            None if !is_top(name) => reals.push(name.clone()),
+            None => {}
+        }
+    }
+    let lower = [stand_ins, stores, reals].concat();
+    LiveGroup { tops: tops.into_iter().map(|(name, _)| name).collect(), lower }
 }
 
 /// Whether the extents of an LV's whole group are what is live.

@@ -2,7 +2,7 @@
 //!
 //! What must hold:
 //! - A volume is a device whose UUID is `LVM-` and those of VG and LV, without a suffix (lvm2.md 2.1), and whose table is
-//!   not the stand-in of a snapshot that merges.
+//!   not the stand-in of a snapshot that merges. One that was cut off from its extents stays one until it is deactivated.
 
 use super::{ChangeError, StoreWait, Vg, locked};
 use crate::carrier::Carrier;
@@ -121,7 +121,8 @@ pub(crate) fn is_in_a_group(table: &Table) -> bool {
 fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
     let id = lv_of(vg, &info.uuid)?;
     let table = carrier.dm.table(&info.name).ok()??;
-    if table.lines.iter().all(|line| line.target == Target::Error) {
+    let is_error = table.lines.iter().all(|line| line.target == Target::Error);
+    if is_error && !carrier.dm.is_cut_off(&info.name) {
         return None;
     }
     let merge = carrier.dm.merge_progress(&info.name).map(|progress| MergeStatus {

@@ -25,7 +25,7 @@ impl Vg {
         };
         let mut state = locked(&self.state);
         if let Some(error) = failed.as_ref().filter(|error| state.trial_trouble.as_ref() != Some(*error)) {
-            eprintln!("foldback: ending a trial in {}: {error}", found.name);
+            say!("foldback: ending a trial in {}: {error}", found.name);
         }
         state.trial_trouble = failed;
     }
@@ -39,7 +39,7 @@ impl Vg {
         let mut machine = Machine::new(&format!("trial keep {name}/{}", ended.to));
         let places = self.ground.backup_places();
         if let Err(error) = places.archive(&found.vg, &mut machine) {
-            eprintln!("foldback: {error}");
+            say!("foldback: {error}");
         }
         let handover = {
             let mut disks = self.ground.disks()?;
@@ -55,10 +55,10 @@ impl Vg {
         };
         self.transact(transaction)?;
         for notice in ended.done {
-            eprintln!("foldback: {}", notice.text);
+            say!("foldback: {}", notice.text);
         }
         if let Err(error) = places.backup(&handover.next.vg, &mut machine) {
-            eprintln!("foldback: {error}");
+            say!("foldback: {error}");
         }
         Ok(())
     }

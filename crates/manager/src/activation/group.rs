@@ -106,6 +106,21 @@ impl Group {
         self
     }
 
+    /// The group with the devices of `live` for the LVs that both have: what is live keeps its name until it is renamed.
+    #[must_use]
+    pub(crate) fn called_as(mut self, live: &Self) -> Self {
+        self.origin.top = live.origin.top.clone();
+        self.origin.real = live.origin.real.clone();
+        for snapshot in &mut self.snapshots {
+            let known = live.snapshots.iter().find(|known| known.cow.uuid == snapshot.cow.uuid);
+            if let Some(known) = known {
+                snapshot.top = known.top.clone();
+                snapshot.cow = known.cow.clone();
+            }
+        }
+        self
+    }
+
     /// The snapshot that merges.
     pub fn merging(&self) -> Option<&GroupSnapshot> {
         self.snapshots.iter().find(|snapshot| snapshot.merging)

@@ -9,8 +9,9 @@
 //! - A merge that came up is gone on with, whatever else stayed behind ([`merge_came_up`]): what the old origin held is being
 //!   overwritten, so that names which were swapped for it stay so.
 //! - What is there is asked, not assumed: each device may have its old table or its new one.
+//! - An extension and the end of a merge are gone on with: what is not as the metadata say is taken for somebody else's doing.
 //!
-//! A start of a merge, an extension and a renaming need neither: old tables are a state that the new metadata allows.
+//! A start of a merge and a renaming need neither: old tables and names are a state that the new metadata allow.
 
 use crate::activation::change::Change;
 use crate::activation::group::{Group, load, remove, resume};

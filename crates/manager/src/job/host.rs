@@ -6,8 +6,8 @@
 
 use crate::ops::Notice;
 use foldback_device::Disks;
-use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction};
-use foldback_units::{Bytes, ChunkSize, VgName};
+use foldback_dm_table::{DeviceMapper, DmName, SnapshotStatus, Stage, Transaction};
+use foldback_units::{Bytes, ChunkSize, Sectors, VgName};
 use std::error::Error;
 use std::ops::ControlFlow;
 
@@ -50,6 +50,31 @@ pub enum Carried {
     Gone,
 }
 
+/// What lay in the store of a live snapshot when room for it was sought elsewhere.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Counted {
+    /// The snapshot's device.
+    pub snapshot: DmName,
+    /// Sectors of its store that hold data.
+    pub data: Sectors,
+}
+
+impl Counted {
+    /// What is said of whoever wrote meanwhile.
+    pub const GREW: &str = "somebody has written to it meanwhile";
+
+    /// Whether a status line of the snapshot says more. One that is lost cannot be merged either, which others say.
+    pub fn has_grown(&self, status: &[String]) -> bool {
+        let used = |line: &String| match SnapshotStatus::parse(line)? {
+            SnapshotStatus::Usage { allocated, metadata, .. } => {
+                Some(allocated.get().saturating_sub(metadata.get()))
+            }
+            _ => None,
+        };
+        status.iter().find_map(used).is_some_and(|data| data > self.data.get())
+    }
+}
+
 /// A device that somebody uses, and who.
 pub type InUse = (DmName, String);
 
@@ -79,6 +104,24 @@ pub trait MergeHost {
         transaction: &Transaction,
         unless_in_use: &[DmName],
     ) -> Result<Option<InUse>, (Stage, Self::Error)>;
+
+    /// The same, unless more lies in a snapshot's store than was counted: whoever wrote there since is told of as if he
+    /// still had it open.
+    ///
+    /// A host that can look while nobody can open the devices does so. This looks right before, which is enough for the
+    /// kernel's devices only as far as nobody writes between the look and the switch.
+    fn start_live_as_counted(
+        &mut self,
+        transaction: &Transaction,
+        unless_in_use: &[DmName],
+        counted: &Counted,
+    ) -> Result<Option<InUse>, (Stage, Self::Error)> {
+        let status = self.mapper().status(&counted.snapshot).map_err(|error| (Stage::Preload, error))?;
+        if counted.has_grown(&status) {
+            return Ok(Some((counted.snapshot.clone(), Counted::GREW.to_owned())));
+        }
+        self.start_live(transaction, unless_in_use)
+    }
 
     /// Whether stores of live volumes are extended before they are full.
     fn extends_stores(&self) -> bool {
@@ -111,4 +154,22 @@ pub trait Observer {
 
     /// The VG was committed: the place to write its backup.
     fn committed(&mut self, vg: &foldback_lvm2_format::vg::Vg);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counted;
+    use foldback_dm_table::DmName;
+    use foldback_units::Sectors;
+
+    /// What the merge copies out to the snapshot that undoes it is what was counted, not more.
+    #[test]
+    fn a_store_has_grown_when_it_holds_more_data_than_was_counted() {
+        let counted = Counted { snapshot: DmName("vg-snap".to_owned()), data: Sectors(24) };
+        let grown = |line: &str| counted.has_grown(&[line.to_owned()]);
+        assert!(!grown("40/4096 16") && !grown("16/4096 16"));
+        assert!(grown("48/4096 16"));
+        assert!(!grown("48/4096 24"), "more metadata");
+        assert!(!grown("Invalid"));
+    }
 }

@@ -39,7 +39,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 return self.not_now(&asked, InUse { active: true, origin: true, snapshot: false });
             }
             Err((Stage::Clean, source)) => {
-                let text = format!("The merge has begun, but a device is left over: {source}");
+                let text = format!("The merge has begun, but something is left to do: {source}");
                 self.observer.notice(crate::ops::Notice::warning(text));
             }
             Err((stage, source)) => {

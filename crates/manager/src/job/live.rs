@@ -120,14 +120,22 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let snapshot = before.snapshots.iter().find(|snapshot| snapshot.lv == merge.snapshot);
         let mut closed = vec![before.origin.top.name.clone()];
         closed.extend(snapshot.map(|snapshot| snapshot.top.name.clone()));
-        match self.host.start_live(&transaction, &closed) {
+        let started = match self.counted.take() {
+            Some(counted) => self.host.start_live_as_counted(&transaction, &closed, &counted),
+            None => self.host.start_live(&transaction, &closed),
+        };
+        match started {
             Ok(None) => {}
             Ok(in_use) if self.request.undo.is_some() => return Ok(in_use),
             Ok(in_use) => {
                 self.mark_staged(found, &handover.next, transaction.headers)?;
                 return Ok(in_use);
             }
-            Err((Stage::Resume | Stage::Clean, source)) => {
+            Err((Stage::Clean, source)) => {
+                let text = format!("The merge has begun, but something is left to do: {source}");
+                self.observer.notice(crate::ops::Notice::warning(text));
+            }
+            Err((Stage::Resume, source)) => {
                 let text = format!("The merge is marked, but a device was not switched: {source}");
                 self.observer.notice(crate::ops::Notice::warning(text));
             }

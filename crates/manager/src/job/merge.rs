@@ -12,7 +12,7 @@
 use crate::activation::{self, Group};
 use crate::environment::Environment;
 use crate::job::error::MergeError;
-use crate::job::host::{Carried, MergeHost, Observer, Progress};
+use crate::job::host::{Carried, Counted, MergeHost, Observer, Progress};
 use crate::ops::keep::{self, Keep};
 use crate::ops::merge::{self as plan, Finish, Mark, Merge};
 use crate::ops::merge_start::{InUse, Mode};
@@ -105,7 +105,7 @@ pub fn merge<H: MergeHost>(
     environment: &mut dyn Environment,
     observer: &mut dyn Observer,
 ) -> Outcome<MergeOutcome, H> {
-    let mut job = Job { host, request, environment, observer };
+    let mut job = Job { host, request, environment, observer, counted: None };
     let begun = job.begin();
     job.host.unlock();
     let (merge, group) = match begun? {
@@ -145,7 +145,7 @@ pub fn finish<H: MergeHost>(
     environment: &mut dyn Environment,
     observer: &mut dyn Observer,
 ) -> Outcome<(), H> {
-    let mut job = Job { host, request, environment, observer };
+    let mut job = Job { host, request, environment, observer, counted: None };
     let ended = job.end_live(&request.lv);
     job.host.unlock();
     ended
@@ -156,6 +156,8 @@ pub(super) struct Job<'j, 'r, H> {
     pub(super) request: &'j MergeRequest<'r>,
     pub(super) environment: &'j mut dyn Environment,
     pub(super) observer: &'j mut dyn Observer,
+    /// For how much there is room in the snapshot that undoes the merge.
+    pub(super) counted: Option<Counted>,
 }
 
 fn locking<E: std::error::Error + Send + Sync + 'static>(source: E) -> MergeError<E> {
@@ -374,15 +376,18 @@ impl<H: MergeHost> Job<'_, '_, H> {
             let mut set = DiskSet::new(&mut *disks, self.request.paths);
             stage(&mut set, found, after, self.environment)?.hand_over()
         };
-        let mut next = Group::of(&handover.next, &name_now(&handover.next.vg, merge))?;
-        // The LV may have been renamed meanwhile; its devices were not.
-        next.origin.top = live.origin.top.clone();
-        next.origin.real = live.origin.real.clone();
+        // LVs may have been renamed meanwhile; their devices were not.
+        let next = Group::of(&handover.next, &name_now(&handover.next.vg, merge))?.called_as(live);
         let transaction = activation::finish_merge(live, &next, handover.headers);
         match self.host.mapper().transact(&transaction) {
             Ok(()) => {}
-            Err((Stage::Resume | Stage::Clean, source)) => {
-                let text = format!("The end of the merge is committed, but a device is left over: {source}");
+            Err((Stage::Clean, source)) => {
+                let text =
+                    format!("The end of the merge is committed, but something is left to do: {source}");
+                self.observer.notice(Notice::warning(text));
+            }
+            Err((Stage::Resume, source)) => {
+                let text = self.go_on_to_the_end(live, &next, &source);
                 self.observer.notice(Notice::warning(text));
             }
             Err((Stage::Preload | Stage::Suspend | Stage::Commit, source)) => {
@@ -392,6 +397,24 @@ impl<H: MergeHost> Job<'_, '_, H> {
         }
         self.observer.committed(&handover.next.vg);
         Ok(())
+    }
+
+    /// The end of a merge is committed, and a device did not follow: the others run on with old tables, on extents that are
+    /// free by now (docs/decisions/0002-user-dm.md). Brings them on, once; what to say.
+    fn go_on_to_the_end(&mut self, live: &Group, next: &Group, source: &H::Error) -> String {
+        let committed = "The end of the merge is committed, but not all devices followed";
+        let mapper = self.host.mapper();
+        let on = activation::tables(mapper).and_then(|there| {
+            let way = activation::go_on(&[activation::Change::between(live, next)], &there);
+            mapper.transact(&way).map_err(|(_, error)| error)
+        });
+        match on {
+            Ok(()) => format!("{committed} at once: {source}. They did when it was tried again."),
+            Err(error) => format!(
+                "{committed}: {source}; and when it was tried again: {error}. Take {}/{} down and bring it up again.",
+                self.request.vg, next.origin.lv
+            ),
+        }
     }
 
     /// Removes what is there of the group's devices. What the end of the merge has removed already is not missed.

@@ -14,5 +14,5 @@ mod undo;
 mod tests;
 
 pub use error::MergeError;
-pub use host::{Carried, InUse, MergeHost, Observer, Progress};
+pub use host::{Carried, Counted, InUse, MergeHost, Observer, Progress};
 pub use merge::{MergeOutcome, MergeRequest, finish, merge};

@@ -134,6 +134,25 @@ fn a_device_that_fails_leaves_no_device_and_the_command_goes_on() {
     }
 }
 
+/// Old tables would write to extents that are free by now.
+#[test]
+fn a_device_that_does_not_follow_the_end_of_a_merge_is_brought_on() {
+    for device in ["vg-root\"", "vg-root-real\"", "vg-snap-cow\"", "vg-snap\""] {
+        let (image, expected) = filled();
+        let mut host = host(image, 6);
+        let word: &'static str = Box::leak(format!("Resume {{ name: DmName(\"{device}").into_boxed_str());
+        host.mapper.refuse_after_commit = Some(word);
+        let mut ear = Ear::default();
+        assert_eq!(run(&mut host, &mut ear).unwrap(), MergeOutcome::Finished, "{device}");
+        let said = ear.said.iter().find(|said| said.contains("not all devices followed")).unwrap();
+        assert!(said.contains("They did when it was tried again"), "{said}");
+        assert_eq!(host.mapper.refused, 1, "{device}");
+        assert!(host.mapper.devices.is_empty(), "{device}");
+        let after = host.mapper.disks.visible();
+        assert!(origin(&after) == expected && names(&after) == ["root"], "{device}");
+    }
+}
+
 /// A merge into which somebody meddles when half is done; the job looks at the VG at the end, or after every chunk.
 fn meddled(
     environment: &mut TestEnvironment,

@@ -3,13 +3,13 @@
 //! What must hold:
 //! - It shows the origin as it was when the merge began: both happen under one lock of the VG, and nothing of the two is
 //!   in use. A merge that would be delayed is refused.
-//! - Room is checked before anything is written.
+//! - Room is checked before anything is written, and the merge does not start where more is to be merged by then.
 //! - A merge that may have begun already cannot be undone any more.
 
 use crate::activation::{self, Group};
 use crate::apply::prepare_stores;
 use crate::job::error::MergeError;
-use crate::job::host::MergeHost;
+use crate::job::host::{Counted, MergeHost};
 use crate::job::merge::{Job, Outcome};
 use crate::ops::Refusal;
 use crate::ops::merge::Merge;
@@ -47,10 +47,16 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 }
             }
         }
-        // Of a live store more may be on its way to the disk.
+        // Of a live store more may be on its way to the disk. What was written to the devices before they were closed just
+        // now is in the status, since closing them writes it back and an answered write has its exception. What is written
+        // from now on, until they are closed again and the merge starts, is noticed then.
         let exceptions = match live {
             Some(live) => {
                 let usage = self.usage(live, &lv)?;
+                self.counted = usage.and_then(|usage| {
+                    let snapshot = live.snapshots.iter().find(|snapshot| snapshot.lv == lv)?;
+                    Some(Counted { snapshot: snapshot.top.name.clone(), data: usage.data })
+                });
                 usage
                     .map_or(exceptions, |usage| usage.exceptions(snapshot.segment.chunk_size).max(exceptions))
             }

@@ -39,6 +39,10 @@ pub(super) struct FakeMapper {
     pub(super) paths: Vec<String>,
     pub(super) devices: BTreeMap<DmName, Slots>,
     pub(super) refuse: Option<&'static str>,
+    /// How often that was done.
+    pub(super) refused: u32,
+    /// The same, from a transaction's commit on.
+    pub(super) refuse_after_commit: Option<&'static str>,
 }
 
 pub(super) struct FakeHost {
@@ -112,6 +116,7 @@ impl DeviceMapper for FakeMapper {
         };
         if self.refuse.is_some_and(|word| format!("{verb:?}").starts_with(word)) {
             self.refuse = None;
+            self.refused += 1;
             return Err(broken(format!("refused {verb:?}")));
         }
         let slots = self.devices.get_mut(name).ok_or_else(|| broken(name))?;
@@ -144,10 +149,22 @@ impl DeviceMapper for FakeMapper {
             set.write("commit", disk, header.offset, &*header.commit, true)
                 .map_err(|fault| (Stage::Commit, broken(fault)))?;
         }
-        for (stage, verbs) in [(Stage::Resume, resume), (Stage::Clean, clean)] {
-            verbs.iter().try_for_each(|verb| self.apply(verb)).map_err(|error| (stage, error))?;
+        self.refuse = self.refuse.take().or_else(|| self.refuse_after_commit.take());
+        let mut outcome = Ok(());
+        for verb in resume {
+            if outcome.is_ok() {
+                outcome = self.apply(verb).map_err(|error| (Stage::Resume, error));
+            }
+            // As user-dm: from the first that fails on, old tables.
+            if outcome.is_err()
+                && let Verb::Resume { name } = verb
+                && let Some(slots) = self.devices.get_mut(name)
+            {
+                slots.inactive = None;
+            }
         }
-        Ok(())
+        outcome?;
+        clean.iter().try_for_each(|verb| self.apply(verb)).map_err(|error| (Stage::Clean, error))
     }
 
     fn list(&mut self) -> Result<Vec<Info>, Broken> {
@@ -295,8 +312,14 @@ pub(super) fn filled() -> (Image, Vec<Sector>) {
 
 pub(super) fn host(image: Image, seed: u64) -> FakeHost {
     let bench = Bench::of(image, seed);
-    let mapper =
-        FakeMapper { disks: bench.disks, paths: bench.paths, devices: BTreeMap::new(), refuse: None };
+    let mapper = FakeMapper {
+        disks: bench.disks,
+        paths: bench.paths,
+        devices: BTreeMap::new(),
+        refuse: None,
+        refused: 0,
+        refuse_after_commit: None,
+    };
     FakeHost { mapper, locked: false, locks: 0 }
 }
 
