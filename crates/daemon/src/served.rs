@@ -3,6 +3,7 @@
 //! What must hold:
 //! - A VG is served once, whatever its name is by now: it is known by its UUID.
 //! - A VG whose last LV has gone is let go of at once.
+//! - What is active is changed by one at a time, and written down before the next; whoever only looks waits for no change.
 
 use crate::front;
 use crate::rundir::RunDir;
@@ -10,23 +11,31 @@ use crate::state::{Active, ActiveVg};
 use crate::vg::{
     ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Terms, Vg, locked,
 };
-use foldback_dm_table::{DmName, Transaction};
+use foldback_dm_table::{DmName, Transaction, Verb};
 use foldback_lvm2_format::vg::Lv;
 use foldback_manager::store::{SelectError, select};
 use foldback_units::{LvName, LvmUuid, VgName};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// The VGs of one daemon.
 #[derive(Debug)]
 pub struct Daemon {
     run: RunDir,
     vgs: Mutex<BTreeMap<[u8; 32], Arc<Vg>>>,
+    /// Held by whoever changes what is active; whether nothing becomes active any more.
+    changing: Mutex<Ended>,
 }
+
+/// Whether the daemon has ended.
+type Ended = bool;
 
 /// Why a daemon did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
+    /// It has nothing to serve, and is about to be gone.
+    #[error("the daemon had nothing to serve and is ending; repeat the command")]
+    Ended,
     /// The VG has no active LV here.
     #[error("volume group {0} has no active logical volume here")]
     NotActive(String),
@@ -95,7 +104,7 @@ impl From<ActivateError> for DaemonError {
 impl Daemon {
     /// A daemon without VGs.
     pub fn new(run: RunDir) -> Self {
-        Self { run, vgs: Mutex::new(BTreeMap::new()) }
+        Self { run, vgs: Mutex::new(BTreeMap::new()), changing: Mutex::new(false) }
     }
 
     /// Its directory.
@@ -124,6 +133,10 @@ impl Daemon {
         setting: Setting,
         lvs: &[LvName],
     ) -> Result<Activated, DaemonError> {
+        let ended = locked(&self.changing);
+        if *ended {
+            return Err(DaemonError::Ended);
+        }
         let vg = match self.vg(name) {
             Ok(vg) if vg.ground.is_on_one_of(&setting.paths) => vg,
             Ok(vg) => {
@@ -208,6 +221,7 @@ impl Daemon {
     /// # Errors
     /// One is in use, or could not be taken down.
     pub fn deactivate(&self, name: &VgName, lvs: &[LvName]) -> Result<usize, DaemonError> {
+        let _one = locked(&self.changing);
         let vg = self.vg(name)?;
         let left = vg.deactivate(lvs);
         self.tidy(&vg);
@@ -225,6 +239,7 @@ impl Daemon {
         transaction: Transaction,
         terms: &Terms,
     ) -> Result<(), DaemonError> {
+        let _one = locked(&self.changing);
         let vg = self.vg(name)?;
         let outcome = vg.transact_on(transaction, terms);
         self.tidy(&vg);
@@ -232,11 +247,21 @@ impl Daemon {
         Ok(outcome?)
     }
 
+    /// Carries out one verb.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn apply(&self, name: &VgName, verb: Verb) -> Result<(), DaemonError> {
+        let _one = locked(&self.changing);
+        Ok(self.vg(name)?.apply(vec![verb])?)
+    }
+
     /// Serves a live volume over NBD, by its name or its device's; where.
     ///
     /// # Errors
     /// It is not active, or nobody can listen there.
     pub fn export_nbd(&self, name: &VgName, lv: &str, address: Option<&str>) -> Result<String, DaemonError> {
+        let _one = locked(&self.changing);
         let address = self.vg(name)?.export_nbd(lv, address)?;
         self.remember();
         Ok(address)
@@ -247,6 +272,7 @@ impl Daemon {
     /// # Errors
     /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&self, name: &VgName, lv: &str) -> Result<(), DaemonError> {
+        let _one = locked(&self.changing);
         self.vg(name)?.unexport_nbd(lv)?;
         self.remember();
         Ok(())
@@ -271,13 +297,31 @@ impl Daemon {
         vg.let_go();
     }
 
-    /// Whether nothing is active.
+    /// Whether nothing is active, or about to be.
     pub fn is_idle(&self) -> bool {
-        locked(&self.vgs).is_empty()
+        self.unless_changing().is_some() && locked(&self.vgs).is_empty()
     }
 
-    /// Lets all VGs go without taking their volumes down, as a crash would: the next daemon takes them up again.
+    /// Lets nothing become active any more, unless something is or is about to be.
+    pub fn close(&self) -> bool {
+        let Some(mut ended) = self.unless_changing() else { return false };
+        *ended = locked(&self.vgs).is_empty();
+        *ended
+    }
+
+    fn unless_changing(&self) -> Option<MutexGuard<'_, Ended>> {
+        match self.changing.try_lock() {
+            Ok(ended) => Some(ended),
+            Err(TryLockError::Poisoned(left)) => Some(left.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Lets all VGs go without taking their volumes down, as a crash would: the next daemon takes them up again. Nothing
+    /// becomes active any more, and a change that is under way is ended first.
     pub fn abandon(&self) {
+        let mut ended = locked(&self.changing);
+        *ended = true;
         for vg in std::mem::take(&mut *locked(&self.vgs)).into_values() {
             vg.let_go();
         }
