@@ -153,7 +153,7 @@ fn activate(
     wish: Wish<'_>,
 ) -> Result<Exit, CliError> {
     let Wish { how, skipped_too, export } = wish;
-    let mut session = Session::open(&context.options, Access::Read)?;
+    let mut session = Session::open_to_activate(&context.options, vg)?;
     let discovery = session.discover();
     let found = one_vg(&discovery, vg)?;
     if let Some(finding) = found.refuses_use() {
@@ -212,7 +212,7 @@ fn deactivate(context: &Context, vg: &VgName, lvs: Option<&[LvName]>) -> Result<
         }
         return Ok(Exit::Success);
     };
-    let mut session = Session::open(&context.options, Access::Read)?;
+    let mut session = Session::open_to_activate(&context.options, vg)?;
     let discovery = session.discover();
     let found = one_vg(&discovery, vg)?;
     let is_live = |lv: &&Lv| live.lv(&lv.id.to_string()).is_some();

@@ -123,7 +123,7 @@ impl Daemon {
         found.ok_or_else(|| DaemonError::NotActive(name.to_string()))
     }
 
-    /// Activates LVs of a VG.
+    /// Activates LVs of a VG. Who asks has a share of its locks; nobody changes it until it is active and written down.
     ///
     /// # Errors
     /// Nothing was activated.
@@ -137,17 +137,26 @@ impl Daemon {
         if *ended {
             return Err(DaemonError::Ended);
         }
-        let vg = match self.vg(name) {
-            Ok(vg) if vg.ground.is_on_one_of(&setting.paths) => vg,
+        let (vg, unchanged) = match self.vg(name) {
+            Ok(vg) if vg.ground.is_on_one_of(&setting.paths) => {
+                let unchanged = vg.ground.join(name)?;
+                (vg, unchanged)
+            }
             Ok(vg) => {
                 let (name, disks) = (name.to_string(), vg.ground.setting.paths.join(", "));
                 return Err(DaemonError::OtherDisks { name, disks });
             }
-            Err(_) => self.take_over(name, setting)?,
+            Err(_) => {
+                let ground = Ground::open(setting)?;
+                let unchanged = ground.join(name)?;
+                (self.take_over(name, ground)?, unchanged)
+            }
         };
         let activated = vg.activate(lvs);
         self.tidy(&vg);
         self.remember();
+        // From here on whoever changes the VG finds it active.
+        drop(unchanged);
         Ok(activated?)
     }
 
@@ -206,8 +215,7 @@ impl Daemon {
         }
     }
 
-    fn take_over(&self, name: &VgName, setting: Setting) -> Result<Arc<Vg>, DaemonError> {
-        let ground = Ground::open(setting)?;
+    fn take_over(&self, name: &VgName, ground: Ground) -> Result<Arc<Vg>, DaemonError> {
         let found = ground.discover()?;
         let found = select::to_change(&found, name)?;
         let id: LvmUuid = found.vg.id;

@@ -37,6 +37,9 @@ pub enum GroundError {
     /// A disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// Its lock.
+    #[error(transparent)]
+    Lock(#[from] host::LockVgError),
     /// LVM2's settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -91,6 +94,13 @@ impl Ground {
         let found = self.discover();
         drop(held);
         found
+    }
+
+    /// Keeps others from changing the VG while it is read and brought up, for somebody who keeps them from it now.
+    pub fn join(&self, vg: &VgName) -> Result<host::LockedVg, GroundError> {
+        // A lock is its opening's: the jobs lock by those that are there already.
+        let files = open_files(&self.setting.paths, Access::Read)?;
+        Ok(host::join_vg(vg, &files, &self.config)?)
     }
 
     /// Locks the VG to change it, waiting for nobody who takes longer than to report: who does that comes again.
