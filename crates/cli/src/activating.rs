@@ -175,7 +175,7 @@ fn activate(
     wish: Wish<'_>,
 ) -> Result<Exit, CliError> {
     let Wish { how, skipped_too, export } = wish;
-    let mut session = Session::open(&context.options, Access::Read)?;
+    let mut session = Session::open_to_activate(&context.options, vg)?;
     let discovery = session.discover();
     let found = one_vg(&discovery, vg)?;
     if let Some(finding) = found.refuses_use() {
@@ -240,7 +240,7 @@ fn deactivate(
     lvs: Option<&[LvName]>,
     mut live: LiveVg,
 ) -> Result<Exit, CliError> {
-    let mut session = Session::open(&context.options, Access::Read)?;
+    let mut session = Session::open_to_activate(&context.options, vg)?;
     let discovery = session.discover();
     // What is live may be gone from them, even the VG: then it is given up by the name under which it is served.
     let found = discovery.vgs.iter().find(|found| found.vg.name == *vg).map(|found| &found.vg);

@@ -12,7 +12,7 @@ use crate::session::Session;
 use foldback_daemon::Terms;
 use foldback_daemon::api::ApiError;
 use foldback_daemon::api::types::{LvInfo, MergeInfo};
-use foldback_device::{Access, DiskFile, Disks};
+use foldback_device::{DiskFile, Disks};
 use foldback_dm_table::{DmName, Stage, Transaction};
 use foldback_manager::config::Config;
 use foldback_manager::host::{LockedVg, lock_vg};
@@ -155,7 +155,8 @@ impl LiveHost {
 /// Brings up volumes that are to be merged, in a VG whose disks the daemon holds for others.
 pub(crate) fn bring_up(context: &Context, live: &mut LiveVg, lv: &LvName) -> Result<(), CliError> {
     let setting = setting(&context.options, &live.info.devices)?;
-    let _metadata = Session::open(&context.options, Access::Read)?;
+    let vg = VgName::new(&live.info.name).map_err(|error| CliError::failed(format!("{error}.")))?;
+    let _unchanged = Session::open_to_activate(&context.options, &vg)?;
     let done = live.client.activate(&live.info.name, &[lv.to_string()], &setting)?;
     done.failed.into_iter().next().map_or(Ok(()), |why| Err(CliError::failed(format!("{why}."))))
 }
@@ -167,7 +168,7 @@ pub(crate) fn take_down(
     (snapshot, origin): (&LvName, &LvName),
 ) -> Result<(), CliError> {
     let Some(mut live) = LiveVg::find(vg, &[])? else { return Ok(()) };
-    let mut session = Session::open(&context.options, Access::Read)?;
+    let mut session = Session::open_to_activate(&context.options, vg)?;
     let discovery = session.discover();
     let there = one_vg(&discovery, vg)?;
     let name = [origin, snapshot].into_iter().find(|name| there.vg.lv(name).is_some());

@@ -17,7 +17,9 @@ use foldback_device::{
 use foldback_manager::backup::BackupPlaces;
 use foldback_manager::config::{Config, DEFAULT_SYSTEM_DIR};
 use foldback_manager::host;
+use foldback_manager::lock::{LockMode, VgLock};
 use foldback_manager::store::{Discovery, DiskSet, discover};
+use foldback_units::VgName;
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) config: Config,
     /// The metadata's lock on image files.
     metadata: Vec<Hold>,
+    /// LVM2's lock of the VG that is kept from being changed.
+    vg: Option<VgLock>,
 }
 
 impl std::fmt::Debug for Session {
@@ -58,6 +62,14 @@ impl Session {
         Ok(session)
     }
 
+    /// Opens the disks that the options name to bring volumes of a VG up, or take them down: nobody changes it meanwhile.
+    pub(crate) fn open_to_activate(options: &Options, vg: &VgName) -> Result<Self, CliError> {
+        let mut session = Self::open_unlocked(options, &[], Access::Read)?;
+        session.vg = Some(host::locks(&session.config).vg(vg, LockMode::Shared)?);
+        session.share_metadata()?;
+        Ok(session)
+    }
+
     /// Opens the disks without a lock.
     pub(crate) fn open_unlocked(
         options: &Options,
@@ -82,7 +94,7 @@ impl Session {
         if options.autobackup == Some(YesNo::No) {
             config.backup = false;
         }
-        Ok(Self { files, disks, paths, config, metadata: Vec::new() })
+        Ok(Self { files, disks, paths, config, metadata: Vec::new(), vg: None })
     }
 
     /// Calls the disks as the daemon calls them, so that its devices and this session's tables mean the same.

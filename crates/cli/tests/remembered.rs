@@ -153,8 +153,8 @@ fn is_written(run: &Path, id: &str) -> bool {
 fn what_cannot_be_written_down_is_an_error_and_an_activation_is_taken_back() {
     let Some(live) = Live::as_root("room", 128) else { return };
     let run = live.lab.path("run");
-    let room = Room { small: Small::at(run.clone()), live };
-    let (live, small) = (&room.live, &room.small);
+    let full = Room { small: Small::at(run.clone()), live };
+    let (live, small) = (&full.live, &full.small);
     live.ok("lvcreate -L 16M -n root VG");
     live.ok("lvcreate -L 16M -n other VG");
     live.ok("lvchange -ay VG/root");

@@ -3,7 +3,8 @@
 //! What must hold:
 //! - A VG is served once, whatever its name is by now: it is known by its UUID.
 //! - A VG whose last LV has gone is let go of at once.
-//! - What is active is written down before a call that changed it is answered; where it cannot be, that is the answer.
+//! - What is active is changed by one at a time, and written down before that call is answered and the next begins; where it
+//!   cannot be, that is the answer. Whoever only looks waits for no change.
 
 use crate::front;
 use crate::rundir::RunDir;
@@ -11,14 +12,14 @@ use crate::state::{Active, ActiveVg};
 use crate::vg::{
     ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Terms, Vg, locked,
 };
-use foldback_dm_table::{DmName, Transaction};
+use foldback_dm_table::{DmName, Transaction, Verb};
 use foldback_lvm2_format::vg::Lv;
 use foldback_manager::store::{SelectError, select};
 use foldback_units::{LvName, LvmUuid, VgName};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// The VGs of one daemon.
 #[derive(Debug)]
@@ -27,15 +28,23 @@ pub struct Daemon {
     /// What is active could not be written down.
     unwritten: AtomicBool,
     vgs: Mutex<BTreeMap<[u8; 32], Arc<Vg>>>,
+    /// Held by whoever changes what is active; whether nothing becomes active any more.
+    changing: Mutex<Ended>,
 }
 
 /// What to do about what was not written down.
 const AGAIN: &str = "Make room there: it is tried again until it is written. Should the daemon die before that, the next one \
                      goes by what was active before";
 
+/// Whether the daemon has ended.
+type Ended = bool;
+
 /// Why a daemon did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
+    /// It has nothing to serve, and is about to be gone.
+    #[error("the daemon had nothing to serve and is ending; repeat the command")]
+    Ended,
     /// The VG has no active LV here.
     #[error("volume group {0} has no active logical volume here")]
     NotActive(String),
@@ -114,7 +123,8 @@ impl From<ActivateError> for DaemonError {
 impl Daemon {
     /// A daemon without VGs.
     pub fn new(run: RunDir) -> Self {
-        Self { run, unwritten: AtomicBool::new(false), vgs: Mutex::new(BTreeMap::new()) }
+        let (unwritten, changing) = (AtomicBool::new(false), Mutex::new(false));
+        Self { run, unwritten, vgs: Mutex::new(BTreeMap::new()), changing }
     }
 
     /// Its directory.
@@ -133,7 +143,7 @@ impl Daemon {
         found.ok_or_else(|| DaemonError::NotActive(name.to_string()))
     }
 
-    /// Activates LVs of a VG.
+    /// Activates LVs of a VG. Who asks has a share of its locks; nobody changes it until it is active and written down.
     ///
     /// # Errors
     /// Nothing was activated.
@@ -143,25 +153,36 @@ impl Daemon {
         setting: Setting,
         lvs: &[LvName],
     ) -> Result<Activated, DaemonError> {
-        let vg = match self.vg(name) {
+        let ended = locked(&self.changing);
+        if *ended {
+            return Err(DaemonError::Ended);
+        }
+        let (vg, unchanged) = match self.vg(name) {
             Ok(vg) if vg.ground.is_on_one_of(&setting.paths) => {
+                let unchanged = vg.ground.join(name)?;
                 vg.follow_setting(&setting)?;
-                vg
+                (vg, unchanged)
             }
             Ok(vg) => {
                 let (name, disks) = (name.to_string(), vg.ground.setting.paths.join(", "));
                 return Err(DaemonError::OtherDisks { name, disks });
             }
-            Err(_) => self.take_over(name, setting)?,
+            Err(_) => {
+                let ground = Ground::open(setting)?;
+                let unchanged = ground.join(name)?;
+                (self.take_over(name, ground)?, unchanged)
+            }
         };
         let activated = vg.activate(lvs);
         self.tidy(&vg);
         let remembered = self.remember();
-        let activated = activated?;
-        match remembered {
+        let outcome = activated.map_err(DaemonError::from).and_then(|activated| match remembered {
             Ok(()) => Ok(activated),
             Err(error) => Err(self.take_back(&vg, &activated.now, error)),
-        }
+        });
+        // From here on whoever changes the VG finds it active.
+        drop(unchanged);
+        outcome
     }
 
     /// What came up, and could not be written down, is taken down again.
@@ -192,7 +213,9 @@ impl Daemon {
 
     /// Writes down what could not be before. Why it cannot be was the answer then.
     pub(crate) fn remember_again(&self) {
-        if self.unwritten.load(Ordering::Relaxed) {
+        if self.unwritten.load(Ordering::Relaxed)
+            && let Some(_one) = self.unless_changing()
+        {
             self.remember().ok();
         }
     }
@@ -229,7 +252,9 @@ impl Daemon {
         let Some(found) = found else { return Err(DaemonError::NotActive(left.name.clone())) };
         let was_live = |lv: &&Lv| left.lvs.contains(&lv.id.to_string());
         let lvs: Vec<LvName> = found.vg.lvs.iter().filter(was_live).map(|lv| lv.name.clone()).collect();
-        let vg = self.take_over(&found.vg.name, left.setting.clone())?;
+        let ground = Ground::open(left.setting.clone())?;
+        let unchanged = ground.join_to_take_up(&found.vg.name)?;
+        let vg = self.take_over(&found.vg.name, ground)?;
         if let Some(fills) = left.fills {
             vg.set_fills(fills).map_err(ChangeError::from)?;
         }
@@ -238,6 +263,7 @@ impl Daemon {
         let steered = vg.steer_again(&left.merges);
         vg.export_again(&left.fronts);
         self.tidy(&vg);
+        drop(unchanged);
         for (lv, why) in done?.failed {
             say!("foldback: {}/{lv}: {why}", found.vg.name);
         }
@@ -263,8 +289,7 @@ impl Daemon {
         written
     }
 
-    fn take_over(&self, name: &VgName, setting: Setting) -> Result<Arc<Vg>, DaemonError> {
-        let ground = Ground::open(setting)?;
+    fn take_over(&self, name: &VgName, ground: Ground) -> Result<Arc<Vg>, DaemonError> {
         let found = ground.discover()?;
         let found = select::to_change(&found, name)?;
         let id: LvmUuid = found.vg.id;
@@ -279,6 +304,7 @@ impl Daemon {
     /// One is in use, or could not be taken down. With `force` requests that wait since somebody changed the metadata are
     /// answered with errors, also where it is in use.
     pub fn deactivate(&self, name: &VgName, lvs: &[LvName], force: bool) -> Result<usize, DaemonError> {
+        let _one = locked(&self.changing);
         let vg = self.vg(name)?;
         let left = vg.deactivate(lvs, force);
         self.tidy(&vg);
@@ -297,6 +323,7 @@ impl Daemon {
         transaction: Transaction,
         terms: &Terms,
     ) -> Result<(), DaemonError> {
+        let _one = locked(&self.changing);
         let vg = self.vg(name)?;
         let outcome = vg.transact_on(transaction, terms);
         self.tidy(&vg);
@@ -305,11 +332,21 @@ impl Daemon {
         remembered
     }
 
+    /// Carries out one verb.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn apply(&self, name: &VgName, verb: Verb) -> Result<(), DaemonError> {
+        let _one = locked(&self.changing);
+        Ok(self.vg(name)?.apply(vec![verb])?)
+    }
+
     /// Serves a live volume over NBD, by its name or its device's; where.
     ///
     /// # Errors
     /// It is not active, or nobody can listen there.
     pub fn export_nbd(&self, name: &VgName, lv: &str, address: Option<&str>) -> Result<String, DaemonError> {
+        let _one = locked(&self.changing);
         let address = self.vg(name)?.export_nbd(lv, address)?;
         self.remember_done()?;
         Ok(address)
@@ -320,6 +357,7 @@ impl Daemon {
     /// # Errors
     /// It is not active, a client is connected, or nothing else serves it.
     pub fn unexport_nbd(&self, name: &VgName, lv: &str) -> Result<(), DaemonError> {
+        let _one = locked(&self.changing);
         self.vg(name)?.unexport_nbd(lv)?;
         self.remember_done()
     }
@@ -329,6 +367,7 @@ impl Daemon {
     /// # Errors
     /// Nothing merges into it.
     pub fn pause_merge(&self, name: &VgName, device: &DmName, pause: bool) -> Result<(), DaemonError> {
+        let _one = locked(&self.changing);
         self.vg(name)?.pause_merge(device, pause)?;
         self.remember_done()
     }
@@ -343,6 +382,7 @@ impl Daemon {
         device: &DmName,
         rate: Option<u64>,
     ) -> Result<(), DaemonError> {
+        let _one = locked(&self.changing);
         self.vg(name)?.set_merge_rate(device, rate)?;
         self.remember_done()
     }
@@ -366,13 +406,31 @@ impl Daemon {
         vg.let_go();
     }
 
-    /// Whether nothing is active.
+    /// Whether nothing is active, or about to be.
     pub fn is_idle(&self) -> bool {
-        locked(&self.vgs).is_empty()
+        self.unless_changing().is_some() && locked(&self.vgs).is_empty()
     }
 
-    /// Lets all VGs go without taking their volumes down, as a crash would: the next daemon takes them up again.
+    /// Lets nothing become active any more, unless something is or is about to be.
+    pub fn close(&self) -> bool {
+        let Some(mut ended) = self.unless_changing() else { return false };
+        *ended = locked(&self.vgs).is_empty();
+        *ended
+    }
+
+    fn unless_changing(&self) -> Option<MutexGuard<'_, Ended>> {
+        match self.changing.try_lock() {
+            Ok(ended) => Some(ended),
+            Err(TryLockError::Poisoned(left)) => Some(left.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Lets all VGs go without taking their volumes down, as a crash would: the next daemon takes them up again. Nothing
+    /// becomes active any more, and a change that is under way is ended first.
     pub fn abandon(&self) {
+        let mut ended = locked(&self.changing);
+        *ended = true;
         for vg in std::mem::take(&mut *locked(&self.vgs)).into_values() {
             vg.let_go();
         }

@@ -26,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// How often it is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// The locks under which a VG is changed.
+/// The locks under which a VG is changed, or kept from being changed.
 #[derive(Debug)]
 #[must_use = "the locks end when this is dropped"]
 pub struct LockedVg {
@@ -153,7 +153,35 @@ pub fn lock_vg(
     Ok(LockedVg { _vg: vg, _images: hold_metadata(files, HoldMode::Exclusive, watcher)? })
 }
 
-/// The same, waiting only for who is done in a moment: for who can come again.
+/// Shares a VG's locks, for somebody who has a share of them or waits at most `patience`: nobody changes the VG until this is
+/// dropped, also where that process is gone. `files` are openings that nothing else is held by.
+///
+/// # Errors
+/// Somebody changes the VG.
+pub fn join_vg(
+    vg: &VgName,
+    files: &[Arc<DiskFile>],
+    config: &Config,
+    patience: Duration,
+) -> Result<LockedVg, LockVgError> {
+    within(patience, || {
+        let vg = locks(config).join(vg)?;
+        let share = |file| Hold::take(file, HeldPart::Metadata, HoldMode::Shared);
+        Ok(LockedVg { _vg: vg, _images: files.iter().map(share).collect::<Result<_, _>>()? })
+    })
+}
+
+fn within<T>(patience: Duration, mut lock: impl FnMut() -> Result<T, LockVgError>) -> Result<T, LockVgError> {
+    let start = Instant::now();
+    loop {
+        match lock() {
+            Err(_) if start.elapsed() < patience => sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The same as [`lock_vg`], waiting only for who is done in a moment: for who can come again.
 ///
 /// # Errors
 /// One of them is not to be had within `patience`.
@@ -163,13 +191,7 @@ pub fn lock_vg_soon(
     config: &Config,
     patience: Duration,
 ) -> Result<LockedVg, LockVgError> {
-    let start = Instant::now();
-    loop {
-        match lock_vg_at_once(vg, files, config) {
-            Err(_) if start.elapsed() < patience => sleep(LOCK_PAUSE),
-            outcome => return outcome,
-        }
-    }
+    within(patience, || lock_vg_at_once(vg, files, config))
 }
 
 fn lock_vg_at_once(vg: &VgName, files: &[Arc<DiskFile>], config: &Config) -> Result<LockedVg, LockVgError> {

@@ -92,6 +92,21 @@ impl Locks {
         self.take(&format!("V_{vg}"), vg.as_str(), mode)
     }
 
+    /// A share of a VG's lock for a process that works for one which has a share already: at once or not at all. It does not
+    /// queue behind a writer, who waits for that very process.
+    ///
+    /// # Errors
+    /// As [`Locks::vg`]; [`LockError::Busy`] where somebody changes the VG.
+    pub fn join(&self, vg: &VgName) -> Result<VgLock, LockError> {
+        if !self.is_usable() {
+            return Ok(VgLock { held: None });
+        }
+        let path = self.directory.join(format!("V_{vg}"));
+        let taken = LockedFile::take(&path, LockMode::Shared, LockWait::Fail);
+        let held = taken.map_err(|error| failed(&path, vg.as_str(), error))?;
+        Ok(VgLock { held: Some(held) })
+    }
+
     /// The lock of everything that is no VG: orphan PVs, and the names of VGs.
     ///
     /// # Errors
@@ -106,16 +121,8 @@ impl Locks {
         }
         let path = self.directory.join(file);
         let aux_path = self.directory.join(format!("{file}:aux"));
-        let failed = |path: &Path, error: Errno| match error {
-            Errno::WOULDBLOCK => LockError::Busy { path: path.to_owned(), resource: resource.to_owned() },
-            error => LockError::System {
-                path: path.to_owned(),
-                resource: resource.to_owned(),
-                source: error.into(),
-            },
-        };
         let aux = LockedFile::take(&aux_path, LockMode::Exclusive, self.wait)
-            .map_err(|error| failed(&aux_path, error))?;
+            .map_err(|error| failed(&aux_path, resource, error))?;
         let waiting = match mode {
             LockMode::Exclusive => Some(aux),
             LockMode::Shared => {
@@ -123,7 +130,8 @@ impl Locks {
                 None
             }
         };
-        let held = LockedFile::take(&path, mode, self.wait).map_err(|error| failed(&path, error))?;
+        let held =
+            LockedFile::take(&path, mode, self.wait).map_err(|error| failed(&path, resource, error))?;
         drop(waiting);
         Ok(VgLock { held: Some(held) })
     }
@@ -134,6 +142,14 @@ impl Locks {
             return false;
         }
         rustix::fs::access(&self.directory, rustix::fs::Access::WRITE_OK).is_ok()
+    }
+}
+
+fn failed(path: &Path, resource: &str, error: Errno) -> LockError {
+    let (path, resource) = (path.to_owned(), resource.to_owned());
+    match error {
+        Errno::WOULDBLOCK => LockError::Busy { path, resource },
+        error => LockError::System { path, resource, source: error.into() },
     }
 }
 

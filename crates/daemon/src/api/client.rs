@@ -15,6 +15,7 @@ use foldback_dm_table::{Stage, Transaction, Verb};
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream;
 use zlink::futures_util::{Stream, StreamExt};
 use zlink::proxy;
 use zlink::tokio::unix;
@@ -96,6 +97,9 @@ pub enum ApiError {
         /// The program's.
         program: String,
     },
+    /// It takes no further connection.
+    #[error("the daemon takes no further connection: {0}")]
+    Busy(String),
     /// The VG has no live volume.
     #[error("{0}")]
     NotActive(String),
@@ -136,6 +140,7 @@ impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::NotActive { message } => Self::NotActive(message),
+            Refused::Busy { message } => Self::Busy(message),
             Refused::InUse { device, by } => Self::InUse { device, by },
             Refused::NotRemembered { message } => Self::NotRemembered(message),
             Refused::BadRequest { message } => Self::Failed { stage: None, message },
@@ -167,6 +172,19 @@ macro_rules! ask {
     }};
 }
 
+/// Asks who is there. A daemon that takes no further connection says so at once, and may have hung up when it is asked.
+async fn introduce(connection: &mut unix::Connection) -> zlink::Result<Result<Info, Refused>> {
+    match connection.get_info().await {
+        Err(zlink::Error::Io(_)) => {}
+        answer => return answer,
+    }
+    let (answer, _) = connection.receive_reply::<Info, Refused>().await?;
+    match answer {
+        Ok(reply) => reply.into_parameters().map(Ok).ok_or(zlink::Error::MissingParameters),
+        Err(refused) => Ok(Err(refused)),
+    }
+}
+
 impl Client {
     /// Connects to the daemon of this directory.
     ///
@@ -175,20 +193,21 @@ impl Client {
     pub fn connect(run: &RunDir) -> Result<Self, ApiError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| broken(&error))?;
-        // A plain connection first: its error says whether anybody listens.
-        match std::os::unix::net::UnixStream::connect(run.socket()) {
-            Ok(_) => {}
+        let stream = match UnixStream::connect(run.socket()) {
+            Ok(stream) => stream,
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
             {
                 return Err(ApiError::NoDaemon);
             }
             Err(error) => return Err(broken(&error)),
-        }
-        let connection = runtime.block_on(unix::connect(run.socket())).map_err(|error| broken(&error))?;
+        };
+        let inside = runtime.enter();
+        let connection = unix::Stream::try_from(stream).map_err(|error| broken(&error))?.into();
+        drop(inside);
         let mut client = Self { runtime, connection };
         let Client { runtime, connection } = &mut client;
-        let info = match runtime.block_on(connection.get_info()) {
+        let info = match runtime.block_on(introduce(connection)) {
             // It was ending: what it serves is taken up by the next.
             Err(zlink::Error::UnexpectedEof) => return Err(ApiError::NoDaemon),
             Err(zlink::Error::Io(error))
@@ -388,8 +407,6 @@ mod tests {
         let run = RunDir::at(dir.path());
         let listener = UnixListener::bind(run.socket()).unwrap();
         let daemon = std::thread::spawn(move || {
-            // The first connection only finds out whether anybody listens.
-            drop(listener.accept().unwrap());
             let (mut client, _) = listener.accept().unwrap();
             let mut asked = [0; 256];
             let len = client.read(&mut asked).unwrap();

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::spawn_blocking;
 use zlink::Reply;
 use zlink::futures_util::StreamExt;
 use zlink::futures_util::stream::{Stream, once, unfold};
@@ -41,26 +42,34 @@ const EVENTS_EVERY: Duration = Duration::from_millis(200);
 type Waiting = VecDeque<EventInfo>;
 
 /// What happens from now on; the first event says that it is listened. Without `more` that is all.
-pub(super) fn monitor(daemon: Arc<Daemon>, more: bool) -> impl Stream<Item = Reply<EventInfo>> + Unpin {
-    let look = move || daemon.vgs().iter().map(|vg| vg_info(vg)).collect::<Vec<VgInfo>>();
+pub(super) async fn monitor(daemon: Arc<Daemon>, more: bool) -> impl Stream<Item = Reply<EventInfo>> + Unpin {
     let reply = move |event: EventInfo| Reply::new(Some(event)).set_continues(Some(more));
     let (kind, vg, text) = ("listening".to_owned(), String::new(), String::new());
     let first = EventInfo { kind, vg, device: None, id: None, text };
     let first = reply(first);
-    let rest = unfold((look(), Waiting::new()), move |(mut seen, mut waiting)| {
-        let look = look.clone();
+    let before = look(&daemon).await;
+    let rest = unfold((before, Waiting::new()), move |(mut seen, mut waiting)| {
+        let daemon = Arc::clone(&daemon);
         async move {
             while more && waiting.is_empty() {
                 tokio::time::sleep(EVENTS_EVERY).await;
-                let now = look();
-                waiting.extend(changes(&seen, &now));
-                seen = now;
+                if let Some(now) = look(&daemon).await {
+                    waiting.extend(changes(seen.as_deref().unwrap_or_default(), &now));
+                    seen = Some(now);
+                }
             }
             let event = waiting.pop_front()?;
             Some((reply(event), (seen, waiting)))
         }
     });
     Box::pin(once(ready(first)).chain(rest))
+}
+
+/// All live volumes, on another thread than the API's: one of them may be waiting for its disk.
+async fn look(daemon: &Arc<Daemon>) -> Option<Vec<VgInfo>> {
+    let daemon = Arc::clone(daemon);
+    let all = move || daemon.vgs().iter().map(|vg| vg_info(vg)).collect();
+    spawn_blocking(all).await.ok()
 }
 
 /// The metrics of all volumes, in Prometheus's text format.

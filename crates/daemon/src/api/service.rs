@@ -1,50 +1,24 @@
-//! The API's side of the daemon.
+//! What the daemon answers.
+//!
+//! What must hold:
+//! - Nothing that may wait for a volume, a disk or another change is done on the API's thread, which is everybody's.
 
-use super::listening::Listening;
 use super::types::{
     ActivationInfo, CountedInfo, DeviceInfo, EventInfo, LvInfo, MapInfo, MergeInfo, MetricsText,
     StoreWaitInfo, TransactionText, VerbText, VgInfo,
 };
-use crate::own_waits;
 use crate::served::{Daemon, DaemonError};
 use crate::vg::{ChangeError, LvStatus, Setting, Terms, Vg};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_manager::job::Counted;
 use foldback_units::{LvName, Sectors, VgName};
-use rustix::process::geteuid;
-use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use zlink::futures_util::Stream;
 use zlink::introspect::{ReplyError as IntrospectError, Type};
-use zlink::tokio::unix;
-use zlink::{Connection, Listener, Reply, ReplyError, Server, service};
-
-/// How long a daemon without volumes stays: the next command may need it.
-const LINGER: Duration = Duration::from_secs(3);
-/// How often it is looked at.
-const LINGER_LOOK: Duration = Duration::from_millis(250);
-
-/// How long a daemon that was killed may take to be gone.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is tried.
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
-
-/// Why the daemon does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonStopped {
-    /// A system call.
-    #[error("{0}")]
-    System(#[from] std::io::Error),
-    /// The API.
-    #[error("serving the API: {0}")]
-    Api(#[from] zlink::Error),
-}
+use zlink::{Reply, ReplyError, service};
 
 /// What the service answers when it does not do what it was asked.
 #[derive(Clone, PartialEq, Eq, Debug, ReplyError, IntrospectError)]
@@ -58,6 +32,8 @@ pub(super) enum Refused {
     InUse { device: String, by: String },
     /// It is done, or taken back, as the message says; what is active could not be written down for the next daemon.
     NotRemembered { message: String },
+    /// There are too many connections; nothing was asked yet.
+    Busy { message: String },
     /// It was tried and failed; `stage` says how far a transaction came, empty where it was none.
     Failed { message: String, stage: String },
 }
@@ -212,13 +188,34 @@ fn devices(vg: &Vg) -> Result<Vec<DeviceInfo>, Refused> {
     vg.carrier.call(all).map_err(|gone| Refused::Failed { message: gone.to_string(), stage: String::new() })
 }
 
-struct Service(Arc<Daemon>);
+/// The daemon, as one client sees it.
+#[derive(Debug)]
+pub(super) struct Service(pub(super) Arc<Daemon>);
+
+impl Service {
+    /// Does what may take its time, on a thread of its own: to its end, also where the client has gone.
+    async fn ask<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Daemon) -> Result<R, Refused> + Send + 'static,
+    ) -> Result<R, Refused> {
+        let daemon = Arc::clone(&self.0);
+        let done = spawn_blocking(move || job(&daemon)).await;
+        done.unwrap_or_else(|died| Err(Refused::Failed { message: died.to_string(), stage: String::new() }))
+    }
+
+    /// The same of a VG with live volumes.
+    async fn ask_vg(
+        &self,
+        vg: &str,
+        job: impl FnOnce(&Vg) -> Result<(), ChangeError> + Send + 'static,
+    ) -> Result<(), Refused> {
+        let vg = vg_name(vg)?;
+        self.ask(move |daemon| Ok(job(&*daemon.vg(&vg)?).map_err(DaemonError::from)?)).await
+    }
+}
 
 /// Live volumes of LVM2 volume groups, carried in user space.
-#[expect(
-    clippy::unused_async,
-    reason = "calls are answered one by one, as Varlink orders them; none takes long"
-)]
+#[expect(clippy::unused_async, reason = "Varlink's methods are, also those that need not wait")]
 #[service(
     interface = "org.foldback.Daemon",
     vendor = "Foldback",
@@ -232,8 +229,8 @@ impl Service {
     }
 
     /// The VGs with live volumes.
-    async fn list(&self) -> VgList {
-        VgList { vgs: self.0.vgs().iter().map(|vg| vg_info(vg)).collect() }
+    async fn list(&self) -> Result<VgList, Refused> {
+        self.ask(|daemon| Ok(VgList { vgs: daemon.vgs().iter().map(|vg| vg_info(vg)).collect() })).await
     }
 
     /// Brings LVs of a VG up, each with its snapshots or its origin.
@@ -246,7 +243,8 @@ impl Service {
         config: Option<String>,
     ) -> Result<ActivationInfo, Refused> {
         let setting = Setting { paths: devices, system_dir: system_dir.map(PathBuf::from), config };
-        let done = self.0.activate(&vg_name(&vg)?, setting, &lv_names(&lvs)?)?;
+        let (vg, lvs) = (vg_name(&vg)?, lv_names(&lvs)?);
+        let done = self.ask(move |daemon| Ok(daemon.activate(&vg, setting, &lvs)?)).await?;
         Ok(ActivationInfo {
             now: done.now.iter().map(ToString::to_string).collect(),
             failed: done.failed.into_iter().map(|(_, why)| why).collect(),
@@ -258,7 +256,8 @@ impl Service {
     /// Takes LVs of a VG down, each with its snapshots or its origin. Requests that wait since somebody changed what a
     /// volume stands on are answered with errors; with `force` also where the volume is in use.
     async fn deactivate(&self, vg: String, lvs: Vec<String>, force: bool) -> Result<Left, Refused> {
-        let left = self.0.deactivate(&vg_name(&vg)?, &lv_names(&lvs)?, force)?;
+        let (vg, lvs) = (vg_name(&vg)?, lv_names(&lvs)?);
+        let left = self.ask(move |daemon| Ok(daemon.deactivate(&vg, &lvs, force)?)).await?;
         Ok(Left { active: u64::try_from(left).unwrap_or(u64::MAX) })
     }
 
@@ -279,7 +278,8 @@ impl Service {
         let counted = counted
             .map(|counted| Counted { snapshot: DmName(counted.device), data: Sectors(counted.sectors) });
         let terms = Terms { closed: closed.into_iter().map(DmName).collect(), merge_rate, counted };
-        Ok(self.0.transact(&vg_name(&vg)?, transaction, &terms)?)
+        let vg = vg_name(&vg)?;
+        self.ask(move |daemon| Ok(daemon.transact(&vg, transaction, &terms)?)).await
     }
 
     /// Serves a live volume over NBD, by its name or its device's. Asking twice for the same is asking once.
@@ -287,42 +287,46 @@ impl Service {
     /// `address` is `unix:PATH`, `tcp:PORT` (of this machine alone) or `tcp:ADDRESS:PORT`; without one it is a socket in
     /// the daemon's directory.
     async fn export_nbd(&self, vg: String, lv: String, address: Option<String>) -> Result<Place, Refused> {
-        Ok(Place { address: self.0.export_nbd(&vg_name(&vg)?, &lv, address.as_deref())? })
+        let vg = vg_name(&vg)?;
+        self.ask(move |daemon| Ok(Place { address: daemon.export_nbd(&vg, &lv, address.as_deref())? })).await
     }
 
     /// Ends that, unless a client is connected.
     async fn unexport_nbd(&self, vg: String, lv: String) -> Result<(), Refused> {
-        Ok(self.0.unexport_nbd(&vg_name(&vg)?, &lv)?)
+        let vg = vg_name(&vg)?;
+        self.ask(move |daemon| Ok(daemon.unexport_nbd(&vg, &lv)?)).await
     }
 
     /// Carries out one verb, for `foldback dm`.
     async fn apply(&self, vg: String, verb: VerbText) -> Result<(), Refused> {
         let verb = Verb::try_from(&verb).map_err(bad)?;
-        let vg = self.0.vg(&vg_name(&vg)?)?;
-        Ok(vg.apply(vec![verb]).map_err(DaemonError::from)?)
+        let vg = vg_name(&vg)?;
+        self.ask(move |daemon| Ok(daemon.apply(&vg, verb)?)).await
     }
 
     /// All devices of a VG, lower ones included.
     async fn devices(&self, vg: String) -> Result<DeviceList, Refused> {
-        let vg = self.0.vg(&vg_name(&vg)?)?;
-        Ok(DeviceList { devices: devices(&vg)? })
+        let vg = vg_name(&vg)?;
+        self.ask(move |daemon| Ok(DeviceList { devices: devices(&*daemon.vg(&vg)?)? })).await
     }
 
     /// Begins no further window of the merge into a device, or goes on with it.
     async fn pause_merge(&self, vg: String, device: String, pause: bool) -> Result<(), Refused> {
-        Ok(self.0.pause_merge(&vg_name(&vg)?, &DmName(device), pause)?)
+        let vg = vg_name(&vg)?;
+        self.ask(move |daemon| Ok(daemon.pause_merge(&vg, &DmName(device), pause)?)).await
     }
 
     /// Lets the merge into a device move so many bytes in a second; without a number as fast as it can.
     async fn set_merge_rate(&self, vg: String, device: String, rate: Option<u64>) -> Result<(), Refused> {
         let rate = not_nothing(rate)?;
-        Ok(self.0.set_merge_rate(&vg_name(&vg)?, &DmName(device), rate)?)
+        let vg = vg_name(&vg)?;
+        self.ask(move |daemon| Ok(daemon.set_merge_rate(&vg, &DmName(device), rate)?)).await
     }
 
     /// Looks whether every live volume of a VG stands on what its metadata say: to be asked by whoever has locked the VG,
     /// before he writes anything.
     async fn verify(&self, vg: String) -> Result<(), Refused> {
-        Ok(self.0.vg(&vg_name(&vg)?)?.verify().map_err(DaemonError::from)?)
+        self.ask_vg(&vg, Vg::verify).await
     }
 
     /// Asks the VG's job to look now instead of within a second.
@@ -334,112 +338,17 @@ impl Service {
     /// What happens to live volumes from now on: an event for each change, the first says that it is listened.
     #[zlink(more)]
     async fn monitor(&self, more: bool) -> impl Stream<Item = Reply<EventInfo>> + Unpin {
-        super::seeing::monitor(Arc::clone(&self.0), more)
+        super::seeing::monitor(Arc::clone(&self.0), more).await
     }
 
     /// Metrics of all live volumes, in Prometheus's text format.
-    async fn metrics(&self) -> MetricsText {
-        super::seeing::metrics(&self.0)
+    async fn metrics(&self) -> Result<MetricsText, Refused> {
+        self.ask(|daemon| Ok(super::seeing::metrics(daemon))).await
     }
 
     /// Which chunks of a live volume, by its UUID, are kept in stores; of a merge: which are left, and which were merged.
     async fn map(&self, vg: String, lv: String) -> Result<MapInfo, Refused> {
-        let vg = self.0.vg(&vg_name(&vg)?)?;
-        super::seeing::map(&vg, &lv)
-    }
-}
-
-/// Connections of the daemon's own user and of root.
-#[derive(Debug)]
-struct OwnUser(unix::Listener);
-
-impl Listener for OwnUser {
-    type Socket = unix::Stream;
-
-    async fn accept(&mut self) -> zlink::Result<Option<Connection<unix::Stream>>> {
-        loop {
-            let Some(mut connection) = self.0.accept().await? else { return Ok(None) };
-            let peer = connection.peer_credentials().await.map(|peer| peer.unix_user_id().as_raw());
-            if peer.is_ok_and(|uid| uid == 0 || uid == geteuid().as_raw()) {
-                return Ok(Some(connection));
-            }
-        }
-    }
-}
-
-/// Serves until nothing is active any more, or somebody asks the process to end.
-///
-/// # Errors
-/// Another daemon runs, or the socket cannot be served.
-pub fn serve(daemon: Daemon) -> Result<(), DaemonStopped> {
-    let run = daemon.run_dir().clone();
-    run.make()?;
-    let mut lock = std::fs::File::options().create(true).truncate(false).write(true).open(run.lock())?;
-    take(&lock)
-        .map_err(|_| std::io::Error::other(format!("another daemon serves {}", run.path().display())))?;
-    // For people and scripts that look for the process.
-    lock.set_len(0)?;
-    writeln!(lock, "{}", std::process::id())?;
-    own_waits::prevent();
-    let listening = Listening::of(&run)?;
-    let to_remove = listening.to_remove();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    daemon.take_up();
-    let daemon = Arc::new(daemon);
-    let outcome = runtime.block_on(answer(&daemon, listening));
-    // A directory that was removed and made anew under this daemon is another one's by now.
-    let ours = |path: std::path::PathBuf| -> std::io::Result<bool> {
-        let (there, mine) = (std::fs::metadata(path)?, lock.metadata()?);
-        Ok((there.dev(), there.ino()) == (mine.dev(), mine.ino()))
-    };
-    if let Some(socket) = to_remove.filter(|_| ours(run.lock()).unwrap_or(false)) {
-        std::fs::remove_file(socket).ok();
-    }
-    tell_manager(NotifyState::Stopping);
-    daemon.abandon();
-    outcome
-}
-
-/// Locks it, and waits a while for a daemon that was killed: the kernel takes its time to close what a process had open.
-fn take(lock: &std::fs::File) -> Result<(), rustix::io::Errno> {
-    let since = Instant::now();
-    loop {
-        match rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) if since.elapsed() < LOCK_PATIENCE => {
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            other => return other,
-        }
-    }
-}
-
-async fn answer(daemon: &Arc<Daemon>, listening: Listening) -> Result<(), DaemonStopped> {
-    let server = Server::new(OwnUser(listening.begin()?), Service(Arc::clone(daemon)));
-    tell_manager(NotifyState::Ready);
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        ended = server.run() => Ok(ended?),
-        () = nothing_left(daemon) => Ok(()),
-        _ = terminated.recv() => Ok(()),
-        _ = interrupted.recv() => Ok(()),
-    }
-}
-
-/// Tells the service manager, where there is one.
-fn tell_manager(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        say!("foldback: telling the service manager: {error}");
-    }
-}
-
-async fn nothing_left(daemon: &Daemon) {
-    let mut since = Instant::now();
-    while since.elapsed() < LINGER {
-        tokio::time::sleep(LINGER_LOOK).await;
-        daemon.remember_again();
-        if !daemon.is_idle() {
-            since = Instant::now();
-        }
+        let vg = vg_name(&vg)?;
+        self.ask(move |daemon| super::seeing::map(&*daemon.vg(&vg)?, &lv)).await
     }
 }

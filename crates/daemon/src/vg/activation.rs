@@ -4,8 +4,8 @@
 //! - An LV comes up with its whole origin group, as in LVM2; one that is up stays as it is.
 //! - What could not be brought up is taken down again, and the others stay.
 //! - Nothing in use is taken down.
-//! - Nobody is waited for: who asks holds the metadata's lock for the time of the call (byte 1 of the images). The daemon
-//!   would wait for a command that waits for the daemon.
+//! - Nobody is waited for: who asks shares LVM2's lock of the VG and byte 1 of the images, and the daemon joins that share for
+//!   the time of the call, also where who asks is gone. It would wait for a command that waits for the daemon.
 
 use super::{ChangeError, Vg, keeper, locked};
 use crate::front::Closed;

@@ -38,6 +38,9 @@ pub enum GroundError {
     /// A disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// Its lock.
+    #[error(transparent)]
+    Lock(#[from] host::LockVgError),
     /// LVM2's settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -101,6 +104,23 @@ impl Ground {
         let found = self.discover();
         drop(held);
         found
+    }
+
+    /// Keeps others from changing the VG while it is read and brought up. Who asks for that keeps them from it now, so that
+    /// there is nothing to wait for.
+    pub fn join(&self, vg: &VgName) -> Result<host::LockedVg, GroundError> {
+        self.join_within(vg, LOCK_PATIENCE)
+    }
+
+    /// The same for what a dead daemon has left: whoever changes it now is waited for.
+    pub fn join_to_take_up(&self, vg: &VgName) -> Result<host::LockedVg, GroundError> {
+        self.join_within(vg, host::LOCK_PATIENCE)
+    }
+
+    fn join_within(&self, vg: &VgName, patience: Duration) -> Result<host::LockedVg, GroundError> {
+        // A lock is its opening's: the jobs lock by those that are there already.
+        let files = open_files(&self.setting.paths, Access::Read)?;
+        Ok(host::join_vg(vg, &files, &self.config, patience)?)
     }
 
     /// Locks the VG to change it, waiting for nobody who takes longer than to report: who does that comes again.

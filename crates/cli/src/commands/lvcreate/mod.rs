@@ -18,7 +18,6 @@ use crate::options::YesNo;
 use crate::session::Session;
 use crate::sizes::{Extents, KibSize, Of, Size};
 use clap::{Args, ValueEnum};
-use foldback_device::Access;
 use foldback_lvm2_format::vg::{LvFlag, PvKey, Vg};
 use foldback_manager::apply::create_lv;
 use foldback_manager::ops::allocation::Policy;
@@ -243,7 +242,8 @@ impl LvCreate {
             return Ok(Exit::Success);
         }
         let setting = setting(&context.options, &live.info.devices)?;
-        let _metadata = Session::open(&context.options, Access::Read)?;
+        let vg = vg_name(&live.info.name)?;
+        let _unchanged = Session::open_to_activate(&context.options, &vg)?;
         let done = live.client.activate(&live.info.name, &[lv.to_string()], &setting)?;
         match done.failed.first() {
             None => Ok(Exit::Success),
