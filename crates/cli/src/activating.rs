@@ -42,8 +42,8 @@ pub(crate) struct ActivationOptions {
     /// Bring up what is marked to be skipped, too
     #[arg(short = 'K', long)]
     ignoreactivationskip: bool,
-    /// Serve what is brought up over NBD, too, at a Unix socket or the address: tcp:PORT (of this machine alone),
-    /// tcp:ADDRESS:PORT, unix:/PATH
+    /// Serve what is brought up over NBD, too, at a Unix socket (for the daemon's user and root alone) or the address: tcp:PORT
+    /// (for every user of this machine), tcp:ADDRESS:PORT (for whoever reaches it: NBD asks for no password), unix:/PATH
     #[arg(long, value_name = "nbd[=ADDRESS]")]
     export: Option<Export>,
     /// End serving them over NBD; refused while a client is connected

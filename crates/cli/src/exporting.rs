@@ -15,6 +15,7 @@ use clap::ValueEnum;
 use foldback_device::Access;
 use foldback_units::{LvName, VgName};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 /// The value of `--export`: `nbd`, or `nbd=ADDRESS`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,8 +69,20 @@ pub(crate) fn export(
     for (name, device) in devices {
         let address = live.client.export_nbd(vg.as_str(), &device, export.address.as_deref())?;
         context.console.say(&format!("Logical volume {vg}/{name} exported: {}", uri(&address, name)));
+        if is_public(&address) {
+            context.console.warn(&format!(
+                "Whoever reaches {address} over the network may read and write {vg}/{name}: NBD asks for no password and is not \
+                 encrypted."
+            ));
+        }
     }
     Ok(())
+}
+
+/// Whether others than this machine's own users can connect.
+fn is_public(address: &str) -> bool {
+    let socket = address.strip_prefix("tcp:").and_then(|place| place.parse::<SocketAddr>().ok());
+    socket.is_some_and(|socket| !socket.ip().is_loopback())
 }
 
 /// Ends exporting LVs, all that are exported where none is named.
@@ -135,12 +148,26 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Export, uri};
+    use super::{Export, is_public, uri};
 
     #[test]
     fn addresses_become_uris() {
         assert_eq!(uri("tcp:127.0.0.1:10809", "root"), "nbd://127.0.0.1:10809/root");
         assert_eq!(uri("unix:/run/a b&c.sock", "r+t"), "nbd+unix:///r%2Bt?socket=/run/a%20b%26c.sock");
+    }
+
+    #[test]
+    fn an_address_that_others_can_reach_is_public() {
+        for (address, public) in [
+            ("tcp:127.0.0.1:10809", false),
+            ("tcp:[::1]:10809", false),
+            ("unix:/run/a.sock", false),
+            ("tcp:0.0.0.0:10809", true),
+            ("tcp:[::]:10809", true),
+            ("tcp:192.0.2.7:1", true),
+        ] {
+            assert_eq!(is_public(address), public, "{address}");
+        }
     }
 
     #[test]
