@@ -146,7 +146,12 @@ impl Change<'_> {
         let terms = Terms { closed: closed.to_vec(), merge_rate: None, counted: None };
         let frozen = Freezing::begin(freeze)?;
         let outcome = live.client.transact_on(&live.info.name, &transaction, &terms);
-        drop(frozen);
+        if !frozen.is_none_or(Freezing::end) && outcome.is_ok() {
+            context.console.warn(
+                "The change took more than 5 s, and the file systems were thawed before it was done: what the snapshot holds may \
+                 be what a power cut leaves.",
+            );
+        }
         let mut not_remembered = None;
         match outcome {
             Ok(()) => {}

@@ -52,9 +52,33 @@ impl Freezing {
     }
 }
 
+impl Freezing {
+    /// Thaws them; whether they were frozen until now. The helper does not wait for ever for a change that takes long.
+    pub(crate) fn end(mut self) -> bool {
+        self.thaw()
+    }
+
+    fn thaw(&mut self) -> bool {
+        drop(self.0.stdin.take());
+        self.0.wait().is_ok_and(|status| status.success())
+    }
+}
+
 impl Drop for Freezing {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().ok();
+        self.thaw();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+mod tests {
+    use super::Freezing;
+    use std::process::Command;
+
+    #[test]
+    fn a_helper_that_was_late_is_noticed() {
+        let ended = |helper: &str| Freezing(Command::new(helper).spawn().unwrap()).end();
+        assert!(ended("true") && !ended("false"));
     }
 }

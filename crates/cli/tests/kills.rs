@@ -2,7 +2,7 @@
 //!
 //! Goal: what was acknowledged by a flush is there, a block that was written but not flushed is old or new and never
 //! anything else, a snapshot stays bit for bit, a merge goes on. Method: writers on their own threads that know what each
-//! block may hold; the moment of the kill is drawn, and never waits for them.
+//! block may hold; the moment of the kill is drawn, and never waits for them. Merges are slow enough to be met by several kills.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -78,6 +78,8 @@ struct Story {
     /// What the snapshot must hold for ever.
     frozen: Vec<u8>,
     merges: u32,
+    /// Kills after which a merge was still under way.
+    met: u32,
 }
 
 impl Story {
@@ -95,7 +97,7 @@ impl Story {
         drop(root);
         live.ok("lvcreate -s -l 100%ORIGIN -n other VG/root");
         let frozen = std::fs::read(live.file("root")).unwrap();
-        Self { live, known, frozen, merges: 0 }
+        Self { live, known, frozen, merges: 0, met: 0 }
     }
 
     fn open(live: &Live, lv: &str) -> File {
@@ -115,7 +117,7 @@ impl Story {
         }
         snap.sync_all().unwrap();
         drop(snap);
-        self.live.ok("lvconvert --merge -b VG/snap");
+        self.live.ok("lvconvert --merge -b --rate 6m VG/snap");
         self.merges += 1;
     }
 
@@ -138,6 +140,8 @@ impl Story {
         });
         drop(files);
         let when = format!("round {round}, killed after {moment:?}");
+        let left = self.live.ok("lvs --noheadings -a -o merge_left --units b --nosuffix VG");
+        self.met += u32::from(left.split_whitespace().any(|left| left != "0"));
         self.look(allowed, &when);
     }
 
@@ -165,7 +169,7 @@ impl Story {
     fn end(mut self) {
         self.live.wait_until_merged();
         self.look(Vec::new(), "at the end");
-        assert!(self.merges > 0);
+        assert!(self.merges > 0 && self.met > 0, "{} merges, met by {} kills", self.merges, self.met);
     }
 }
 

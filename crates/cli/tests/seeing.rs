@@ -13,6 +13,7 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "test code"
 )]
 
@@ -25,7 +26,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 
@@ -75,6 +76,13 @@ impl Seen {
             file.write_all_at(bytes, at + piece * (64 << 10)).unwrap();
         }
         file.sync_all().unwrap();
+    }
+
+    /// Fields of an LV as numbers; what is blank is left out.
+    #[track_caller]
+    fn numbers(&self, fields: &str, lv: &str) -> Vec<f64> {
+        let said = self.ok(&format!("lvs --noheadings --units b --nosuffix -o {fields} VG/{lv}"));
+        said.split_whitespace().map(|number| number.parse().unwrap()).collect()
     }
 
     /// The lines of signs of a map.
@@ -326,4 +334,44 @@ fn the_api_describes_itself() {
     ]) {
         assert!(reply.contains(text), "{text} is not in {reply}");
     }
+}
+
+/// How fast it goes and how long it lasts, in `lvs`: a merge that may move so much in a second, and a store that somebody fills
+/// steadily.
+#[test]
+fn rates_and_what_follows_from_them_are_what_happens() {
+    let Some(seen) = Seen::served("rates") else { return };
+    let file = seen.lab.path("run").join(&seen.vg).join("root");
+    let file = OpenOptions::new().write(true).open(file).unwrap();
+    let begun = Instant::now();
+    let mut written = 0;
+    while begun.elapsed() < Duration::from_secs(4) {
+        file.write_all_at(&random(written + 1, 1 << 16), written).unwrap();
+        written += 1 << 16;
+        std::thread::sleep(Duration::from_millis(50));
+        if written.is_multiple_of(MIB) {
+            seen.numbers("store_seconds", "snap");
+        }
+    }
+    let rate = written as f64 / begun.elapsed().as_secs_f64();
+    let used = seen.numbers("data_percent", "snap")[0];
+    let left = written as f64 * (100.0 - used) / used / rate;
+    let told = seen.numbers("store_seconds", "snap")[0];
+    assert!(told > left / 3.0 && told < left * 3.0, "lasts {told} s, and it should be about {left}");
+    drop(file);
+    seen.ok("lvconvert --merge -b --rate 256k VG/snap");
+    let begun = Instant::now();
+    loop {
+        let all = seen.numbers("merge_left,merge_rate,merge_seconds", "root");
+        if let [left, rate, seconds] = all[..]
+            && (128.0..512.0).contains(&(rate / 1024.0))
+        {
+            let expected = left / rate;
+            assert!(seconds >= expected / 2.0 - 1.0 && seconds <= expected * 2.0 + 1.0, "{all:?}");
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "not what it may move: {all:?}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    seen.ok("lvconvert --rate none VG/root");
 }

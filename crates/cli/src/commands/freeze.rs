@@ -2,7 +2,7 @@
 //!
 //! What must hold (architecture.md, "Freezing"):
 //! - Whatever becomes of the command that asked, file systems are thawed: when its end of the pipe closes, or after
-//!   [`PATIENCE`].
+//!   [`PATIENCE`], which the exit code tells.
 
 use super::Context;
 use crate::error::CliError;
@@ -35,8 +35,8 @@ impl Freeze {
         let stdin = std::io::stdin();
         let mut ends = [PollFd::new(&stdin, PollFlags::IN)];
         // Readable, closed, late or interrupted: all end it.
-        poll(&mut ends, Some(&PATIENCE)).ok();
+        let late = matches!(poll(&mut ends, Some(&PATIENCE)), Ok(0));
         drop(frozen);
-        Ok(Exit::Success)
+        Ok(if late { Exit::Failed } else { Exit::Success })
     }
 }
