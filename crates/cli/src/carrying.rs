@@ -1,13 +1,17 @@
 //! Volumes carried in this process: our device-mapper over the command's disks.
 //!
 //! What must hold:
-//! - The content of the disks is held for as long as a volume is carried; the metadata only while it is read or changed.
+//! - The content of the disks is held for as long as a volume is carried; the metadata only while it is read or changed. Where
+//!   the kernel has device-mapper, a merge holds what it works on by claims there (`backend::claims`), so that others of the VG
+//!   may be active.
 //! - Devices are taken down again, so that stores are left as a clean stop leaves them.
 
+use crate::backend::Claims;
 use crate::error::CliError;
 use crate::session::Session;
 use foldback_device::{DiskFile, Disks, Hold};
 use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, Verb};
+use foldback_kernel_dm::KernelDmError;
 use foldback_manager::activation::{Group, activate, deactivate, device_of};
 use foldback_manager::config::Config;
 use foldback_manager::host::{LockVgError, LockedVg, lock_vg};
@@ -15,7 +19,9 @@ use foldback_manager::job::{Carried, InUse, MergeHost, Progress};
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
 use foldback_user_dm::{DmError, MergeEnd, Settings, UserDm};
+use std::io;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Our device-mapper over the disks of a command.
@@ -27,6 +33,17 @@ pub(crate) enum HostError {
     /// A device.
     #[error(transparent)]
     Device(#[from] DmError),
+    /// A device in the kernel that holds the place of one of ours.
+    #[error(transparent)]
+    Kernel(#[from] KernelDmError),
+    /// The same, which somebody else has opened.
+    #[error("holding {}: {error}", node.display())]
+    Claim {
+        /// Its node.
+        node: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// A lock.
     #[error(transparent)]
     Lock(#[from] LockVgError),
@@ -93,15 +110,19 @@ pub(crate) struct Host {
     _data: Vec<Hold>,
 }
 
-/// Our device-mapper, with the host's error.
-pub(crate) struct HostMapper(Mapper);
+/// Our device-mapper, with the host's error, and what it claims in the kernel.
+pub(crate) struct HostMapper {
+    ours: Mapper,
+    claims: Option<Claims>,
+}
 
 impl Host {
     /// Takes over the disks, and holds their content.
     pub(crate) fn new(session: Session) -> Result<Self, CliError> {
-        let data = session.hold_all_data()?;
+        let claims = Claims::of(&session)?;
+        let data = if claims.is_none() { session.hold_all_data()? } else { Vec::new() };
         let Session { files, disks, paths, config, .. } = session;
-        let mapper = HostMapper(mapper(disks, &paths)?);
+        let mapper = HostMapper { ours: mapper(disks, &paths)?, claims };
         Ok(Self { mapper, files, paths, config, locked: None, _data: data })
     }
 }
@@ -110,23 +131,35 @@ impl DeviceMapper for HostMapper {
     type Error = HostError;
 
     fn apply(&mut self, verb: &Verb) -> Result<(), HostError> {
-        Ok(self.0.apply(verb)?)
+        let Self { ours, claims } = self;
+        if let Some(claims) = claims {
+            claims.before(verb)?;
+        }
+        ours.apply(verb)?;
+        Ok(claims.as_mut().map_or(Ok(()), |claims| claims.after(verb))?)
     }
 
+    /// Only ends merges here: it makes no device that the kernel would have to know.
     fn transact(&mut self, transaction: &Transaction) -> Result<(), (Stage, HostError)> {
-        self.0.transact(transaction).map_err(|(stage, error)| (stage, error.into()))
+        let Self { ours, claims } = self;
+        ours.transact(transaction).map_err(|(stage, error)| (stage, error.into()))?;
+        for verb in &transaction.clean {
+            let gone = claims.as_mut().map_or(Ok(()), |claims| claims.after(verb));
+            gone.map_err(|error| (Stage::Clean, error.into()))?;
+        }
+        Ok(())
     }
 
     fn list(&mut self) -> Result<Vec<Info>, HostError> {
-        Ok(self.0.list()?)
+        Ok(self.ours.list()?)
     }
 
     fn table(&mut self, name: &DmName) -> Result<Option<Table>, HostError> {
-        Ok(self.0.table(name)?)
+        Ok(self.ours.table(name)?)
     }
 
     fn status(&mut self, name: &DmName) -> Result<Vec<String>, HostError> {
-        Ok(self.0.status(name)?)
+        Ok(self.ours.status(name)?)
     }
 }
 
@@ -139,7 +172,7 @@ impl MergeHost for Host {
     }
 
     fn disks(&mut self) -> Box<dyn Disks + '_> {
-        Box::new(self.mapper.0.disks_mut())
+        Box::new(self.mapper.ours.disks_mut())
     }
 
     fn lock(&mut self, vg: &VgName) -> Result<(), HostError> {
@@ -167,7 +200,7 @@ impl MergeHost for Host {
         device: &DmName,
         look: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Carried, HostError> {
-        let ended = self.mapper.0.run_until_merged(device, &mut |progress| {
+        let ended = self.mapper.ours.run_until_merged(device, &mut |progress| {
             look(&Progress {
                 chunks_total: progress.chunks_total,
                 chunks_left: progress.chunks_left,

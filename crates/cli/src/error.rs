@@ -112,6 +112,9 @@ impl Cause for HostError {
     fn wait_for(&self) -> Option<String> {
         match self {
             Self::Device(error) => error.kind.disk_failure().and_then(want_of_room),
+            Self::Kernel(_) | Self::Claim { .. } => {
+                Some("when nobody else has the volumes in the kernel".to_owned())
+            }
             Self::Lock(_) => None,
         }
     }

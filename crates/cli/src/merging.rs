@@ -18,10 +18,30 @@ use foldback_manager::ops::{Level, Notice};
 use indicatif::ProgressBar;
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 /// LVM2's activation/polling_interval.
 pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// `[+]SECONDS`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interval {
+    /// Between two lines.
+    pub(crate) every: Duration,
+    /// The first only after a wait.
+    pub(crate) later: bool,
+}
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (later, number) = text.strip_prefix('+').map_or((false, text), |number| (true, number));
+        let seconds = number.parse().map_err(|_| String::new())?;
+        Ok(Self { every: Duration::from_secs(seconds), later })
+    }
+}
 
 /// When lines come.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +50,8 @@ pub(crate) struct Pace {
     pub(crate) every: Duration,
     /// The first only after a wait.
     pub(crate) later: bool,
+    /// When the merge is to stop.
+    pub(crate) until: Option<Instant>,
 }
 
 /// How progress is told.
@@ -47,6 +69,7 @@ pub(crate) struct Listener<'l> {
     interrupt: &'l Interrupt,
     /// `VG/ORIGIN`.
     origin: String,
+    until: Option<Instant>,
     way: Way,
 }
 
@@ -59,7 +82,7 @@ impl<'l> Listener<'l> {
         pace: Pace,
         places: BackupPlaces,
     ) -> Self {
-        let Pace { every, later } = pace;
+        let Pace { every, later, until } = pace;
         let way = if context.console.is_quiet() {
             Way::Nothing
         } else if io::stderr().is_terminal() && io::stdout().is_terminal() {
@@ -67,7 +90,11 @@ impl<'l> Listener<'l> {
         } else {
             Way::Lines { every, last: later.then(Instant::now), told: None }
         };
-        Self { context, console: context.console, places, interrupt, origin, way }
+        Self { context, console: context.console, places, interrupt, origin, until, way }
+    }
+
+    fn is_over(&self) -> bool {
+        self.interrupt.asked() || self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     fn line(&self, progress: &Progress) {
@@ -96,7 +123,7 @@ impl Observer for Listener<'_> {
     }
 
     fn stops(&self) -> bool {
-        self.interrupt.asked()
+        self.is_over()
     }
 
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
@@ -122,7 +149,7 @@ impl Observer for Listener<'_> {
         if due {
             self.line(progress);
         }
-        if self.interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn committed(&mut self, vg: &Vg) {

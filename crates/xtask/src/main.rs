@@ -72,6 +72,8 @@ enum Measure {
     Serve(bench::serve::Settings),
     /// What a mounted file system waits for while a merge begins, runs and ends
     Stall(bench::stall::Settings),
+    /// `lvs` of a VG of many LVs beside LVM2
+    Lvs(bench::many::Settings),
 }
 
 fn main() -> ExitCode {
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Task::Bench(Measure::Merge(settings)) => bench::merge(&settings).map(|()| true),
         Task::Bench(Measure::Serve(settings)) => bench::serve::run(&settings).map(|()| true),
         Task::Bench(Measure::Stall(settings)) => bench::stall::run(&settings).map(|()| true),
+        Task::Bench(Measure::Lvs(settings)) => bench::many::run(&settings).map(|()| true),
         Task::Tidy => tidy::run(),
         Task::Layers => layers::run(),
         Task::Uml { cases, long } => run_uml(&cases, long),

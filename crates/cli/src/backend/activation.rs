@@ -5,6 +5,7 @@
 //! - What is up already stays as it is; a group that does not come up whole is taken down again.
 //! - What is in use is not taken down, and nothing else of its group is.
 
+use super::claims::clear_left_over;
 use super::{Kernel, devices_of};
 use crate::changing::one_vg;
 use crate::commands::Context;
@@ -55,6 +56,7 @@ impl Kernel {
         if context.options.test {
             return Ok(exit);
         }
+        clear_left_over(&mut self.mapper, &mut self.there)?;
         for group in &set.groups {
             let there = |device: &Device| self.there.iter().any(|info| info.uuid == device.uuid);
             if there(&group.origin.top) {

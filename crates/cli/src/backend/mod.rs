@@ -6,6 +6,7 @@
 //! - Without device-mapper, or without the right to it, nothing is different, unless the kernel was asked for.
 
 mod activation;
+mod claims;
 mod host;
 mod status;
 
@@ -19,9 +20,14 @@ use foldback_device::{Access, DiskKind};
 use foldback_dm_table::{DeviceMapper, Info};
 use foldback_kernel_dm::{KernelDm, KernelDmError};
 use foldback_lvm2_format::vg::Vg;
-use foldback_manager::store::Discovery;
-use foldback_units::VgName;
+use foldback_manager::activation::Group;
+use foldback_manager::host::locks;
+use foldback_manager::lock::LockMode;
+use foldback_manager::store::{Discovery, FoundVg};
+use foldback_units::{LvName, VgName};
 
+pub(crate) use claims::Claims;
+use claims::clear_left_over;
 pub(crate) use host::KernelHost;
 pub(crate) use status::look_at_kernel;
 
@@ -83,6 +89,12 @@ impl Kernel {
         Ok(kernel.chosen(context, vg, goes_up)?.then_some((kernel, session, discovery)))
     }
 
+    /// Whether the kernel carries the group of this LV.
+    pub(crate) fn carries(&self, found: &FoundVg, lv: &LvName) -> bool {
+        let there = |group: Group| self.there.iter().any(|info| info.uuid == group.origin.top.uuid);
+        Group::of(found, lv).is_ok_and(there)
+    }
+
     fn chosen(&self, context: &Context, vg: &VgName, goes_up: bool) -> Result<bool, CliError> {
         let wish = context.options.backend;
         if !self.there.is_empty() {
@@ -112,6 +124,17 @@ impl Kernel {
 fn devices_of(mapper: &mut KernelDm, vg: &Vg) -> Result<Vec<Info>, KernelDmError> {
     let prefix = format!("LVM-{}", vg.id.compact());
     Ok(mapper.list()?.into_iter().filter(|info| info.uuid.starts_with(&prefix)).collect())
+}
+
+/// Removes what a merge that was killed has left in the kernel of a VG's devices.
+pub(crate) fn forget_killed_merges(session: &Session, vg: &Vg) -> Result<(), CliError> {
+    if !KernelDm::is_there() || session.files.iter().any(|file| file.kind() == DiskKind::Image) {
+        return Ok(());
+    }
+    let _lock = locks(&session.config).vg(&vg.name, LockMode::Exclusive)?;
+    let mut kernel = KernelDm::open(&session.paths)?;
+    let mut there = devices_of(&mut kernel, vg)?;
+    Ok(clear_left_over(&mut kernel, &mut there)?)
 }
 
 /// The VGs on the command's disks of which the kernel carries something.

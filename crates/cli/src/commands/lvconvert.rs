@@ -7,7 +7,7 @@
 //! - Once a merge has ended, the same command still ends with 0, as long as the archives say what became of the snapshot.
 
 use super::Context;
-use crate::backend::{Kernel, KernelHost};
+use crate::backend::{Kernel, KernelHost, forget_killed_merges};
 use crate::carrying::Host;
 use crate::changing::{one_vg, refused, warn_of_locks};
 use crate::error::{Cause, CliError};
@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::following::{LiveHost, bring_up, take_down};
 use crate::interrupt::Interrupt;
 use crate::live::LiveVg;
-use crate::merging::{DEFAULT_INTERVAL, Listener, Pace};
+use crate::merging::{DEFAULT_INTERVAL, Interval, Listener, Pace};
 use crate::names::Target;
 use crate::session::Session;
 use crate::steering::{Rate, Steer, steer};
@@ -30,25 +30,7 @@ use foldback_manager::ops::merge_start::Mode;
 use foldback_manager::ops::names::user_lv_name;
 use foldback_manager::ops::undo::Undo;
 use foldback_units::{LvName, VgName};
-use std::str::FromStr;
-use std::time::Duration;
-
-/// `[+]SECONDS`.
-#[derive(Clone, Copy, Debug)]
-struct Interval {
-    seconds: u64,
-    later: bool,
-}
-
-impl FromStr for Interval {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (later, number) = text.strip_prefix('+').map_or((false, text), |number| (true, number));
-        let seconds = number.parse().map_err(|_| String::new())?;
-        Ok(Self { seconds, later })
-    }
-}
+use std::time::Instant;
 
 /// Fold snapshots back into their origins
 #[derive(Args, Debug)]
@@ -100,6 +82,15 @@ pub(crate) struct LvConvert {
     /// Snapshots; of a VG: all of them
     #[arg(value_name = "VG/SNAPSHOT|VG|@TAG")]
     names: Vec<String>,
+    #[arg(skip)]
+    early: Option<Early>,
+}
+
+/// A merge before its volumes are activated.
+#[derive(Clone, Copy, Debug)]
+struct Early {
+    /// When the rest is left to the activation.
+    until: Option<Instant>,
 }
 
 impl LvConvert {
@@ -119,6 +110,7 @@ impl LvConvert {
             interval: None,
             background: false,
             names: Vec::new(),
+            early: None,
         }
     }
 
@@ -259,7 +251,7 @@ impl LvConvert {
         let of_snapshot = links.of_cow(lv).filter(|_| !self.namesnapshot);
         let origin = of_snapshot.map_or(lv, |snapshot| &snapshot.segment.origin);
         let origin_name = origin.clone();
-        let every = self.interval.map_or(DEFAULT_INTERVAL, |interval| Duration::from_secs(interval.seconds));
+        let every = self.interval.map_or(DEFAULT_INTERVAL, |interval| interval.every);
         let later = self.background || self.interval.is_some_and(|interval| interval.later);
         let origin = format!("{vg}/{origin}");
         if context.options.test {
@@ -273,15 +265,20 @@ impl LvConvert {
         }
         warn_of_locks(context);
         let places = session.backup_places();
-        let mut listener = Listener::new(context, interrupt, origin, Pace { every, later }, places);
+        let pace = Pace { every, later, until: self.early.and_then(|early| early.until) };
+        let mut listener = Listener::new(context, interrupt, origin.clone(), pace, places);
         let ended = match LiveVg::find(vg, &session.paths)? {
             Some(mut live) => {
                 let down = found.vg.lv(lv).is_some_and(|lv| live.lv(&lv.id.to_string()).is_none());
-                let brought = down && self.mode() != Mode::OnActivate;
+                if self.early.is_some() && !down {
+                    return Ok(Exit::Success);
+                }
+                let mode = if down { self.mode_of_inactive(context) } else { self.mode() };
+                let brought = down && mode != Mode::OnActivate;
                 if brought {
                     bring_up(context, &mut live, lv)?;
                 }
-                let ended = self.live(context, session, live, (vg, lv), &mut listener);
+                let ended = self.live(context, session, live, (vg, lv, mode), &mut listener);
                 let stays = matches!(ended, Ok(Ended::As(MergeOutcome::Left | MergeOutcome::Deferred)));
                 if brought && !stays {
                     take_down(context, vg, (lv, &origin_name))?;
@@ -289,8 +286,16 @@ impl LvConvert {
                 ended
             }
             None => match Kernel::of(context, vg, false)? {
-                Some((kernel, ..)) => self.by_kernel(context, (kernel, session), (vg, lv), &mut listener),
-                None => self.own(context, session, (vg, lv), &mut listener),
+                Some((kernel, ..)) if kernel.carries(found, lv) => {
+                    if self.early.is_some() {
+                        return Ok(Exit::Success);
+                    }
+                    self.by_kernel(context, (kernel, session), (vg, lv), &mut listener)
+                }
+                _ => {
+                    forget_killed_merges(&session, &found.vg)?;
+                    self.own(context, session, (vg, lv), &mut listener)
+                }
             },
         };
         drop(listener);
@@ -301,12 +306,28 @@ impl LvConvert {
             }
             Ended::Absent(error) => return Err(error),
         };
+        self.conclude(context, interrupt, (vg, lv, &origin), outcome)
+    }
+
+    /// Says how a merge has ended, where it has not said so itself.
+    fn conclude(
+        &self,
+        context: &Context,
+        interrupt: &Interrupt,
+        (vg, lv, origin): (&VgName, &LvName, &str),
+        outcome: MergeOutcome,
+    ) -> Result<Exit, CliError> {
         match outcome {
             MergeOutcome::Left if interrupt.asked() => {
                 context.console.say(&format!("Merging of volume {vg}/{lv} goes on in the background."));
                 Ok(Exit::Success)
             }
             MergeOutcome::Finished | MergeOutcome::Deferred | MergeOutcome::Left => Ok(Exit::Success),
+            MergeOutcome::NotBegun | MergeOutcome::Stopped if self.early.is_some() && !interrupt.asked() => {
+                let said = format!("The time is over; {vg}/{lv} is merged on once {origin} is active.");
+                context.console.say(&said);
+                Ok(Exit::Success)
+            }
             MergeOutcome::NotBegun => Err(CliError::failed("Interrupted before anything was changed.")),
             MergeOutcome::Stopped => {
                 Err(CliError::failed(format!("Merging of volume {vg}/{lv} was stopped."))
@@ -329,7 +350,8 @@ impl LvConvert {
         }
         let mut host = Host::new(session)?;
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
-        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv))?;
+        let mode = self.mode_of_inactive(context);
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, mode))?;
         ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
     }
 
@@ -339,13 +361,13 @@ impl LvConvert {
         context: &Context,
         mut session: Session,
         live: LiveVg,
-        (vg, lv): (&VgName, &LvName),
+        (vg, lv, mode): (&VgName, &LvName, Mode),
         listener: &mut Listener<'_>,
     ) -> Result<Ended, CliError> {
         session.speak_as(&live);
         let mut host = LiveHost::new(session, live, self.rate.and_then(|rate| rate.0));
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
-        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv))?;
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, mode))?;
         ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
     }
 
@@ -370,8 +392,13 @@ impl LvConvert {
         }
         let mut host = KernelHost::new(kernel, session);
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
-        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv))?;
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, self.mode()))?;
         ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
+    }
+
+    /// How an LV is merged that is not active: LVM2 leaves it to the next activation.
+    fn mode_of_inactive(&self, context: &Context) -> Mode {
+        if context.as_lvm2 { Mode::OnActivate } else { self.mode() }
     }
 
     fn mode(&self) -> Mode {
@@ -389,7 +416,7 @@ impl LvConvert {
         context: &Context,
         paths: &'r [String],
         system_id: Option<&'r str>,
-        (vg, lv): (&VgName, &LvName),
+        (vg, lv, mode): (&VgName, &LvName, Mode),
     ) -> Result<MergeRequest<'r>, CliError> {
         let name = self.undo.as_deref().map(user_lv_name).transpose();
         let name = name.map_err(|refusal| refused(context, &refusal))?;
@@ -400,7 +427,7 @@ impl LvConvert {
             lv: lv.clone(),
             // LVM2 merges without asking whether the other snapshots have room.
             force: context.options.force > 0 || context.as_lvm2,
-            mode: self.mode(),
+            mode,
             undo: name.map(|name| Undo { name: Some(name), size: None, pvs: Vec::new() }),
             leave: self.background,
         })
@@ -433,6 +460,18 @@ fn ended<E: Cause>(merged: Result<MergeOutcome, MergeError<E>>) -> Result<Ended,
 pub(crate) fn keep(context: &Context, vg: &VgName, lv: &LvName, background: bool) -> Result<Exit, CliError> {
     let command = LvConvert { background, ..LvConvert::merge(true) };
     command.one(context, &Interrupt::watch()?, vg, lv, false)
+}
+
+/// Goes on with a merge that was begun or marked, if its volumes are not active, and leaves the rest to the activation that
+/// follows.
+pub(crate) fn premerge(
+    context: &Context,
+    interrupt: &Interrupt,
+    (vg, lv): (&VgName, &LvName),
+    until: Option<Instant>,
+) -> Result<Exit, CliError> {
+    let command = LvConvert { early: Some(Early { until }), ..LvConvert::merge(false) };
+    command.one(context, interrupt, vg, lv, false)
 }
 
 /// Begins a merge that was marked while its volumes were in use, and leaves it to the daemon that serves them.

@@ -21,6 +21,7 @@ mod lvrename;
 mod lvs;
 mod map;
 mod metrics;
+mod premerge;
 mod pvcreate;
 mod pvs;
 mod trial;
@@ -79,6 +80,7 @@ pub(crate) enum Command {
     Import(import::Import),
     Demo(demo::Demo),
     Freeze(freeze::Freeze),
+    Premerge(premerge::Premerge),
     Trial(trial::Trial),
     Generate(generate::Generate),
 }
@@ -119,6 +121,7 @@ impl Command {
             Self::Import(_) => "import",
             Self::Demo(_) => "demo",
             Self::Freeze(_) => "freeze",
+            Self::Premerge(_) => "premerge",
             Self::Trial(_) => "trial",
             Self::Generate(_) => "generate",
             Self::Pvs(_) => "pvs",
@@ -148,6 +151,7 @@ impl Command {
             Self::Import(arguments) => arguments.run(context),
             Self::Demo(arguments) => arguments.run(context),
             Self::Freeze(arguments) => arguments.run(context),
+            Self::Premerge(arguments) => arguments.run(context),
             Self::Trial(arguments) => arguments.run(context),
             Self::Generate(arguments) => arguments.run(context),
             Self::Pvs(arguments) => arguments.run(context),

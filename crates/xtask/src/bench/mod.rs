@@ -11,6 +11,7 @@ mod host;
 mod inside;
 mod live;
 mod machine;
+pub(crate) mod many;
 mod page;
 mod qemu;
 pub(crate) mod serve;

@@ -13,6 +13,7 @@ mod live;
 mod matrix;
 mod memory;
 mod native;
+mod premerge;
 mod several;
 
 use std::time::Instant;
@@ -90,6 +91,11 @@ const CASES: &[Case] = &[
         name: "kernel-dm",
         shows: "the kernel carries out Foldback's plans under mounted file systems, LVM2 every second step",
         run: kernel_dm::run,
+    },
+    Case {
+        name: "premerge",
+        shows: "inactive volumes are merged at once, and nobody can activate them meanwhile",
+        run: premerge::run,
     },
 ];
 
