@@ -222,6 +222,26 @@ for step in --pause --resume "--rate 1m"; do
 	"$FOLDBACK" lvconvert $step vga/root >/run/out 2>&1 && fail "more.$step" "it went well"
 done
 running more
+
+# A store that fills is extended as lvm.conf says, until nobody is to watch it.
+STEP=monitor
+policy='activation { monitoring = 1 snapshot_autoextend_threshold = 70 snapshot_autoextend_percent = 50 }'
+check monitor.snapshot fb lvcreate -s -c 4k -L 4m -n fills --config "$policy" vga/root
+same monitor.watched 1 "$(pgrep -cf 'foldback lvmonitor')"
+must "$XTASK" guest write /dev/vga/root random 4096 800 7
+for _ in $(seq 100); do
+	[ "$(blockdev --getsz /dev/mapper/vga-fills-cow)" -gt 8192 ] && break
+	sleep 0.1
+done
+same monitor.extended 16384 "$(blockdev --getsz /dev/mapper/vga-fills-cow)"
+check monitor.n fb vgchange --monitor n vga
+sleep 2
+same monitor.unwatched 0 "$(pgrep -cf 'foldback lvmonitor')"
+check monitor.y fb vgchange --monitor y --config "$policy" vga
+check monitor.remove fb lvremove -y vga/fills
+sleep 2
+same monitor.ended 0 "$(pgrep -cf 'foldback lvmonitor')"
+same monitor.said "" "$(cat /run/foldback/daemon.log)"
 silent more.vgck vgck vga
 check more.down fb vgchange -an vga
 same end.kernel "" "$(dmesg | grep -E 'BUG:|WARNING:|Oops' | head -n 3)"

@@ -3,7 +3,7 @@
 //! What must hold:
 //! - What is done is done by the daemon, or for a VG of the kernel's by `backend`; the command decides which LVs, and says what came of it in LVM2's words.
 
-use crate::backend::{Boot, Kernel};
+use crate::backend::{Boot, Kernel, Monitor, monitor};
 use crate::changing::one_vg;
 use crate::commands::{Context, start_deferred};
 use crate::error::CliError;
@@ -56,7 +56,9 @@ pub(crate) struct ActivationOptions {
     /// y: start the processes that end merges which run in the kernel; n, with -a y: start none
     #[arg(long, value_name = "y|n")]
     poll: Option<YesNo>,
-    #[arg(long, hide = true, value_name = "y|n")]
+    /// y: have stores of snapshots that the kernel carries extended as they fill, where activation/snapshot_autoextend_threshold
+    /// is below 100; n: no longer. The daemon always does
+    #[arg(long, value_name = "y|n")]
     monitor: Option<YesNo>,
     /// The system is being started: go on without locks, and start no processes
     #[arg(long)]
@@ -131,8 +133,11 @@ impl ActivationOptions {
             Some(how) => {
                 let wish =
                     KernelWish { ignore_skip: self.ignoreactivationskip, auto: how == Activation::Auto };
-                let boot =
-                    Boot { sysinit: self.sysinit, polls: !self.sysinit && self.poll != Some(YesNo::No) };
+                let boot = Boot {
+                    sysinit: self.sysinit,
+                    polls: !self.sysinit && self.poll != Some(YesNo::No),
+                    monitor: (!self.sysinit).then(|| self.monitor()),
+                };
                 kernel.activate(context, session, vg, (lvs, wish), boot)
             }
             None if self.refresh => kernel.refresh(context, session, vg, lvs),
@@ -140,7 +145,18 @@ impl ActivationOptions {
                 let found = one_vg(&discovery, vg)?;
                 kernel.poll(context, &session, found, lvs).map(|()| Exit::Success)
             }
-            None => Ok(Exit::Success),
+            None => {
+                let found = one_vg(&discovery, vg)?;
+                monitor(context, &session, &found.vg, self.monitor()).map(|()| Exit::Success)
+            }
+        }
+    }
+
+    fn monitor(&self) -> Monitor {
+        match self.monitor {
+            None => Monitor::Configured,
+            Some(YesNo::Yes) => Monitor::Yes,
+            Some(YesNo::No) => Monitor::No,
         }
     }
 }

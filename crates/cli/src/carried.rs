@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) enum Carrier {
     /// The daemon that serves the VG.
-    Daemon(LiveVg),
+    Daemon(Box<LiveVg>),
     /// The kernel.
     Kernel(KernelDm),
 }
@@ -76,7 +76,7 @@ impl Live {
     pub(crate) fn in_daemon(served: LiveVg, found: &FoundVg) -> Self {
         let live = |lv: &Lv| served.lv(&lv.id.to_string()).map(|info| of_info(&lv.name, info));
         let lvs = found.vg.lvs.iter().filter_map(live).collect();
-        Self { vg: found.vg.name.clone(), by: Carrier::Daemon(served), lvs }
+        Self { vg: found.vg.name.clone(), by: Carrier::Daemon(Box::new(served)), lvs }
     }
 
     fn in_kernel(kernel: Kernel, found: &FoundVg) -> Result<Self, CliError> {
@@ -163,7 +163,10 @@ impl Live {
         match &mut self.by {
             Carrier::Daemon(served) => {
                 let terms = Terms { closed: closed.to_vec(), merge_rate: None };
-                served.client.transact_on(&served.info.name, transaction, &terms).map_err(of_daemon)
+                served
+                    .client
+                    .transact_on(&served.info.name, transaction, &terms)
+                    .map_err(|error| of_daemon(&error))
             }
             Carrier::Kernel(mapper) => {
                 let open = first_open(mapper, closed).map_err(|error| NotSwitched::Refused(error.into()))?;
@@ -245,9 +248,9 @@ fn remote(served: &mut LiveVg) -> RemoteMapper<&mut foldback_daemon::api::Client
 }
 
 /// Why the daemon did not carry a change out; only what is known to have left everything as it was says so.
-fn of_daemon(error: ApiError) -> NotSwitched {
+fn of_daemon(error: &ApiError) -> NotSwitched {
     let unchanged = || CliError::failed(format!("{error}; nothing was changed."));
-    NotSwitched::Refused(match &error {
+    NotSwitched::Refused(match error {
         ApiError::Failed { stage: Some(Stage::Resume | Stage::Clean), message } => {
             return NotSwitched::Half(message.clone());
         }

@@ -110,11 +110,11 @@ impl LiveVg {
 /// Refuses to read or write the content of a VG beside who carries it, and says where it is to be had.
 pub(crate) fn refuse_live(vg: &VgName, lv: &LvName, paths: &[String]) -> Result<(), CliError> {
     let Some(live) = LiveVg::find(vg, paths)? else {
-        return match is_in_kernel(vg, lv) {
-            true => Err(CliError::failed(format!("Logical volume {vg}/{lv} is active in the kernel."))
-                .hint(format!("read and write /dev/{vg}/{lv}"))),
-            false => Ok(()),
-        };
+        if !is_in_kernel(vg, lv) {
+            return Ok(());
+        }
+        return Err(CliError::failed(format!("Logical volume {vg}/{lv} is active in the kernel."))
+            .hint(format!("read and write /dev/{vg}/{lv}")));
     };
     let file = live
         .info

@@ -1,8 +1,9 @@
-//! Merges that the kernel carries, ended by processes of their own (lvm2.md 2.10).
+//! Processes for what the kernel carries and nobody would end or watch otherwise (lvm2.md 2.10, 3.5).
 //!
 //! What must hold:
-//! - One process for a merge. It outlives the command that started it, holds no lock while it waits, and ends the merge
-//!   within a second of the kernel's being done.
+//! - One for a merge. It outlives the command that started it, holds no lock while it waits, and ends the merge within a
+//!   second of the kernel's being done.
+//! - One for a VG with live snapshots, where lvm.conf wants stores to be extended.
 //! - The commands that start it return at once. What it has to say is in the log of the run directory.
 
 use crate::backend::live_lvs;
@@ -14,6 +15,7 @@ use foldback_lvm2_format::vg::SnapshotSegment;
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -69,22 +71,50 @@ fn start_one(
     snapshot: &LvName,
     listens: Listens,
 ) -> Result<Child, CliError> {
+    let mut command = helper(context, paths, "lvpoll")?;
+    command.arg(format!("{vg}/{snapshot}"));
+    if listens == Listens::Nobody {
+        detach(command.arg("--background"));
+    }
+    spawn(command, &format!("starting the process that ends the merge of {vg}/{snapshot}"))
+}
+
+/// Starts the process that has stores of a VG's snapshots extended when they fill.
+pub(crate) fn start_monitor(context: &Context, paths: &[String], vg: &VgName) -> Result<(), CliError> {
+    let mut command = helper(context, paths, "lvmonitor")?;
+    detach(command.arg(vg.as_str()));
+    spawn(command, &format!("starting the process that watches the snapshots of {vg}")).map(drop)
+}
+
+/// Has the store of a snapshot extended as lvm.conf says; whether that was done.
+pub(crate) fn extend(context: &Context, vg: &VgName, snapshot: &LvName) -> Result<bool, CliError> {
+    let mut command = helper(context, &context.options.disks(), "lvextend")?;
+    command.arg("--use-policies").arg(format!("{vg}/{snapshot}")).stdout(Stdio::null());
+    let mut child = spawn(command, &format!("extending {vg}/{snapshot}"))?;
+    Ok(child.wait().is_ok_and(|status| status.success()))
+}
+
+/// This program with another command, on the same disks with the same settings.
+fn helper(context: &Context, paths: &[String], word: &str) -> Result<Command, CliError> {
     let failed = |what: &str, error: &std::io::Error| CliError::failed(format!("{what}: {error}."));
     let program = std::env::current_exe().map_err(|error| failed("finding this program", &error))?;
     let absolute = |path: &String| std::path::absolute(path).map(|path| path.display().to_string());
     let paths = paths.iter().map(absolute).collect::<Result<Vec<_>, _>>();
     let paths = paths.map_err(|error| failed("finding the working directory", &error))?;
     let mut command = Command::new(program);
-    command.arg0("foldback").args(["lvpoll", "--devices", &paths.join(",")]).stdin(Stdio::null());
+    command.arg0("foldback").args([word, "--devices", &paths.join(",")]).stdin(Stdio::null());
     if let Some(config) = &context.options.config {
         command.args(["--config", config]);
     }
-    command.arg(format!("{vg}/{snapshot}"));
-    if listens == Listens::Nobody {
-        command.arg("--background").current_dir("/").process_group(0).stdout(Stdio::null()).stderr(log());
-    }
-    let attempt = format!("starting the process that ends the merge of {vg}/{snapshot}");
-    command.spawn().map_err(|error| failed(&attempt, &error))
+    Ok(command)
+}
+
+fn detach(command: &mut Command) {
+    command.current_dir("/").process_group(0).stdout(Stdio::null()).stderr(log());
+}
+
+fn spawn(mut command: Command, attempt: &str) -> Result<Child, CliError> {
+    command.spawn().map_err(|error| CliError::failed(format!("{attempt}: {error}.")))
 }
 
 /// Where a process says what nobody listens to.
@@ -95,19 +125,37 @@ fn log() -> Stdio {
     log.map_or_else(|_| Stdio::null(), Stdio::from)
 }
 
-/// That a merge has its poller.
+/// What a process does that others must not do as well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Task {
+    /// Watch the merge of an LV.
+    Poll,
+    /// Watch the stores of a VG.
+    Monitor,
+}
+
+impl Task {
+    fn file(self, id: &str) -> PathBuf {
+        let name = match self {
+            Self::Poll => "poll",
+            Self::Monitor => "monitor",
+        };
+        RunDir::of_user().path().join(format!("{name}-{id}"))
+    }
+}
+
+/// That a task has its process. Where the run directory cannot be used every process has its turn: two that do the same do no
+/// harm.
 #[derive(Debug)]
 pub(crate) struct Turn(Option<(File, PathBuf)>);
 
 impl Turn {
-    /// `None` where another process watches the merge of that LV already. Where the run directory cannot be used every
-    /// process has its turn: two that end one merge do no harm.
-    pub(crate) fn take(lv_id: &str) -> Option<Self> {
-        let run = RunDir::of_user();
-        if run.make().is_err() {
+    /// `None` where another process does it already, to the LV or the VG of that UUID.
+    pub(crate) fn take(task: Task, id: &str) -> Option<Self> {
+        if RunDir::of_user().make().is_err() {
             return Some(Self(None));
         }
-        let path = run.path().join(format!("poll-{lv_id}"));
+        let path = task.file(id);
         let Ok(file) = File::create(&path) else { return Some(Self(None)) };
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => None,
@@ -115,11 +163,24 @@ impl Turn {
             Ok(()) => Some(Self(Some((file, path)))),
         }
     }
+
+    /// Takes it away from whoever has it, who ends at the next look.
+    pub(crate) fn end(task: Task, id: &str) {
+        std::fs::remove_file(task.file(id)).ok();
+    }
+
+    /// Whether it was not taken away.
+    pub(crate) fn is_ours(&self) -> bool {
+        let Some((file, path)) = &self.0 else { return true };
+        let ours = file.metadata().map(|found| found.ino());
+        let there = std::fs::metadata(path).map(|found| found.ino());
+        matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some((_, path)) = &self.0 {
+        if let Some((_, path)) = self.0.as_ref().filter(|_| self.is_ours()) {
             std::fs::remove_file(path).ok();
         }
     }

@@ -5,7 +5,7 @@
 //! - What is up already stays as it is; a group that does not come up whole is taken down again.
 //! - What is in use is not taken down, and nothing else of its group is.
 
-use super::{Kernel, devices_of};
+use super::{Kernel, Monitor, devices_of, monitor};
 use crate::carried::in_use_words;
 use crate::changing::one_vg;
 use crate::commands::Context;
@@ -30,6 +30,8 @@ pub(crate) struct Boot {
     pub(crate) sysinit: bool,
     /// Merges that run get the processes that end them.
     pub(crate) polls: bool,
+    /// Whether stores are watched; `None` leaves that as it is.
+    pub(crate) monitor: Option<Monitor>,
 }
 
 impl Kernel {
@@ -82,6 +84,9 @@ impl Kernel {
         self.tell(context, found, lvs.is_none())?;
         if boot.polls {
             self.poll(context, &session, found, lvs)?;
+        }
+        if let Some(wish) = boot.monitor {
+            monitor(context, &session, &found.vg, wish)?;
         }
         Ok(exit)
     }

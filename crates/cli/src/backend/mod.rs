@@ -28,6 +28,7 @@ use foldback_units::{LvName, VgName, dm_name};
 pub(crate) use activation::Boot;
 pub(crate) use host::KernelHost;
 pub(crate) use pvs::pvs_in_kernel;
+pub(crate) use refresh::{Monitor, monitor};
 pub(crate) use status::look_at_kernel;
 
 /// The values of `--backend`.

@@ -34,7 +34,7 @@ fn below(mapper: &mut KernelDm) -> BTreeSet<String> {
     let mut below = BTreeSet::new();
     for info in lvs() {
         let mut table = mapper.table(&info.name).ok().flatten().unwrap_or_default();
-        let names = table.devices_mut().into_iter().map(|reference| reference.0.clone());
+        let names = table.devices_mut().map(|reference| reference.0.clone());
         below.extend(names.filter(|name| !is_lv(name)).filter_map(|name| path_of(&name)));
     }
     below

@@ -1,4 +1,4 @@
-//! `--refresh` and `--poll` through the kernel.
+//! `--refresh`, `--poll` and `--monitor` through the kernel.
 //!
 //! What must hold (lvm2.md 2.10, 3.1):
 //! - Every device of a live group gets the table that the metadata say, also one that somebody has changed or left
@@ -12,16 +12,29 @@ use crate::commands::Context;
 use crate::commands::start_deferred;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::polling::{Listens, running, start};
+use crate::polling::{Listens, Task, Turn, running, start, start_monitor};
 use crate::session::Session;
 use foldback_dm_table::DeviceMapper;
+use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::{
     Change as GroupChange, Device, Group, Tables, Wish, go_on, merge_came_up, tables, to_deactivate,
 };
+use foldback_manager::config::Config;
 use foldback_manager::host::locks;
 use foldback_manager::lock::LockMode;
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
+
+/// Whether stores are to be watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Monitor {
+    /// As lvm.conf says.
+    Configured,
+    /// Also where lvm.conf says no.
+    Yes,
+    /// No longer.
+    No,
+}
 
 impl Kernel {
     /// Gives live groups the tables that the metadata say, and begins the merges that waited.
@@ -91,6 +104,21 @@ impl Kernel {
             "Background polling started for {started} logical volume(s) in volume group \"{vg}\""
         ));
         Ok(())
+    }
+}
+
+/// Starts the process that watches the stores of a VG, where lvm.conf wants them to be extended and one does not run.
+pub(crate) fn monitor(context: &Context, session: &Session, vg: &Vg, wish: Monitor) -> Result<(), CliError> {
+    let Config { monitoring, snapshot_autoextend, .. } = &session.config;
+    match wish {
+        _ if context.options.test => Ok(()),
+        Monitor::No => {
+            Turn::end(Task::Monitor, &vg.id.compact());
+            Ok(())
+        }
+        Monitor::Configured if !monitoring => Ok(()),
+        _ if !snapshot_autoextend.is_on() || vg.snapshots().all().is_empty() => Ok(()),
+        Monitor::Yes | Monitor::Configured => start_monitor(context, &session.paths, &vg.name),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::interrupt::Interrupt;
 use crate::merging::{DEFAULT_INTERVAL, Listener, Pace};
 use crate::names::Target;
-use crate::polling::Turn;
+use crate::polling::{Task, Turn};
 use crate::reporting::no_lv;
 use crate::session::Session;
 use clap::Args;
@@ -44,10 +44,11 @@ impl LvPoll {
         let links = found.vg.snapshots();
         let origin = links.of_cow(&lv).map_or_else(|| lv.clone(), |snapshot| snapshot.segment.origin.clone());
         let origin = format!("{vg}/{origin}");
-        let Some(_turn) = Turn::take(&id) else {
-            context.console.detail(&format!("Another process watches the merge of {vg}/{lv}."));
+        let turn = Turn::take(Task::Poll, &id);
+        // Whoever waits for the end does not leave it to others.
+        if turn.is_none() && self.background {
             return Ok(Exit::Success);
-        };
+        }
         let Some(kernel) = Kernel::that_carries(context, &session, found)? else {
             context.console.say(&format!("{origin}: Interrupted: No longer active."));
             return Ok(Exit::Success);
@@ -68,6 +69,7 @@ impl LvPoll {
         };
         let ended = poll(&mut host, &request, &mut Machine::new(&context.line), &mut listener);
         drop(listener);
+        drop(turn);
         match ended? {
             Polled::Finished => {}
             Polled::NotMerging => context.console.detail(&format!("{vg}/{lv} is not merging any more.")),

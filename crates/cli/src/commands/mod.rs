@@ -17,6 +17,7 @@ mod lvchange;
 mod lvconvert;
 mod lvcreate;
 mod lvextend;
+mod lvmonitor;
 mod lvpoll;
 mod lvremove;
 mod lvrename;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     LvRename(lvrename::LvRename),
     #[command(name = "lvchange")]
     LvChange(lvchange::LvChange),
+    #[command(name = "lvmonitor", hide = true)]
+    LvMonitor(lvmonitor::LvMonitor),
     #[command(name = "lvpoll", hide = true)]
     LvPoll(lvpoll::LvPoll),
     Finish(finish::Finish),
@@ -114,6 +117,7 @@ impl Command {
             Self::LvRename(_) => "lvrename",
             Self::LvChange(_) => "lvchange",
             Self::VgChange(_) => "vgchange",
+            Self::LvMonitor(_) => "lvmonitor",
             Self::LvPoll(_) => "lvpoll",
             Self::Finish(_) => "finish",
             Self::Daemon(_) => "daemon",
@@ -145,6 +149,7 @@ impl Command {
             Self::LvRename(arguments) => arguments.run(context),
             Self::LvChange(arguments) => arguments.run(context),
             Self::VgChange(arguments) => arguments.run(context),
+            Self::LvMonitor(arguments) => arguments.run(context),
             Self::LvPoll(arguments) => arguments.run(context),
             Self::Finish(arguments) => arguments.run(context),
             Self::Daemon(arguments) => arguments.run(context),

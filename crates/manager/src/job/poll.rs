@@ -34,7 +34,7 @@ pub enum Polled {
 
 /// What there is of a merge.
 enum Found {
-    Running(Merge, Group),
+    Running(Box<(Merge, Group)>),
     Not(Polled),
 }
 
@@ -60,7 +60,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
             let found = self.look();
             self.host.unlock();
             let (merge, group) = match found? {
-                Found::Running(merge, group) => (merge, group),
+                Found::Running(running) => *running,
                 Found::Not(why) => return Ok(why),
             };
             let observer = &mut *self.observer;
@@ -94,7 +94,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let merge = plan::check(&found.vg, lv)?;
         Ok(match self.live_group(found, lv)? {
             None => Found::Not(Polled::NotActive),
-            Some(live) if self.is_merging(&live)? => Found::Running(merge, live),
+            Some(live) if self.is_merging(&live)? => Found::Running(Box::new((merge, live))),
             Some(_) => Found::Not(Polled::Waits),
         })
     }

@@ -134,7 +134,7 @@ struct Ignored {
     #[arg(short = 'K', long, hide = true)]
     ignoreactivationskip: bool,
     #[arg(long, hide = true)]
-    monitor: Option<YesNo>,
+    pub(super) monitor: Option<YesNo>,
     #[arg(long, hide = true)]
     ignoremonitoring: bool,
 }
@@ -260,7 +260,7 @@ impl LvCreate {
         match Kernel::of(context, vg, true)? {
             Some((kernel, session, _)) => {
                 let wish = Wish { ignore_skip: false, auto: how.contains('a') };
-                let boot = Boot { sysinit: false, polls: false };
+                let boot = Boot { sysinit: false, polls: false, monitor: None };
                 kernel.activate(context, session, vg, (Some(std::slice::from_ref(lv)), wish), boot)
             }
             None => Ok(Exit::Success),

@@ -6,6 +6,7 @@
 //!   is refused in LVM2's words.
 
 use super::{LvCreate, Permission, pv_keys, tags};
+use crate::backend::{Monitor, monitor};
 use crate::carried::{Carrier, Live};
 use crate::changing::{Change, refused, tell};
 use crate::commands::Context;
@@ -13,6 +14,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::LiveVg;
 use crate::names::Target;
+use crate::options::YesNo;
 use crate::sizes::KibSize;
 use crate::switching::{Otherwise, Switch};
 use foldback_frontend_fuse::{mounted_on, write_back};
@@ -87,6 +89,14 @@ impl LvCreate {
                 |set: &mut DiskSet<'_>| prepare_stores(set, found, &planned.vg, &planned.lvs, chunk);
             if let Some(mut live) = live {
                 snapshots_live(change, &mut live, (found, &planned.vg), &origins, prepare)?;
+                if matches!(live.by, Carrier::Kernel(_)) {
+                    let wish = match self.ignored.monitor {
+                        Some(YesNo::Yes) => Some(Monitor::Yes),
+                        Some(YesNo::No) => None,
+                        None => Some(Monitor::Configured),
+                    };
+                    wish.map_or(Ok(()), |wish| monitor(context, &change.session, &planned.vg, wish))?;
+                }
             } else {
                 // A volume that somebody imports into or merges has no one state that a snapshot could keep.
                 let _data = change.session.hold_all_data()?;

@@ -324,7 +324,9 @@ pub(super) fn run_poll(host: &mut FakeHost, ear: &mut Ear) -> Result<Polled, Mer
 pub(super) fn bring_up(host: &mut FakeHost, change: impl FnOnce(Group) -> Group) {
     let found = Bench::of(host.mapper.disks.visible(), 1).vg();
     let group = change(Group::of(&found, &lv_name("snap")).unwrap());
-    activate(&group).iter().for_each(|verb| host.mapper.apply(verb).unwrap());
+    for verb in activate(&group) {
+        host.mapper.apply(&verb).unwrap();
+    }
 }
 
 fn request(paths: &[String]) -> MergeRequest<'_> {
