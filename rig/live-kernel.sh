@@ -18,9 +18,9 @@ detach() {
 }
 
 must "$FOLDBACK" vgcreate vgl "$DISK"
-must "$FOLDBACK" lvcreate -L 128m -n root vgl
-must "$FOLDBACK" lvcreate -L 32m -n other vgl
-must "$FOLDBACK" vgchange -ay --backend user --export nbd vgl
+must "$FOLDBACK" lvcreate -an -L 128m -n root vgl
+must "$FOLDBACK" lvcreate -an -L 32m -n other vgl
+must "$FOLDBACK" vgchange -ay --export nbd vgl
 must mkdir /run/mnt
 must mkfs.ext4 -q /dev/vgl/root
 must "$XTASK" guest pattern /dev/vgl/other 3

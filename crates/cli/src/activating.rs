@@ -84,7 +84,9 @@ impl ActivationOptions {
             return exporting::unexport(context, vg, lvs);
         }
         let named = all_found(context, vg, lvs)?;
-        let goes_up = matches!(self.activate, Some(Activation::Yes | Activation::Auto));
+        // What is to be served over NBD is the daemon's, unless the kernel was asked for.
+        let by_daemon = self.export.is_some() && context.options.backend.is_none();
+        let goes_up = matches!(self.activate, Some(Activation::Yes | Activation::Auto)) && !by_daemon;
         if let Some(carried) = Kernel::of(context, vg, goes_up)? {
             return self.by_kernel(context, carried, vg, lvs).map(|exit| exit.max(named));
         }

@@ -135,12 +135,12 @@ pub(crate) enum Task {
 }
 
 impl Task {
-    fn file(self, id: &str) -> PathBuf {
+    fn file(self, run: &RunDir, id: &str) -> PathBuf {
         let name = match self {
             Self::Poll => "poll",
             Self::Monitor => "monitor",
         };
-        RunDir::of_user().path().join(format!("{name}-{id}"))
+        run.path().join(format!("{name}-{id}"))
     }
 }
 
@@ -151,11 +151,11 @@ pub(crate) struct Turn(Option<(File, PathBuf)>);
 
 impl Turn {
     /// `None` where another process does it already, to the LV or the VG of that UUID.
-    pub(crate) fn take(task: Task, id: &str) -> Option<Self> {
-        if RunDir::of_user().make().is_err() {
+    pub(crate) fn take(run: &RunDir, task: Task, id: &str) -> Option<Self> {
+        if run.make().is_err() {
             return Some(Self(None));
         }
-        let path = task.file(id);
+        let path = task.file(run, id);
         let Ok(file) = File::create(&path) else { return Some(Self(None)) };
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => None,
@@ -165,8 +165,8 @@ impl Turn {
     }
 
     /// Takes it away from whoever has it, who ends at the next look.
-    pub(crate) fn end(task: Task, id: &str) {
-        std::fs::remove_file(task.file(id)).ok();
+    pub(crate) fn end(run: &RunDir, task: Task, id: &str) {
+        std::fs::remove_file(task.file(run, id)).ok();
     }
 
     /// Whether it was not taken away.
@@ -183,5 +183,44 @@ impl Drop for Turn {
         if let Some((_, path)) = self.0.as_ref().filter(|_| self.is_ours()) {
             std::fs::remove_file(path).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Task, Turn};
+    use foldback_daemon::RunDir;
+
+    #[test]
+    fn one_process_has_its_turn_until_it_ends_or_it_is_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::at(&dir.path().join("run"));
+        let take = || Turn::take(&run, Task::Monitor, "vg");
+        let first = take().unwrap();
+        assert!(take().is_none() && first.is_ours());
+        assert!(
+            Turn::take(&run, Task::Poll, "vg").is_some()
+                && Turn::take(&run, Task::Monitor, "other").is_some()
+        );
+        drop(first);
+        let second = take().unwrap();
+        Turn::end(&run, Task::Monitor, "vg");
+        assert!(!second.is_ours());
+        // Who follows is not disturbed by the end of who was sent away.
+        let third = take().unwrap();
+        drop(second);
+        assert!(third.is_ours() && take().is_none());
+    }
+
+    /// An initramfs may have no place for it.
+    #[test]
+    fn where_turns_cannot_be_taken_everybody_has_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let run = RunDir::at(&file.join("run"));
+        let turns = [Turn::take(&run, Task::Poll, "lv"), Turn::take(&run, Task::Poll, "lv")];
+        assert!(turns.iter().flatten().all(Turn::is_ours));
+        assert_eq!(turns.iter().flatten().count(), 2);
     }
 }

@@ -14,6 +14,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::polling::{Listens, Task, Turn, running, start, start_monitor};
 use crate::session::Session;
+use foldback_daemon::RunDir;
 use foldback_dm_table::DeviceMapper;
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::{
@@ -113,7 +114,7 @@ pub(crate) fn monitor(context: &Context, session: &Session, vg: &Vg, wish: Monit
     match wish {
         _ if context.options.test => Ok(()),
         Monitor::No => {
-            Turn::end(Task::Monitor, &vg.id.compact());
+            Turn::end(&RunDir::of_user(), Task::Monitor, &vg.id.compact());
             Ok(())
         }
         Monitor::Configured if !monitoring => Ok(()),

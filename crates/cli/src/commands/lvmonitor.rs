@@ -15,6 +15,7 @@ use crate::names::vg_name;
 use crate::polling::{Task, Turn, extend};
 use crate::session::Session;
 use clap::Args;
+use foldback_daemon::RunDir;
 use foldback_device::Access;
 use foldback_dm_table::{DeviceMapper, Info, SnapshotStatus, Target};
 use foldback_manager::ops::autoextend::Policy;
@@ -44,7 +45,7 @@ impl LvMonitor {
         let mut session = Session::open(&context.options, Access::Read)?;
         let policy = session.config.snapshot_autoextend;
         let id = one_vg(&session.discover(), &vg)?.vg.id.compact();
-        let Some(turn) = Turn::take(Task::Monitor, &id) else { return Ok(Exit::Success) };
+        let Some(turn) = Turn::take(&RunDir::of_user(), Task::Monitor, &id) else { return Ok(Exit::Success) };
         let mut tried: BTreeMap<String, Sectors> = BTreeMap::new();
         drop(session);
         let mut failures = 0;

@@ -15,6 +15,7 @@ use crate::polling::{Task, Turn};
 use crate::reporting::no_lv;
 use crate::session::Session;
 use clap::Args;
+use foldback_daemon::RunDir;
 use foldback_device::Access;
 use foldback_manager::environment::Machine;
 use foldback_manager::job::{MergeRequest, Polled, poll};
@@ -44,7 +45,7 @@ impl LvPoll {
         let links = found.vg.snapshots();
         let origin = links.of_cow(&lv).map_or_else(|| lv.clone(), |snapshot| snapshot.segment.origin.clone());
         let origin = format!("{vg}/{origin}");
-        let turn = Turn::take(Task::Poll, &id);
+        let turn = Turn::take(&RunDir::of_user(), Task::Poll, &id);
         // Whoever waits for the end does not leave it to others.
         if turn.is_none() && self.background {
             return Ok(Exit::Success);
