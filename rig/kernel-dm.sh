@@ -233,7 +233,7 @@ check program.up-again "$FOLDBACK" vgchange -ay vgk
 refused program.user 'active in the kernel' "$FOLDBACK" --backend user vgchange -ay vgk
 must mount /dev/vgk/s3 /run/mnt
 refused program.in-use "Can't deactivate volume group .vgk. with 1 open logical volume" "$FOLDBACK" vgchange -an vgk
-refused program.lv-in-use 'Logical volume vgk/s3 in use' "$FOLDBACK" lvchange -an vgk/s3
+refused program.lv-in-use 'Logical volume vgk/s3 contains a filesystem in use' "$FOLDBACK" lvchange -an vgk/s3
 same program.still "$(cat /run/by-lvm2)" "$(state)"
 alike program.lvs-mounted
 content=$(digest /dev/vgk/p1)
@@ -245,7 +245,7 @@ alike program.lvs-invalid
 must umount /run/mnt
 check program.down "$FOLDBACK" vgchange -an
 same program.nothing-left "nowrite pv2 " "$(dmsetup ls | cut -f1 | sort | tr '\n' ' ')"
-check program.up-merging "$FOLDBACK" --backend auto lvchange -ay vgk/s3
+check program.up-merging "$FOLDBACK" lvchange -ay --poll n vgk/s3
 until dmsetup status vgk-s3 | grep -q ' \([0-9]*\)/[0-9]* \1$'; do sleep 0.1; done
 alike program.lvs-merging
 check program.merge "$FOLDBACK" lvconvert --merge vgk/p1

@@ -24,9 +24,9 @@ until_seen() {
 }
 
 must "$FOLDBACK" vgcreate vgb "$DISK"
-must "$FOLDBACK" lvcreate -L 32m -n stays vgb
-must "$FOLDBACK" lvcreate -L 16m -n goes vgb
-must "$FOLDBACK" vgchange -ay vgb
+must "$FOLDBACK" lvcreate -an -L 32m -n stays vgb
+must "$FOLDBACK" lvcreate -an -L 16m -n goes vgb
+must "$FOLDBACK" vgchange -ay --backend user vgb
 must mkfs.ext4 -q /dev/vgb/stays
 must mkdir /run/mnt
 must mount /dev/vgb/stays /run/mnt

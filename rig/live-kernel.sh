@@ -18,8 +18,8 @@ detach() {
 }
 
 must "$FOLDBACK" vgcreate vgl "$DISK"
-must "$FOLDBACK" lvcreate -L 128m -n root vgl
-must "$FOLDBACK" lvcreate -L 32m -n other vgl
+must "$FOLDBACK" lvcreate -an -L 128m -n root vgl
+must "$FOLDBACK" lvcreate -an -L 32m -n other vgl
 must "$FOLDBACK" vgchange -ay --export nbd vgl
 must mkdir /run/mnt
 must mkfs.ext4 -q /dev/vgl/root

@@ -6,8 +6,8 @@ must insmod "$_kernel/fs/fuse/fuse.ko"
 must insmod "$_kernel/drivers/block/loop.ko"
 export FOLDBACK_DEVICES="$DISK"
 must "$FOLDBACK" vgcreate vgm "$DISK"
-must "$FOLDBACK" lvcreate -L 480m -n root vgm
-must "$FOLDBACK" vgchange -ay vgm
+must "$FOLDBACK" lvcreate -an -L 480m -n root vgm
+must "$FOLDBACK" vgchange -ay --backend user vgm
 
 # PF_MEMALLOC_NOIO is what PR_SET_IO_FLUSHER sets; `flags` is the ninth field of stat, and no name here has blanks but
 # the carrier's.

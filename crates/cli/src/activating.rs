@@ -3,7 +3,7 @@
 //! What must hold:
 //! - What is done is done by the daemon, or for a VG of the kernel's by `backend`; the command decides which LVs, and says what came of it in LVM2's words.
 
-use crate::backend::Kernel;
+use crate::backend::{Boot, Kernel, Monitor, monitor};
 use crate::changing::one_vg;
 use crate::commands::{Context, start_deferred};
 use crate::error::CliError;
@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 use foldback_device::Access;
 use foldback_lvm2_format::vg::{Lv, LvFlag, Vg};
 use foldback_manager::activation::Wish as KernelWish;
+use foldback_manager::store::Discovery;
 use foldback_units::{LvName, VgName};
 
 /// LVM2's values of `-a`, as far as they differ here.
@@ -52,11 +53,15 @@ pub(crate) struct ActivationOptions {
     /// Start the merges that waited until their volumes are closed
     #[arg(long)]
     refresh: bool,
-    #[arg(long, hide = true, value_name = "y|n")]
+    /// y: start the processes that end merges which run in the kernel; n, with -a y: start none
+    #[arg(long, value_name = "y|n")]
     poll: Option<YesNo>,
-    #[arg(long, hide = true, value_name = "y|n")]
+    /// y: have stores of snapshots that the kernel carries extended as they fill, where activation/snapshot_autoextend_threshold
+    /// is below 100; n: no longer. The daemon always does
+    #[arg(long, value_name = "y|n")]
     monitor: Option<YesNo>,
-    #[arg(long, hide = true)]
+    /// The system is being started: go on without locks, and start no processes
+    #[arg(long)]
     sysinit: bool,
 }
 
@@ -64,7 +69,8 @@ impl ActivationOptions {
     /// Whether they ask for anything.
     pub(crate) fn wants(&self) -> Result<bool, CliError> {
         exporting::check(self.export.as_ref(), self.activate)?;
-        Ok(self.activate.is_some() || self.refresh || self.unexport.is_some())
+        let small = self.poll.is_some() || self.monitor.is_some();
+        Ok(self.activate.is_some() || self.refresh || self.unexport.is_some() || small)
     }
 
     /// Does it to LVs of a VG, all where none is named.
@@ -85,9 +91,11 @@ impl ActivationOptions {
             return deactivate(context, vg, lvs, live).map(|exit| exit.max(named));
         }
         let named = all_found(context, vg, lvs, &[])?;
-        let goes_up = matches!(self.activate, Some(Activation::Yes | Activation::Auto));
-        if let Some((kernel, session, _)) = Kernel::of(context, vg, goes_up)? {
-            return self.by_kernel(context, (kernel, session), vg, lvs).map(|exit| exit.max(named));
+        // What is to be served over NBD is the daemon's, unless the kernel was asked for.
+        let by_daemon = self.export.is_some() && context.options.backend.is_none();
+        let goes_up = matches!(self.activate, Some(Activation::Yes | Activation::Auto)) && !by_daemon;
+        if let Some(carried) = Kernel::of(context, vg, goes_up)? {
+            return self.by_kernel(context, carried, vg, lvs).map(|exit| exit.max(named));
         }
         let done = match self.activate {
             Some(Activation::No) => {
@@ -98,7 +106,9 @@ impl ActivationOptions {
                 let skipped_too = self.ignoreactivationskip;
                 activate(context, vg, lvs, Wish { how, skipped_too, export: self.export.as_ref() })
             }
-            None => refresh(context, vg, lvs),
+            None if self.refresh => refresh(context, vg, lvs),
+            // The daemon ends merges and watches stores by itself.
+            None => Ok(Exit::Success),
         };
         done.map(|exit| exit.max(named))
     }
@@ -134,7 +144,7 @@ impl ActivationOptions {
     fn by_kernel(
         &self,
         context: &Context,
-        (kernel, session): (Kernel, Session),
+        (mut kernel, session, discovery): (Kernel, Session, Discovery),
         vg: &VgName,
         lvs: Option<&[LvName]>,
     ) -> Result<Exit, CliError> {
@@ -147,12 +157,30 @@ impl ActivationOptions {
             Some(how) => {
                 let wish =
                     KernelWish { ignore_skip: self.ignoreactivationskip, auto: how == Activation::Auto };
-                kernel.activate(context, session, vg, (lvs, wish))
+                let boot = Boot {
+                    sysinit: self.sysinit,
+                    polls: !self.sysinit && self.poll != Some(YesNo::No),
+                    monitor: (!self.sysinit).then(|| self.monitor()),
+                };
+                kernel.activate(context, session, vg, (lvs, wish), boot)
             }
-            None => Err(CliError::failed(format!(
-                "Volume group {vg} is active in the kernel, where --refresh is not carried out yet."
-            ))
-            .hint("lvconvert --merge starts a merge that was deferred, when its volumes are closed")),
+            None if self.refresh => kernel.refresh(context, session, vg, lvs),
+            None if self.poll == Some(YesNo::Yes) => {
+                let found = one_vg(&discovery, vg)?;
+                kernel.poll(context, &session, found, lvs).map(|()| Exit::Success)
+            }
+            None => {
+                let found = one_vg(&discovery, vg)?;
+                monitor(context, &session, &found.vg, self.monitor()).map(|()| Exit::Success)
+            }
+        }
+    }
+
+    fn monitor(&self) -> Monitor {
+        match self.monitor {
+            None => Monitor::Configured,
+            Some(YesNo::Yes) => Monitor::Yes,
+            Some(YesNo::No) => Monitor::No,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - With `--test` the plan is made and told, and nothing is written.
 //! - A VG with a finding that refuses is not changed; the finding is the error.
 
+use crate::carried::{Live, NotSwitched};
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -13,10 +14,8 @@ use crate::live::{LiveVg, daemon};
 use crate::reporting::{no_vg, tell_findings};
 use crate::session::Session;
 use crate::switching::{HalfSwitched, Otherwise, Switch};
-use foldback_daemon::Terms;
-use foldback_daemon::api::ApiError;
 use foldback_device::Access;
-use foldback_dm_table::{DmName, HeaderWrite, Stage, Transaction};
+use foldback_dm_table::{DmName, HeaderWrite, Transaction};
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::ActivationError;
 use foldback_manager::apply::{ApplyError, commit};
@@ -109,32 +108,51 @@ impl<'c> Change<'c> {
 }
 
 impl Change<'_> {
-    /// Takes the daemon's names of the disks, where it serves the VG.
-    pub(crate) fn live(&mut self, vg: &VgName) -> Result<Option<LiveVg>, CliError> {
-        let mut live = LiveVg::find(vg, &self.session.paths)?;
-        if let Some(live) = &mut live {
-            if !self.is_test() {
-                live.client.verify(&live.info.name)?;
-            }
-            self.session.speak_as(live);
+    /// Reads the disks, under the daemon's names of them where it serves the VG, and finds its live volumes.
+    pub(crate) fn look(&mut self, vg: &VgName) -> Result<(Discovery, Option<Live>), CliError> {
+        let served = self.served(vg)?;
+        if let Some(served) = &served {
+            self.session.speak_as(served);
         }
-        Ok(live)
+        let discovery = self.discover();
+        let Ok(found) = one_vg(&discovery, vg) else { return Ok((discovery, None)) };
+        let live = match served {
+            Some(served) => Some(Live::in_daemon(served, found)),
+            None => Live::find_in_kernel(self.context, &self.session, found)?,
+        };
+        Ok((discovery, live))
+    }
+
+    /// Looks again: with its last live volume a VG is not carried any more.
+    pub(crate) fn live(&mut self, found: &FoundVg) -> Result<Option<Live>, CliError> {
+        match self.served(&found.vg.name)? {
+            Some(served) => Ok(Some(Live::in_daemon(served, found))),
+            None => Live::find_in_kernel(self.context, &self.session, found),
+        }
+    }
+
+    fn served(&self, vg: &VgName) -> Result<Option<LiveVg>, CliError> {
+        let mut served = LiveVg::find(vg, &self.session.paths)?;
+        if let Some(served) = served.as_mut().filter(|_| !self.is_test()) {
+            served.client.verify(&served.info.name)?;
+        }
+        Ok(served)
     }
 
     /// Carries a plan out for a VG with live volumes: `prepare` writes what must lie on new LVs, `switch` makes the
-    /// transaction of what is before and after, and the daemon commits it, unless one of the devices `closed` is in use.
+    /// transaction of what is before and after, and who carries them commits it, unless one of the devices `closed` is in use.
     pub(crate) fn apply_live(
         &mut self,
-        live: &mut LiveVg,
+        live: &mut Live,
         (before, after): (&FoundVg, Vg),
         closed: &[DmName],
         prepare: impl FnOnce(&mut DiskSet<'_>) -> Result<(), ApplyError>,
-        switch: impl FnOnce(&LiveVg, &FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
+        switch: impl FnOnce(&Live, &FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
     ) -> Result<FoundVg, CliError> {
         let Self { context, session, machine, freeze, .. } = self;
         let places = session.backup_places();
         // It may lie on a volume whose writes wait for this very change.
-        let holds = live.info.lvs.iter().any(|lv| lv.wait.is_some());
+        let holds = live.waits();
         if !holds {
             archive(context, &places, &before.vg, machine);
         }
@@ -143,20 +161,22 @@ impl Change<'_> {
         let handover = stage(&mut set, before, after, machine).map_err(ApplyError::from)?.hand_over();
         let Switch { transaction, otherwise } = switch(live, &handover.next, handover.headers)
             .map_err(|error| CliError::failed(format!("{error}.")))?;
-        let terms = Terms { closed: closed.to_vec(), merge_rate: None, counted: None };
         let frozen = Freezing::begin(freeze)?;
-        let outcome = live.client.transact_on(&live.info.name, &transaction, &terms);
+        let outcome = live.transact_unless_open(&transaction, closed);
         if !frozen.is_none_or(Freezing::end) && outcome.is_ok() {
             context.console.warn(
                 "The change took more than 5 s, and the file systems were thawed before it was done: what the snapshot holds may \
                  be what a power cut leaves.",
             );
         }
+        for note in live.take_notes() {
+            context.console.warn(&format!("{note}."));
+        }
         let mut not_remembered = None;
         match outcome {
             Ok(()) => {}
-            Err(error @ ApiError::NotRemembered(_)) => not_remembered = Some(error),
-            Err(ApiError::Failed { stage: Some(Stage::Resume | Stage::Clean), message }) => {
+            Err(NotSwitched::Unwritten(error)) => not_remembered = Some(error),
+            Err(NotSwitched::Half(message)) => {
                 let told = format!("The change is committed, but a device was not switched: {message}.");
                 let half = HalfSwitched { live, set: &mut set, before, next: &handover.next };
                 match otherwise {
@@ -171,35 +191,30 @@ impl Change<'_> {
                     }
                 }
             }
-            Err(ApiError::InUse { device, by }) => {
-                return Err(CliError::failed(format!(
-                    "Logical volume {device} in use: {by}; nothing was changed."
-                )));
-            }
-            Err(error) => return Err(not_switched(&error)),
+            Err(NotSwitched::Refused(error)) => return Err(error),
         }
         if holds {
             archive(context, &places, &before.vg, machine);
         }
         backup(context, &places, &handover.next.vg, machine);
-        not_remembered.map_or(Ok(handover.next), |error| Err(error.into()))
+        not_remembered.map_or(Ok(handover.next), Err)
     }
 
-    /// The same for a VG that may be served or not, and a plan that writes nothing but metadata; `switch` is asked where
+    /// The same for a VG that may be live or not, and a plan that writes nothing but metadata; `switch` is asked where
     /// the LV is `active`.
     pub(crate) fn apply_either(
         &mut self,
-        live: Option<&mut LiveVg>,
+        live: Option<&mut Live>,
         (before, after): (&FoundVg, Vg),
         active: bool,
-        switch: impl FnOnce(&LiveVg, &FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
+        switch: impl FnOnce(&Live, &FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
     ) -> Result<(), CliError> {
         let Some(live) = live else {
             let _data = self.session.hold_all_data()?;
             self.apply(&before.vg, |set, machine| commit(set, before, after, machine))?;
             return Ok(());
         };
-        let transaction = |live: &LiveVg, next: &FoundVg, headers| {
+        let transaction = |live: &Live, next: &FoundVg, headers| {
             if active {
                 return switch(live, next, headers);
             }
@@ -207,21 +222,6 @@ impl Change<'_> {
         };
         self.apply_live(live, (before, after), &[], |_| Ok(()), transaction)?;
         Ok(())
-    }
-}
-
-/// Why a change was not carried out; only what is known to have left everything as it was says so.
-fn not_switched(error: &ApiError) -> CliError {
-    let unchanged = || CliError::failed(format!("{error}; nothing was changed."));
-    match error {
-        ApiError::Failed { stage: Some(Stage::Preload | Stage::Suspend), .. } | ApiError::NotActive(_) => {
-            unchanged()
-        }
-        // It tells itself what was taken back.
-        ApiError::Failed { stage: Some(_), .. } => CliError::failed(format!("{error}.")),
-        ApiError::Failed { stage: None, .. } => unchanged(),
-        _ => CliError::failed(format!("{error}; whether the change was committed is not known."))
-            .hint("lvs shows the metadata as they are now"),
     }
 }
 

@@ -4,6 +4,7 @@
 //! - A command that only reads never starts a daemon.
 //! - Whoever changes a VG with live volumes hands the change to the daemon whole; the command writes no header of it.
 
+use crate::backend::{is_in_kernel, pvs_in_kernel};
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::options::Options;
@@ -11,11 +12,10 @@ use crate::starting;
 use foldback_daemon::api::types::{LvInfo, StoreWaitInfo, VgInfo};
 use foldback_daemon::api::{ApiError, Client};
 use foldback_daemon::{RunDir, Setting};
-use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Stage, Table, Transaction, Verb};
+use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, Verb};
 use foldback_lvm2_format::vg::Vg;
-use foldback_manager::activation::{Change as GroupChange, Group};
 use foldback_manager::report::VgFacts;
-use foldback_units::{LvName, Sectors, VgName};
+use foldback_units::{LvName, VgName};
 use std::borrow::BorrowMut;
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -102,11 +102,6 @@ impl LiveVg {
         Ok(info.map(|info| Self { client, info }))
     }
 
-    /// Whether an LV of the VG is live.
-    pub(crate) fn has(&self, vg: &Vg, lv: &LvName) -> bool {
-        vg.lv(lv).is_some_and(|lv| self.lv(&lv.id.to_string()).is_some())
-    }
-
     /// A live volume's name: as these metadata have it, else as it is served. Somebody may have taken it from them.
     pub(crate) fn name_of(&self, lv: &LvInfo, vg: Option<&Vg>) -> Option<String> {
         let known = vg.and_then(|vg| vg.lvs.iter().find(|known| known.id.to_string() == lv.id));
@@ -124,28 +119,15 @@ impl LiveVg {
     }
 }
 
-impl LiveVg {
-    /// A change of a group as it is live: while a merge waits, its origin's table is that of an ordinary origin, and must not
-    /// become the merge's by a change of something else.
-    pub(crate) fn as_it_runs(&self, change: GroupChange) -> GroupChange {
-        let origin = &change.before.origin.top.name.0;
-        let waits = self.info.lvs.iter().any(|lv| lv.device == *origin && lv.merge.is_none());
-        if !waits {
-            return change;
-        }
-        let GroupChange { before, after } = change;
-        GroupChange { before: before.while_deferred(), after: after.map(Group::while_deferred) }
-    }
-
-    /// The same of several.
-    pub(crate) fn all_as_they_run(&self, changes: Vec<GroupChange>) -> Vec<GroupChange> {
-        changes.into_iter().map(|change| self.as_it_runs(change)).collect()
-    }
-}
-
-/// Refuses to read or write the content of a VG beside the daemon that serves it, and says where it is to be had.
+/// Refuses to read or write the content of a VG beside who carries it, and says where it is to be had.
 pub(crate) fn refuse_live(vg: &VgName, lv: &LvName, paths: &[String]) -> Result<(), CliError> {
-    let Some(live) = LiveVg::find(vg, paths)? else { return Ok(()) };
+    let Some(live) = LiveVg::find(vg, paths)? else {
+        if !is_in_kernel(vg, lv) {
+            return Ok(());
+        }
+        return Err(CliError::failed(format!("Logical volume {vg}/{lv} is active in the kernel."))
+            .hint(format!("read and write /dev/{vg}/{lv}")));
+    };
     let file = live
         .info
         .lvs
@@ -173,15 +155,15 @@ pub(crate) fn setting(options: &Options, paths: &[String]) -> Result<Setting, Cl
     })
 }
 
-/// The disks of a command: those that it names, else those of the VGs that are live.
+/// The disks of a command: those that it names, else those of the VGs that are live, in the daemon or in the kernel.
 pub(crate) fn disks_or_live(options: &Options) -> Result<Vec<String>, CliError> {
     let named = options.disks();
     if !named.is_empty() {
         return Ok(named);
     }
     let mut all: Vec<String> = Vec::new();
-    for path in vgs()?.into_iter().flat_map(|vg| vg.devices) {
-        if !all.contains(&path) {
+    for path in vgs()?.into_iter().flat_map(|vg| vg.devices).chain(pvs_in_kernel()) {
+        if !all.iter().any(|known| is_same(known, &path)) {
             all.push(path);
         }
     }
@@ -280,13 +262,5 @@ pub(crate) fn warn_of_waits(context: &Context, vg: &VgFacts, lvs: &[LvInfo]) {
              invalid, and its content is lost. It was not extended: {why}. Make room with: lvextend -L +SIZE {full}; or give \
              it up with: lvremove {full}"
         ));
-    }
-}
-
-/// Sectors of a live snapshot's store that are taken, and all of them.
-pub(crate) fn usage_of(lv: &LvInfo) -> Option<(Sectors, Sectors)> {
-    match lv.status.iter().find_map(|line| SnapshotStatus::parse(line))? {
-        SnapshotStatus::Usage { allocated, total, .. } if lv.merge.is_none() => Some((allocated, total)),
-        _ => None,
     }
 }

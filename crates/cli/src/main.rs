@@ -10,6 +10,7 @@
 
 mod activating;
 mod backend;
+mod carried;
 mod carrying;
 mod changing;
 mod command_line;
@@ -27,6 +28,7 @@ mod map;
 mod merging;
 mod names;
 mod options;
+mod polling;
 mod progress;
 mod reading;
 mod reporting;

@@ -62,8 +62,8 @@ pub(crate) struct Options {
     #[arg(long, global = true, hide = true)]
     pub(crate) nolocking: bool,
 
-    /// Who carries volumes: kernel (its device-mapper), user (the daemon), auto (the kernel, where it can). Where a VG is
-    /// active already that decides; else the default is user
+    /// Who carries volumes: kernel (its device-mapper), user (the daemon), auto (the default: the kernel where it has
+    /// device-mapper and the PVs are block devices, else the daemon). Where a VG is active already that decides
     #[arg(long, value_name = "WHO", global = true, help_heading = "Global options")]
     pub(crate) backend: Option<Backend>,
 

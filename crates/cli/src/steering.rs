@@ -5,6 +5,7 @@
 //!   `snapshot-origin`. Everything else may have begun, and the answer names the ways out.
 //! - A merge is named by its snapshot or by its origin.
 
+use crate::backend::Kernel;
 use crate::changing::{Change, one_vg, refused, vg_to_change};
 use crate::commands::Context;
 use crate::error::CliError;
@@ -65,6 +66,12 @@ pub(crate) fn steer(context: &Context, vg: &VgName, lv: &LvName, what: Steer) ->
     let found = one_vg(&discovery, vg)?;
     let (snapshot, origin) = merging(context, &found.vg, lv)?;
     let id = found.vg.lv(&origin).map(|origin| origin.id.to_string()).unwrap_or_default();
+    if Kernel::that_carries(context, &session, found)?.is_some() {
+        return Err(CliError::failed(format!(
+            "{vg} is active in the kernel, whose merges cannot be paused, and have no rate."
+        ))
+        .hint("only those that the daemon carries can: vgchange -ay --backend user, once they are down"));
+    }
     let live = LiveVg::find(vg, &session.paths)?;
     drop(session);
     let device = live.as_ref().and_then(|live| live.lv(&id));
@@ -115,17 +122,15 @@ fn merging(context: &Context, vg: &Vg, lv: &LvName) -> Result<(LvName, LvName), 
 
 fn take_back(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliError> {
     let mut change = Change::of_vg(context, vg, &[])?;
-    let mut live = change.live(vg)?;
-    let discovery = change.discover();
+    let (discovery, mut live) = change.look(vg)?;
     let found = vg_to_change(&discovery, vg)?;
     let (snapshot, origin) = merging(context, &found.vg, lv)?;
-    let id = found.vg.lv(&origin).map(|origin| origin.id.to_string()).unwrap_or_default();
-    let table = live.as_ref().and_then(|live| live.lv(&id)).and_then(|lv| Table::parse(&lv.table).ok());
-    let plain = |table: Table| {
+    let live_origin = live.as_ref().and_then(|live| live.of(&found.vg, &origin));
+    let plain = |table: &Table| {
         table.lines.iter().all(|line| matches!(line.target, Target::SnapshotOrigin { .. }))
             && !table.is_empty()
     };
-    let begun = if table.is_some_and(plain) { Begun::No } else { Begun::Maybe };
+    let begun = if live_origin.is_some_and(|origin| plain(&origin.table)) { Begun::No } else { Begun::Maybe };
     let after = cancel(&found.vg, &snapshot, begun).map_err(|refusal| refused(context, &refusal))?;
     if !change.is_test() {
         // The devices are those of an ordinary snapshot already.

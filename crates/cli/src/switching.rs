@@ -4,10 +4,10 @@
 //! - A snapshot whose origin was not switched takes no copies: the VG before is committed again.
 //! - A removal is gone on with, since old tables still write to extents that are free by now.
 
+use crate::carried::Live;
 use crate::error::CliError;
-use crate::live::{LiveVg, RemoteMapper};
-use foldback_dm_table::{DeviceMapper, Transaction};
-use foldback_manager::activation::{Change as GroupChange, go_on, tables};
+use foldback_dm_table::Transaction;
+use foldback_manager::activation::{Change as GroupChange, go_on};
 use foldback_manager::environment::Machine;
 use foldback_manager::recover;
 use foldback_manager::store::{DiskSet, FoundVg};
@@ -39,7 +39,7 @@ impl From<Transaction> for Switch {
 
 /// A VG that was committed, and live devices that did not all follow.
 pub(crate) struct HalfSwitched<'h, 'd> {
-    pub(crate) live: &'h mut LiveVg,
+    pub(crate) live: &'h mut Live,
     pub(crate) set: &'h mut DiskSet<'d>,
     pub(crate) before: &'h FoundVg,
     pub(crate) next: &'h FoundVg,
@@ -49,19 +49,17 @@ impl HalfSwitched<'_, '_> {
     /// Commits the VG before once more, and brings devices back to it.
     pub(crate) fn take_back(self, changes: &[GroupChange], machine: &mut Machine) -> Result<(), CliError> {
         let Self { live, set, before, next } = self;
-        let mut mapper = RemoteMapper { client: &mut live.client, vg: live.info.name.clone() };
-        let there = tables(&mut mapper).map_err(|error| not_brought(&error))?;
+        let there = live.tables().map_err(|error| not_brought(&error))?;
         let way = recover::take_back(set, (before, next), changes, &there, machine);
         let way = way.map_err(|error| not_brought(&error))?;
-        mapper.transact(&way).map_err(|(_, error)| not_brought(&error))
+        live.mend(&way).map_err(|error| not_brought(&error))
     }
 
     /// Brings devices to what was committed.
     pub(crate) fn go_on(self, changes: &[GroupChange]) -> Result<(), CliError> {
         let live = self.live;
-        let mut mapper = RemoteMapper { client: &mut live.client, vg: live.info.name.clone() };
-        let there = tables(&mut mapper).map_err(|error| not_brought(&error))?;
-        mapper.transact(&go_on(changes, &there)).map_err(|(_, error)| not_brought(&error))
+        let there = live.tables().map_err(|error| not_brought(&error))?;
+        live.mend(&go_on(changes, &there)).map_err(|error| not_brought(&error))
     }
 }
 

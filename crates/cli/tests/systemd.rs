@@ -45,7 +45,8 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("systemd-analyze");
         command.args([scope, "verify", "--man=no"]).env("XDG_RUNTIME_DIR", folder.path());
-        for unit in ["foldback.service", "foldback.socket"] {
+        let of_kind = if kind == "system" { vec!["foldback-finish.service"] } else { Vec::new() };
+        for unit in ["foldback.service", "foldback.socket"].into_iter().chain(of_kind) {
             let text = fs::read_to_string(Path::new(UNITS).join(kind).join(unit)).unwrap();
             let here = folder.path().join(unit);
             // The program is not installed while it is tested.

@@ -40,6 +40,8 @@ pub struct Config {
     pub retain_days: u64,
     /// `activation/snapshot_autoextend_threshold` and `_percent`: when and by how much a store that fills is extended.
     pub snapshot_autoextend: Policy,
+    /// `activation/monitoring`: whether stores are watched at all where the kernel carries them.
+    pub monitoring: bool,
     /// `foldback/hold_seconds`, a setting of our own: how long writes wait for room in a store that is full and could not be
     /// extended. Only where stores are extended at all.
     pub hold: Duration,
@@ -101,6 +103,7 @@ impl Config {
             retain_min: settings.number("backup", "retain_min").unwrap_or(10),
             retain_days: settings.number("backup", "retain_days").unwrap_or(30),
             snapshot_autoextend: snapshot_autoextend(&settings),
+            monitoring: settings.number("activation", "monitoring").unwrap_or(1) != 0,
             hold: settings.number("foldback", "hold_seconds").map_or(DEFAULT_HOLD, Duration::from_secs),
             polling_interval: settings.number("activation", "polling_interval").unwrap_or(15),
             system_id: settings.text("local", "system_id").filter(|id| lvmlocal && !id.is_empty()),

@@ -6,28 +6,34 @@
 //! - What is in use is not taken down, and nothing else of its group is.
 
 use super::claims::clear_left_over;
-use super::{Kernel, devices_of};
+use super::{Kernel, Monitor, devices_of, monitor};
+use crate::carried::in_use_words;
 use crate::changing::one_vg;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::session::Session;
-use foldback_dm_table::{DeviceMapper, DmName, Verb};
-use foldback_kernel_dm::KernelDm;
+use foldback_dm_table::{DmName, Verb};
 use foldback_lvm2_format::vg::LvFlag;
 use foldback_manager::activation::{
     ActivationSet, Device, Group, Layer, Wish, activate, deactivate, to_activate, to_deactivate,
 };
 use foldback_manager::host::locks;
+use foldback_manager::job::first_open;
 use foldback_manager::lock::LockMode;
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
-use std::thread::sleep;
-use std::time::Duration;
 
-/// How long is waited for who looks at a device for a moment (lvm2.md trap 16).
-const OPEN_TRIES: u32 = 25;
-const OPEN_PAUSE: Duration = Duration::from_millis(20);
+/// What comes with an activation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boot {
+    /// The system is being started: locks are taken where that is possible.
+    pub(crate) sysinit: bool,
+    /// Merges that run get the processes that end them.
+    pub(crate) polls: bool,
+    /// Whether stores are watched; `None` leaves that as it is.
+    pub(crate) monitor: Option<Monitor>,
+}
 
 impl Kernel {
     /// Brings LVs up, all that users see where none is named.
@@ -37,8 +43,17 @@ impl Kernel {
         mut session: Session,
         vg: &VgName,
         (lvs, wish): (Option<&[LvName]>, Wish),
+        boot: Boot,
     ) -> Result<Exit, CliError> {
-        let _lock = locks(&session.config).vg(vg, LockMode::Exclusive)?;
+        let _lock = match locks(&session.config).vg(vg, LockMode::Exclusive) {
+            Ok(lock) => Some(lock),
+            // An initramfs has no place for locks, and nobody else who would take one.
+            Err(error) if boot.sysinit => {
+                context.console.detail(&format!("{error}; --sysinit goes on without the lock."));
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
         let discovery = session.discover();
         let found = one_vg(&discovery, vg)?;
         if let Some(finding) = found.refuses_use() {
@@ -67,12 +82,14 @@ impl Kernel {
                 error.tell(context.console);
                 exit = Exit::Failed;
             }
-            if group.merging().is_some() && exit == Exit::Success {
-                let name = &group.origin.lv;
-                context.console.say(&format!("A snapshot is merging into {vg}/{name}."));
-            }
         }
         self.tell(context, found, lvs.is_none())?;
+        if boot.polls {
+            self.poll(context, &session, found, lvs)?;
+        }
+        if let Some(wish) = boot.monitor {
+            monitor(context, &session, &found.vg, wish)?;
+        }
         Ok(exit)
     }
 
@@ -114,7 +131,7 @@ impl Kernel {
                 continue;
             }
             let down = match self.in_use(group)? {
-                Some(lv) => Err(CliError::failed(format!("Logical volume {vg}/{lv} in use."))),
+                Some((lv, device)) => Err(CliError::failed(in_use_words(&format!("{vg}/{lv}"), &device))),
                 None => self.mapper.apply_all(&verbs).map_err(CliError::from),
             };
             if let Err(error) = down {
@@ -140,14 +157,14 @@ impl Kernel {
     }
 
     /// The first LV of a group that somebody has open.
-    fn in_use(&mut self, group: &Group) -> Result<Option<LvName>, CliError> {
-        for _ in 1..OPEN_TRIES {
-            if opened(&mut self.mapper, group)?.is_none() {
-                return Ok(None);
-            }
-            sleep(OPEN_PAUSE);
-        }
-        opened(&mut self.mapper, group)
+    fn in_use(&mut self, group: &Group) -> Result<Option<(LvName, DmName)>, CliError> {
+        let origin = std::iter::once((&group.origin.lv, &group.origin.top.name));
+        let snapshots = group.snapshots.iter().map(|snapshot| (&snapshot.lv, &snapshot.top.name));
+        let all: Vec<(&LvName, &DmName)> = origin.chain(snapshots).collect();
+        let names: Vec<DmName> = all.iter().map(|(_, device)| (*device).clone()).collect();
+        let open = first_open(&mut self.mapper, &names)?;
+        let of = |open: &DmName| all.iter().find(|(_, device)| *device == open).map(|(lv, _)| (*lv).clone());
+        Ok(open.and_then(|open| Some((of(&open)?, open))))
     }
 
     /// How many are active now, in LVM2's words, and what could not be done beside the verbs.
@@ -171,7 +188,7 @@ impl Kernel {
 }
 
 /// The groups of LVs that are named.
-fn named(found: &FoundVg, lvs: &[LvName], wish: Wish) -> Result<ActivationSet, CliError> {
+pub(super) fn named(found: &FoundVg, lvs: &[LvName], wish: Wish) -> Result<ActivationSet, CliError> {
     let mut set = ActivationSet::default();
     // Those that are not there were told already.
     for name in lvs.iter().filter(|name| found.vg.lv(name).is_some()) {
@@ -186,14 +203,4 @@ fn named(found: &FoundVg, lvs: &[LvName], wish: Wish) -> Result<ActivationSet, C
         }
     }
     Ok(set)
-}
-
-fn opened(mapper: &mut KernelDm, group: &Group) -> Result<Option<LvName>, CliError> {
-    let there = mapper.list()?;
-    let is_open = |device: &Device| there.iter().any(|info| info.uuid == device.uuid && info.open_count > 0);
-    if is_open(&group.origin.top) {
-        return Ok(Some(group.origin.lv.clone()));
-    }
-    let snapshot = group.snapshots.iter().find(|snapshot| is_open(&snapshot.top));
-    Ok(snapshot.map(|snapshot| snapshot.lv.clone()))
 }

@@ -4,28 +4,22 @@
 //! - The VG's lock is never held while the merge is waited for; its end is seen within a tenth of a second.
 //! - What is open is not switched.
 
-use super::Kernel;
-use crate::error::Cause;
+use super::{Kernel, devices_of};
+use crate::changing::one_vg;
+use crate::commands::Context;
+use crate::error::{Cause, CliError};
+use crate::polling::{Listens, running, start};
 use crate::session::Session;
 use foldback_device::{DiskFile, Disks};
-use foldback_dm_table::{
-    DeviceMapper, DmName, Info, SnapshotStatus, Stage, Table, Target, Transaction, Verb,
-};
+use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, Verb};
 use foldback_kernel_dm::{KernelDm, KernelDmError};
 use foldback_manager::config::Config;
 use foldback_manager::host::{LockVgError, LockedVg, lock_vg};
-use foldback_manager::job::{Carried, InUse, MergeHost, Progress};
-use foldback_units::VgName;
+use foldback_manager::job::{Carried, InUse, MergeHost, Progress, WatchError, first_open, watch_merge};
+use foldback_manager::store::{DiskSet, discover};
+use foldback_units::{LvName, VgName};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::Duration;
-
-/// How often the kernel is asked: it raises no event when a merge is done.
-const LOOK: Duration = Duration::from_millis(100);
-/// lvm2.md trap 16.
-const OPEN_TRIES: u32 = 25;
-const OPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -36,14 +30,9 @@ pub(crate) enum KernelHostError {
     /// A lock.
     #[error(transparent)]
     Lock(#[from] LockVgError),
-    /// The merge stands; all is still served.
-    #[error("the kernel says of {device}: {status}; all is still served")]
-    Merge {
-        /// Into which device.
-        device: DmName,
-        /// Its status.
-        status: String,
-    },
+    /// The merge.
+    #[error(transparent)]
+    Watch(#[from] WatchError<KernelDmError>),
 }
 
 impl Cause for KernelHostError {}
@@ -67,16 +56,21 @@ impl KernelHost {
         let Session { files, disks, paths, config, .. } = session;
         Self { mapper: HostMapper(kernel.mapper), files, disks, paths, config, locked: None }
     }
+}
 
-    fn is_open(&mut self, name: &DmName) -> Result<bool, KernelHostError> {
-        for _ in 0..OPEN_TRIES {
-            let info = self.mapper.list()?.into_iter().find(|info| info.name == *name);
-            if info.is_none_or(|info| info.open_count == 0) {
-                return Ok(false);
-            }
-            sleep(OPEN_PAUSE);
-        }
-        Ok(true)
+impl KernelHost {
+    /// Starts the process that ends the running merge of which `lv` is the snapshot or the origin.
+    pub(crate) fn start_pollers(
+        &mut self,
+        context: &Context,
+        (vg, lv): (&VgName, &LvName),
+    ) -> Result<(), CliError> {
+        let system_id = self.config.system_id.as_deref();
+        let discovery = discover(&mut DiskSet::new(&mut *self.disks, &self.paths), system_id);
+        let found = one_vg(&discovery, vg)?;
+        let there = devices_of(&mut self.mapper.0, &found.vg)?;
+        let merging = running(&mut self.mapper, found, &there, Some(std::slice::from_ref(lv)));
+        start(context, &self.paths, vg, &merging, Listens::Nobody).map(drop)
     }
 }
 
@@ -132,10 +126,9 @@ impl MergeHost for KernelHost {
         transaction: &Transaction,
         unless_in_use: &[DmName],
     ) -> Result<Option<InUse>, (Stage, KernelHostError)> {
-        for name in unless_in_use {
-            if self.is_open(name).map_err(|error| (Stage::Preload, error))? {
-                return Ok(Some((name.clone(), "somebody who has it open".to_owned())));
-            }
+        let open = first_open(&mut self.mapper, unless_in_use).map_err(|error| (Stage::Preload, error))?;
+        if let Some(name) = open {
+            return Ok(Some((name, "somebody who has it open".to_owned())));
         }
         self.mapper.transact(transaction).map(|()| None)
     }
@@ -145,29 +138,6 @@ impl MergeHost for KernelHost {
         device: &DmName,
         look: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Carried, KernelHostError> {
-        let mut most = 0;
-        loop {
-            let table = self.mapper.table(device)?.unwrap_or_default();
-            let Some(Target::SnapshotMerge(params)) = table.lines.first().map(|line| &line.target) else {
-                return Ok(Carried::Gone);
-            };
-            let chunk_size = params.chunk_size;
-            let status = self.mapper.status(device)?.concat();
-            let Some(SnapshotStatus::Usage { allocated, metadata, .. }) = SnapshotStatus::parse(&status)
-            else {
-                return Err(KernelHostError::Merge { device: device.clone(), status });
-            };
-            let left = allocated.saturating_sub(metadata).get();
-            let left = left.checked_div(chunk_size.sectors().into()).unwrap_or(0);
-            most = left.max(most);
-            let enough = look(&Progress { chunks_total: most, chunks_left: left, chunk_size }).is_break();
-            if allocated == metadata {
-                return Ok(Carried::Finished);
-            }
-            if enough {
-                return Ok(Carried::Stopped);
-            }
-            sleep(LOOK);
-        }
+        Ok(watch_merge(&mut self.mapper.0, device, look)?)
     }
 }

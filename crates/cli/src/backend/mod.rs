@@ -8,27 +8,32 @@
 mod activation;
 mod claims;
 mod host;
+mod pvs;
+mod refresh;
 mod status;
 
 use crate::changing::one_vg;
 use crate::commands::Context;
 use crate::error::CliError;
-use crate::live::LiveVg;
+use crate::live::{LiveVg, disks_or_live};
 use crate::session::Session;
 use clap::ValueEnum;
 use foldback_device::{Access, DiskKind};
 use foldback_dm_table::{DeviceMapper, Info};
 use foldback_kernel_dm::{KernelDm, KernelDmError};
-use foldback_lvm2_format::vg::Vg;
-use foldback_manager::activation::Group;
+use foldback_lvm2_format::vg::{Lv, Vg};
+use foldback_manager::activation::{Device, Group, Layer};
 use foldback_manager::host::locks;
 use foldback_manager::lock::LockMode;
 use foldback_manager::store::{Discovery, FoundVg};
-use foldback_units::{LvName, VgName};
+use foldback_units::{LvName, VgName, dm_name};
 
+pub(crate) use activation::Boot;
 pub(crate) use claims::Claims;
 use claims::clear_left_over;
 pub(crate) use host::KernelHost;
+pub(crate) use pvs::pvs_in_kernel;
+pub(crate) use refresh::{Monitor, monitor};
 pub(crate) use status::look_at_kernel;
 
 /// The values of `--backend`.
@@ -51,9 +56,9 @@ impl From<KernelDmError> for CliError {
 /// The kernel's device-mapper for a VG.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    mapper: KernelDm,
+    pub(crate) mapper: KernelDm,
     /// The devices of the VG that are there.
-    there: Vec<Info>,
+    pub(crate) there: Vec<Info>,
 }
 
 impl Kernel {
@@ -64,8 +69,9 @@ impl Kernel {
         goes_up: bool,
     ) -> Result<Option<(Self, Session, Discovery)>, CliError> {
         let wish = context.options.backend;
-        let named = !context.options.disks().is_empty();
-        if wish != Some(Backend::Kernel) && (!named || !KernelDm::is_there()) {
+        let is_there =
+            || KernelDm::is_there() && disks_or_live(&context.options).is_ok_and(|disks| !disks.is_empty());
+        if wish != Some(Backend::Kernel) && !is_there() {
             return Ok(None);
         }
         let mut session = Session::open(&context.options, Access::Read)?;
@@ -95,29 +101,68 @@ impl Kernel {
         Group::of(found, lv).is_ok_and(there)
     }
 
+    /// The kernel, where it carries anything of a VG on the disks of a session.
+    pub(crate) fn that_carries(
+        context: &Context,
+        session: &Session,
+        found: &FoundVg,
+    ) -> Result<Option<Self>, CliError> {
+        let image = session.files.iter().any(|file| file.kind() == DiskKind::Image);
+        if image || !KernelDm::is_there() {
+            return Ok(None);
+        }
+        let Ok(mut mapper) = KernelDm::open(&session.paths) else { return Ok(None) };
+        let there = devices_of(&mut mapper, &found.vg)?;
+        if there.is_empty() {
+            return Ok(None);
+        }
+        refuse_user(context, &found.vg.name)?;
+        Ok(Some(Self { mapper, there }))
+    }
+
     fn chosen(&self, context: &Context, vg: &VgName, goes_up: bool) -> Result<bool, CliError> {
         let wish = context.options.backend;
         if !self.there.is_empty() {
-            return match wish {
-                Some(Backend::User) => Err(CliError::failed(format!(
-                    "Volume group {vg} is active in the kernel, so it cannot be served in user space."
-                ))
-                .hint(format!("take it down first: vgchange -an {vg}"))),
-                _ => Ok(true),
-            };
+            refuse_user(context, vg)?;
+            return Ok(true);
         }
-        if !goes_up || matches!(wish, None | Some(Backend::User)) {
+        if !goes_up || wish == Some(Backend::User) {
             return Ok(false);
         }
         match LiveVg::find(vg, &context.options.disks())? {
             None => Ok(true),
-            Some(_) if wish == Some(Backend::Auto) => Ok(false),
+            Some(_) if wish != Some(Backend::Kernel) => Ok(false),
             Some(_) => Err(CliError::failed(format!(
                 "Volume group {vg} is served by the daemon, so the kernel cannot carry it."
             ))
             .hint(format!("take it down first: vgchange -an --backend user {vg}"))),
         }
     }
+}
+
+/// Refuses to carry in user space what is active in the kernel.
+fn refuse_user(context: &Context, vg: &VgName) -> Result<(), CliError> {
+    if context.options.backend != Some(Backend::User) {
+        return Ok(());
+    }
+    let words = format!("Volume group {vg} is active in the kernel, so it cannot be served in user space.");
+    Err(CliError::failed(words).hint(format!("take it down first: vgchange -an {vg}")))
+}
+
+/// The LVs of a VG that are among the devices that are there, with what users open of them.
+pub(crate) fn live_lvs<'f>(found: &'f FoundVg, there: &'f [Info]) -> Vec<(&'f Lv, &'f Info)> {
+    let live = |lv: &'f Lv| {
+        let uuid = Device::of(found, lv, Layer::Top).uuid;
+        there.iter().find(|info| info.uuid == uuid && info.live).map(|info| (lv, info))
+    };
+    found.vg.lvs.iter().filter_map(live).collect()
+}
+
+/// Whether the kernel carries an LV under the name that LVM2 gives it.
+pub(crate) fn is_in_kernel(vg: &VgName, lv: &LvName) -> bool {
+    let name = dm_name(vg, lv, None);
+    let there = KernelDm::is_there().then(|| KernelDm::open(&[]).ok()?.list().ok()).flatten();
+    there.is_some_and(|there| there.iter().any(|info| info.name.0 == name && info.uuid.starts_with("LVM-")))
 }
 
 /// The kernel's devices that belong to a VG, by their UUIDs.
@@ -139,7 +184,7 @@ pub(crate) fn forget_killed_merges(session: &Session, vg: &Vg) -> Result<(), Cli
 
 /// The VGs on the command's disks of which the kernel carries something.
 pub(crate) fn active_in_kernel(context: &Context) -> Result<Vec<VgName>, CliError> {
-    if context.options.disks().is_empty() || !KernelDm::is_there() {
+    if !KernelDm::is_there() || disks_or_live(&context.options)?.is_empty() {
         return Ok(Vec::new());
     }
     let mut session = Session::open(&context.options, Access::Read)?;

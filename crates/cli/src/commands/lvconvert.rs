@@ -384,16 +384,15 @@ impl LvConvert {
                 "{vg} is active in the kernel, whose merges have no rate."
             )));
         }
-        if self.background {
-            // The kernel merges by itself, and nobody but a command ends it.
-            context
-                .console
-                .warn("The kernel merges on; the same command without -b ends it when it is done.");
-        }
         let mut host = KernelHost::new(kernel, session);
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, self.mode()))?;
-        ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
+        let ended = ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))?;
+        if matches!(ended, Ended::As(MergeOutcome::Left)) {
+            // The kernel merges by itself; somebody has to end it.
+            host.start_pollers(context, (vg, lv))?;
+        }
+        Ok(ended)
     }
 
     /// How an LV is merged that is not active: LVM2 leaves it to the next activation.

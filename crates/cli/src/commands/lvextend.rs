@@ -5,10 +5,10 @@
 //! - A live volume is longer at once, for whoever has it open, too; its file system is the user's business.
 
 use super::Context;
+use crate::carried::{Live, LiveLv};
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::live::LiveVg;
 use crate::names::Target;
 use crate::sizes::{Extents, Of, Size};
 use crate::switching::{Otherwise, Switch};
@@ -48,8 +48,7 @@ impl LvExtend {
             return Err(usage("Please provide a volume group and a logical volume: VG/LV."));
         };
         let mut change = Change::of_vg(context, &vg, &[])?;
-        let mut live = change.live(&vg)?;
-        let discovery = change.discover();
+        let (discovery, mut live) = change.look(&vg)?;
         let found = vg_to_change(&discovery, &vg)?;
         let Some(amount) = self.amount(context, &change, live.as_ref(), found, &lv)? else {
             return Ok(Exit::Success);
@@ -78,15 +77,14 @@ impl LvExtend {
         &self,
         context: &Context,
         change: &Change<'_>,
-        live: Option<&LiveVg>,
+        live: Option<&Live>,
         found: &FoundVg,
         lv: &foldback_units::LvName,
     ) -> Result<Option<Amount>, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
         let (more, request) = match (&self.size, &self.extents, self.use_policies) {
             (None, None, true) => {
-                let id = found.vg.lv(lv).map(|lv| lv.id.to_string()).unwrap_or_default();
-                let usage = live.and_then(|live| live.lv(&id)).and_then(crate::live::usage_of);
+                let usage = live.and_then(|live| live.of(&found.vg, lv)).and_then(LiveLv::usage);
                 let policy = change.session.config.snapshot_autoextend;
                 let growth = usage.and_then(|(used, total)| policy.growth(used, total));
                 return Ok(growth.map(|percent| Amount::By(SizeRequest::Percent(percent, PercentOf::Lv))));

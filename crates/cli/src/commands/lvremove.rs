@@ -5,10 +5,10 @@
 //! - One that cannot be removed does not stop the others; the exit code tells.
 
 use super::Context;
+use crate::carried::Live;
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::live::LiveVg;
 use crate::names::Target;
 use crate::reporting::no_lv;
 use crate::switching::{Otherwise, Switch};
@@ -66,10 +66,9 @@ fn remove_from(
     fail: &mut dyn FnMut(CliError),
 ) -> Result<(), CliError> {
     let mut change = Change::of_vg(context, vg, &[])?;
-    let mut live = change.live(vg)?;
-    let discovery = change.discover();
+    let (discovery, mut live) = change.look(vg)?;
     let mut found = vg_to_change(&discovery, vg)?.clone();
-    // The daemon holds the disks of what it serves.
+    // Who carries what is live has the disks.
     let held = live.is_some() || change.is_test();
     let _data = if held { Vec::new() } else { change.session.hold_all_data()? };
     for lv in lvs {
@@ -79,9 +78,9 @@ fn remove_from(
             }
             continue;
         }
-        // With its last live volume the VG is not served any more.
+        // With its last live volume the VG is not carried any more.
         if live.is_some() {
-            live = change.live(vg)?;
+            live = change.live(&found)?;
         }
         let is_live = |lv: &LvName| live.as_ref().is_some_and(|live| live.has(&found.vg, lv));
         let removal = match plan_several(&found.vg, std::slice::from_ref(lv), &is_live) {
@@ -117,7 +116,7 @@ fn remove_from(
 /// Removes LVs together with their devices, unless one of them is in use.
 fn remove_live(
     change: &mut Change<'_>,
-    live: &mut LiveVg,
+    live: &mut Live,
     found: &FoundVg,
     removal: &Removal,
 ) -> Result<FoundVg, CliError> {

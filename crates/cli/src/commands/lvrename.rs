@@ -25,8 +25,7 @@ impl LvRename {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let (vg, old, new) = self.split(context)?;
         let mut change = Change::of_vg(context, &vg, &[])?;
-        let mut live = change.live(&vg)?;
-        let discovery = change.discover();
+        let (discovery, mut live) = change.look(&vg)?;
         let found = vg_to_change(&discovery, &vg)?;
         let planned = plan(&found.vg, &old, &new).map_err(|refusal| refused(context, &refusal))?;
         if !change.is_test() {

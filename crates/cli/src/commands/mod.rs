@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod dm;
 mod export;
+mod finish;
 mod freeze;
 mod generate;
 mod import;
@@ -16,6 +17,8 @@ mod lvchange;
 mod lvconvert;
 mod lvcreate;
 mod lvextend;
+mod lvmonitor;
+mod lvpoll;
 mod lvremove;
 mod lvrename;
 mod lvs;
@@ -68,6 +71,11 @@ pub(crate) enum Command {
     LvRename(lvrename::LvRename),
     #[command(name = "lvchange")]
     LvChange(lvchange::LvChange),
+    #[command(name = "lvmonitor", hide = true)]
+    LvMonitor(lvmonitor::LvMonitor),
+    #[command(name = "lvpoll", hide = true)]
+    LvPoll(lvpoll::LvPoll),
+    Finish(finish::Finish),
     #[command(name = "vgchange")]
     VgChange(vgchange::VgChange),
     Daemon(daemon::Daemon),
@@ -111,6 +119,9 @@ impl Command {
             Self::LvRename(_) => "lvrename",
             Self::LvChange(_) => "lvchange",
             Self::VgChange(_) => "vgchange",
+            Self::LvMonitor(_) => "lvmonitor",
+            Self::LvPoll(_) => "lvpoll",
+            Self::Finish(_) => "finish",
             Self::Daemon(_) => "daemon",
             Self::Dm(_) => "dm",
             Self::Check(_) => "check",
@@ -141,6 +152,9 @@ impl Command {
             Self::LvRename(arguments) => arguments.run(context),
             Self::LvChange(arguments) => arguments.run(context),
             Self::VgChange(arguments) => arguments.run(context),
+            Self::LvMonitor(arguments) => arguments.run(context),
+            Self::LvPoll(arguments) => arguments.run(context),
+            Self::Finish(arguments) => arguments.run(context),
             Self::Daemon(arguments) => arguments.run(context),
             Self::Dm(arguments) => arguments.run(context),
             Self::Check(arguments) => arguments.run(context),

@@ -9,10 +9,11 @@ use super::Context;
 use super::lvconvert::keep;
 use super::lvcreate::LvCreate;
 use super::lvremove::remove;
+use crate::carried::{Carrier, Live, LiveLv};
 use crate::changing::{Change, one_vg, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::live::{LiveVg, usage_of};
+use crate::live::LiveVg;
 use crate::names::Target;
 use crate::session::Session;
 use crate::sizes::{Extents, Of, Size};
@@ -21,9 +22,11 @@ use clap::{Args, Subcommand};
 use foldback_daemon::api::types::LvInfo;
 use foldback_device::Access;
 use foldback_lvm2_format::vg::Vg;
+use foldback_manager::activation::{Change as GroupChange, rename};
 use foldback_manager::ops::trial::{self, State};
 use foldback_manager::report::Units;
 use foldback_units::{LvName, VgName};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -139,6 +142,8 @@ fn start(
     }
     let live = LiveVg::find(&vg, &context.options.disks())?;
     let place = live.as_ref().and_then(|live| live.info.lvs.iter().find_map(|served| place(served, &name)));
+    // The kernel's have their links.
+    let place = place.or_else(|| Some(format!("/dev/{vg}/{name}")).filter(|link| Path::new(link).exists()));
     match place {
         Some(place) => context.console.say(&format!("Use {place} in place of {vg}/{lv}.")),
         None => context
@@ -162,8 +167,7 @@ fn kept(context: &Context, volume: &str, no_rename: bool, background: bool) -> R
     if trial.state == State::Running {
         let origin = trial.origin.as_ref().filter(|_| !no_rename);
         let mut change = Change::of_vg(context, &vg, &[])?;
-        let mut live = change.live(&vg)?;
-        let discovery = change.discover();
+        let (discovery, mut live) = change.look(&vg)?;
         let found = vg_to_change(&discovery, &vg)?;
         let refuse = |refusal| refused(context, &refusal);
         foldback_manager::ops::keep::check(&found.vg, &trial.lv).map_err(refuse)?;
@@ -186,30 +190,33 @@ fn end(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliError> {
     let begun = Instant::now();
     loop {
         let mut change = Change::of_vg(context, vg, &[])?;
-        let live = change.live(vg)?;
-        let discovery = change.discover();
+        let (discovery, live) = change.look(vg)?;
         let found = vg_to_change(&discovery, vg)?;
         let waits = trial::all(&found.vg).into_iter().any(|trial| trial.lv == *lv);
         if !waits {
             context.console.say(&format!("The trial {vg}/{lv} is kept; lvs shows it under its name."));
             return Ok(Exit::Success);
         }
-        let Some(mut live) = live else {
-            let _data = change.session.hold_all_data()?;
-            let ended = trial::end_one(&found.vg).map_err(|refusal| refused(context, &refusal))?;
-            let Some(ended) = ended else { return Ok(Exit::Success) };
-            change.apply(&found.vg, |set, machine| {
-                foldback_manager::apply::commit(set, found, ended.vg, machine)
-            })?;
-            tell(context, &ended.done);
-            return Ok(Exit::Success);
+        let mut served = match live {
+            Some(Live { by: Carrier::Daemon(served), .. }) => served,
+            mut other => {
+                let ended = trial::end_one(&found.vg).map_err(|refusal| refused(context, &refusal))?;
+                let Some(ended) = ended else { return Ok(Exit::Success) };
+                let active = other.as_ref().is_some_and(|live| live.has(&found.vg, lv));
+                change.apply_either(other.as_mut(), (found, ended.vg), active, |_, next, headers| {
+                    let GroupChange { before, after } = GroupChange::of(found, next, lv)?;
+                    Ok(rename(&before, after.as_ref().unwrap_or(&before), headers).into())
+                })?;
+                tell(context, &ended.done);
+                return Ok(Exit::Success);
+            }
         };
         drop(change);
         if begun.elapsed() > NAME_PATIENCE {
             return Err(CliError::failed(format!("{vg}/{lv} is kept, and was not given its name yet."))
                 .hint("the daemon's log says why; the same command waits again"));
         }
-        live.client.look(vg.as_str())?;
+        served.client.look(vg.as_str())?;
         sleep(LOOK);
     }
 }
@@ -227,10 +234,11 @@ fn status(context: &Context, vg: Option<&str>) -> Result<Exit, CliError> {
         if wanted.as_ref().is_some_and(|name| *name != found.vg.name) {
             continue;
         }
-        let live = LiveVg::find(&found.vg.name, &session.paths)?;
+        let live = Live::find(context, &session, found)?;
         for trial in trial::all(&found.vg) {
             none = false;
-            context.console.say(&line(&found.vg, &trial, live.as_ref()));
+            let lv = live.as_ref().and_then(|live| live.of(&found.vg, &trial.lv));
+            context.console.say(&line(&found.vg, &trial, lv));
         }
     }
     if none {
@@ -239,23 +247,20 @@ fn status(context: &Context, vg: Option<&str>) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
-fn line(vg: &Vg, trial: &trial::Trial, live: Option<&LiveVg>) -> String {
-    let lv = vg.lv(&trial.lv);
-    let served = lv.and_then(|lv| live?.lv(&lv.id.to_string()));
+fn line(vg: &Vg, trial: &trial::Trial, live: Option<&LiveLv>) -> String {
     let of = trial.origin.as_ref().map(|origin| format!(" of {origin}")).unwrap_or_default();
     let how = match trial.state {
-        State::Running => match served.and_then(usage_of) {
+        State::Running => match live.and_then(LiveLv::usage) {
             Some((used, total)) => {
                 format!("on trial, {} of {} written", Units::in_words(used), Units::in_words(total))
             }
             None => "on trial, not active".to_owned(),
         },
-        State::Kept => match served.and_then(|served| served.merge.as_ref()) {
-            Some(merge) => {
-                let done = merge.chunks_total.saturating_sub(merge.chunks_left);
-                let percent = done.saturating_mul(100).checked_div(merge.chunks_total).unwrap_or(100);
+        State::Kept => match live.filter(|lv| lv.merges) {
+            Some(LiveLv { merged_percent: Some(percent), .. }) => {
                 format!("being kept, {percent} % merged")
             }
+            Some(_) => "being kept".to_owned(),
             None => "being kept; the merge goes on when it is active".to_owned(),
         },
         State::Renaming => "kept, and not renamed yet".to_owned(),

@@ -35,7 +35,7 @@ impl VgChange {
         if !self.options.wants()? {
             return Err(CliError {
                 exit: Exit::BadCommandLine,
-                message: "Need 1 or more of -a or --refresh.".to_owned(),
+                message: "Need 1 or more of -a, --refresh or --poll.".to_owned(),
                 hint: None,
             });
         }

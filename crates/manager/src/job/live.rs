@@ -8,11 +8,11 @@
 use crate::activation::{self, Group};
 use crate::job::error::MergeError;
 use crate::job::host::{Carried, InUse, MergeHost};
-use crate::job::merge::{Begun, Job, MergeOutcome, Outcome, Step};
+use crate::job::merge::{Begun, Job, MergeOutcome, Outcome, Step, locking};
 use crate::ops::Refusal;
 use crate::ops::merge::Merge;
 use crate::ops::merge_start::{InUse as Used, Mode, Start, decide};
-use crate::store::{DiskSet, FoundVg, stage};
+use crate::store::{DiskSet, FoundVg, select, stage};
 use foldback_dm_table::{DeviceMapper, HeaderWrite, Stage, Target, Transaction};
 use foldback_lvm2_format::vg::Vg;
 use foldback_units::LvName;
@@ -168,6 +168,11 @@ impl<H: MergeHost> Job<'_, '_, H> {
             .map_err(|source| MergeError::Host { attempt: "merging", source })?;
         match carried {
             Carried::Stopped => Ok(MergeOutcome::Left),
+            Carried::Gone if self.is_marked(&merge.snapshot)? => {
+                let (vg, origin) = (&self.request.vg, &merge.origin);
+                self.tell(format!("{vg}/{origin}: Interrupted: No longer active."));
+                Ok(MergeOutcome::Left)
+            }
             Carried::Gone => {
                 self.tell_finished(merge);
                 Ok(MergeOutcome::Finished)
@@ -180,5 +185,15 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 Ok(MergeOutcome::Finished)
             }
         }
+    }
+
+    /// Whether the VG still says that the snapshot merges: then nobody has ended it, and its volumes were taken down.
+    fn is_marked(&mut self, lv: &LvName) -> Outcome<bool, H> {
+        self.host.lock(&self.request.vg).map_err(locking)?;
+        let found = self.read();
+        self.host.unlock();
+        let found = select::to_change(&found, &self.request.vg)?;
+        let links = found.vg.snapshots();
+        Ok(links.of_cow(lv).is_some_and(|snapshot| snapshot.segment.merging))
     }
 }

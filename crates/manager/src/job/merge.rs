@@ -160,12 +160,12 @@ pub(super) struct Job<'j, 'r, H> {
     pub(super) counted: Option<Counted>,
 }
 
-fn locking<E: std::error::Error + Send + Sync + 'static>(source: E) -> MergeError<E> {
+pub(super) fn locking<E: std::error::Error + Send + Sync + 'static>(source: E) -> MergeError<E> {
     MergeError::Host { attempt: "locking the volume group", source }
 }
 
 impl<H: MergeHost> Job<'_, '_, H> {
-    fn read(&mut self) -> Discovery {
+    pub(super) fn read(&mut self) -> Discovery {
         let mut disks = self.host.disks();
         discover(&mut DiskSet::new(&mut *disks, self.request.paths), self.request.system_id)
     }

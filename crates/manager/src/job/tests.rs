@@ -2,6 +2,7 @@
 //! hold. That an engine merges right is judged elsewhere.
 
 mod fake;
+mod polling;
 
 use crate::job::{MergeError, MergeOutcome, MergeRequest, Observer, Progress, merge};
 use crate::ops::Notice;

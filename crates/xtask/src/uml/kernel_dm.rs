@@ -1,4 +1,5 @@
-//! Case `kernel-dm`: the manager's plans carried out by the kernel through `kernel-dm`, LVM2 doing every second step.
+//! Case `kernel-dm`: the manager's plans carried out by the kernel through `kernel-dm`, LVM2 doing every second step. Case
+//! `kernel-live`: the commands that change live volumes, each beside LVM2's.
 //!
 //! Holds: names, UUIDs, tables, permissions and links are compared with what LVM2 makes of the same VG; content by
 //! checksum; and after each fault the state is the old one or the new one, with nothing suspended.
@@ -10,19 +11,29 @@ use anyhow::Result;
 use super::Length;
 use crate::rig::{Guest, Scratch};
 
-const SCRIPT: &str = include_str!("../../../../rig/kernel-dm.sh");
+const PLANS: &str = include_str!("../../../../rig/kernel-dm.sh");
+const LIVE: &str = include_str!("../../../../rig/kernel-live.sh");
 
-/// Runs the case.
-pub(super) fn run(_: Length) -> Result<String> {
+/// Runs the case `kernel-dm`.
+pub(super) fn plans(_: Length) -> Result<String> {
+    run("kernel-dm", PLANS, &[("DISK", 256), ("OTHER", 96), ("SPARE", 32)])
+}
+
+/// Runs the case `kernel-live`.
+pub(super) fn live(_: Length) -> Result<String> {
+    run("kernel-live", LIVE, &[("DISK", 160), ("OTHER", 160)])
+}
+
+fn run(case: &str, script: &str, disks: &[(&str, u64)]) -> Result<String> {
     let program = super::program()?;
-    let scratch = Scratch::new("kernel-dm")?;
-    let mut guest = Guest::new(&scratch, "kernel-dm", Duration::from_mins(4));
-    for (name, mib) in [("DISK", 256), ("OTHER", 96), ("SPARE", 32)] {
+    let scratch = Scratch::new(case)?;
+    let mut guest = Guest::new(&scratch, case, Duration::from_mins(4));
+    for (name, mib) in disks.iter().copied() {
         let disk = guest.disk(&scratch.disk(name, mib)?)?;
         guest.set(name, &disk);
     }
     guest.set("FOLDBACK", &program.path().display().to_string());
-    let console = guest.run(SCRIPT)?;
+    let console = guest.run(script)?;
     console.expect_all()?;
     Ok(format!("{} checks in the guest", console.checks().len()))
 }

@@ -90,7 +90,12 @@ const CASES: &[Case] = &[
     Case {
         name: "kernel-dm",
         shows: "the kernel carries out Foldback's plans under mounted file systems, LVM2 every second step",
-        run: kernel_dm::run,
+        run: kernel_dm::plans,
+    },
+    Case {
+        name: "kernel-live",
+        shows: "live volumes of the kernel through every change, beside LVM2's; merges end by themselves",
+        run: kernel_dm::live,
     },
     Case {
         name: "premerge",

@@ -9,16 +9,19 @@ mod snapshots;
 
 use super::Context;
 use super::vgcreate::tags;
+use crate::backend::{Boot, Kernel};
+use crate::carried::{Carrier, Live};
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::live::{LiveVg, setting};
+use crate::live::setting;
 use crate::names::{Target, vg_name};
 use crate::options::YesNo;
 use crate::session::Session;
 use crate::sizes::{Extents, KibSize, Of, Size};
 use clap::{Args, ValueEnum};
 use foldback_lvm2_format::vg::{LvFlag, PvKey, Vg};
+use foldback_manager::activation::Wish;
 use foldback_manager::apply::create_lv;
 use foldback_manager::ops::allocation::Policy;
 use foldback_manager::ops::lv_create::{self, NewLv};
@@ -130,7 +133,7 @@ struct Ignored {
     #[arg(short = 'K', long, hide = true)]
     ignoreactivationskip: bool,
     #[arg(long, hide = true)]
-    monitor: Option<YesNo>,
+    pub(super) monitor: Option<YesNo>,
     #[arg(long, hide = true)]
     ignoremonitoring: bool,
 }
@@ -189,8 +192,7 @@ impl LvCreate {
             self.write_back(context, &vg, origin)?;
         }
         let mut change = Change::of_vg(context, &vg, &[])?;
-        let live = change.live(&vg)?;
-        let discovery = change.discover();
+        let (discovery, live) = change.look(&vg)?;
         let found = vg_to_change(&discovery, &vg)?;
         if let Some(origin) = origin {
             return self.snapshots(&mut change, live, found, origin, (name, size));
@@ -198,9 +200,9 @@ impl LvCreate {
         let made = self.linear(&mut change, found, (name, size))?;
         // Activation reads, and shares the locks.
         drop(change);
-        match (made, live) {
-            (Some(lv), Some(live)) => self.bring_up(context, live, &lv),
-            _ => Ok(Exit::Success),
+        match made {
+            Some(lv) => self.bring_up(context, (&vg, &lv), live),
+            None => Ok(Exit::Success),
         }
     }
 
@@ -234,20 +236,33 @@ impl LvCreate {
         Ok((!change.is_test()).then_some(planned.lv))
     }
 
-    /// Of a VG that is served a new volume is, too, as with LVM2.
-    fn bring_up(&self, context: &Context, mut live: LiveVg, lv: &LvName) -> Result<Exit, CliError> {
-        if self.ignored.activate.as_deref().is_some_and(|how| how.contains('n'))
-            || self.setactivationskip == Some(YesNo::Yes)
-        {
+    /// Of a VG that is carried a new volume is, too, as with LVM2.
+    fn bring_up(
+        &self,
+        context: &Context,
+        (vg, lv): (&VgName, &LvName),
+        live: Option<Live>,
+    ) -> Result<Exit, CliError> {
+        let how = self.ignored.activate.as_deref().unwrap_or_default();
+        if how.contains('n') || self.setactivationskip == Some(YesNo::Yes) {
             return Ok(Exit::Success);
         }
-        let setting = setting(&context.options, &live.info.devices)?;
-        let vg = vg_name(&live.info.name)?;
-        let _unchanged = Session::open_to_activate(&context.options, &vg)?;
-        let done = live.client.activate(&live.info.name, &[lv.to_string()], &setting)?;
-        match done.failed.first() {
+        if let Some(Live { by: Carrier::Daemon(mut served), .. }) = live {
+            let setting = setting(&context.options, &served.info.devices)?;
+            let _unchanged = Session::open_to_activate(&context.options, vg)?;
+            let done = served.client.activate(&served.info.name, &[lv.to_string()], &setting)?;
+            return match done.failed.first() {
+                None => Ok(Exit::Success),
+                Some(why) => Err(CliError::failed(format!("{why}. The volume is there, and not active."))),
+            };
+        }
+        match Kernel::of(context, vg, true)? {
+            Some((kernel, session, _)) => {
+                let wish = Wish { ignore_skip: false, auto: how.contains('a') };
+                let boot = Boot { sysinit: false, polls: false, monitor: None };
+                kernel.activate(context, session, vg, (Some(std::slice::from_ref(lv)), wish), boot)
+            }
             None => Ok(Exit::Success),
-            Some(why) => Err(CliError::failed(format!("{why}. The volume is there, and not active."))),
         }
     }
 

@@ -6,12 +6,15 @@
 //!   is refused in LVM2's words.
 
 use super::{LvCreate, Permission, pv_keys, tags};
+use crate::backend::{Monitor, monitor};
+use crate::carried::{Carrier, Live};
 use crate::changing::{Change, refused, tell};
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::LiveVg;
 use crate::names::Target;
+use crate::options::YesNo;
 use crate::sizes::KibSize;
 use crate::switching::{Otherwise, Switch};
 use foldback_frontend_fuse::{mounted_on, write_back};
@@ -33,7 +36,7 @@ impl LvCreate {
     pub(super) fn snapshots(
         &self,
         change: &mut Change<'_>,
-        live: Option<LiveVg>,
+        live: Option<Live>,
         found: &FoundVg,
         origin: LvName,
         (name, size): (Option<LvName>, SizeRequest),
@@ -86,6 +89,14 @@ impl LvCreate {
                 |set: &mut DiskSet<'_>| prepare_stores(set, found, &planned.vg, &planned.lvs, chunk);
             if let Some(mut live) = live {
                 snapshots_live(change, &mut live, (found, &planned.vg), &origins, prepare)?;
+                if matches!(live.by, Carrier::Kernel(_)) {
+                    let wish = match self.ignored.monitor {
+                        Some(YesNo::Yes) => Some(Monitor::Yes),
+                        Some(YesNo::No) => None,
+                        None => Some(Monitor::Configured),
+                    };
+                    wish.map_or(Ok(()), |wish| monitor(context, &change.session, &planned.vg, wish))?;
+                }
             } else {
                 // A volume that somebody imports into or merges has no one state that a snapshot could keep.
                 let _data = change.session.hold_all_data()?;
@@ -162,11 +173,12 @@ fn named_after(
 }
 
 /// What a snapshot of `origin` would be of, should another one merge into it.
-fn while_merging(live: Option<&LiveVg>, vg: &Vg, origin: &LvName) -> WhileMerging {
-    let id = vg.lv(origin).map(|lv| lv.id.to_string()).unwrap_or_default();
-    match live.and_then(|live| live.lv(&id)) {
+fn while_merging(live: Option<&Live>, vg: &Vg, origin: &LvName) -> WhileMerging {
+    // The kernel has no snapshots of a merged view.
+    let live = live.filter(|live| matches!(live.by, Carrier::Daemon(_)));
+    match live.and_then(|live| live.of(vg, origin)) {
         None => WhileMerging::Refused,
-        Some(lv) if lv.merge.is_some() => WhileMerging::Running,
+        Some(lv) if lv.merges => WhileMerging::Running,
         Some(_) => WhileMerging::Pending,
     }
 }
@@ -174,14 +186,17 @@ fn while_merging(live: Option<&LiveVg>, vg: &Vg, origin: &LvName) -> WhileMergin
 /// Where the file systems of these origins are mounted.
 fn mounts(
     context: &Context,
-    live: Option<&LiveVg>,
+    live: Option<&Live>,
     vg: &Vg,
     origins: &[LvName],
 ) -> Result<Vec<PathBuf>, CliError> {
     let mut points = Vec::new();
+    if live.is_some_and(|live| matches!(live.by, Carrier::Kernel(_))) {
+        // It freezes what is mounted itself while it suspends.
+        return Ok(points);
+    }
     for origin in origins {
-        let id = vg.lv(origin).map(|lv| lv.id.to_string()).unwrap_or_default();
-        let block = live.and_then(|live| live.lv(&id)).and_then(|lv| lv.block.clone());
+        let block = live.and_then(|live| live.of(vg, origin)).and_then(|lv| lv.block.clone());
         let here = block.map_or(Ok(Vec::new()), |block| mounted_on(Path::new(&block)));
         let here =
             here.map_err(|error| CliError::failed(format!("looking for mounts of {origin}: {error}.")))?;
@@ -196,7 +211,7 @@ fn mounts(
 /// Takes snapshots in a VG that is served; of origins that are not live it is a change of metadata alone.
 fn snapshots_live(
     change: &mut Change<'_>,
-    live: &mut LiveVg,
+    live: &mut Live,
     (found, planned): (&FoundVg, &Vg),
     origins: &[LvName],
     prepare: impl FnOnce(&mut DiskSet<'_>) -> Result<(), ApplyError>,

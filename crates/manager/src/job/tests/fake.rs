@@ -1,8 +1,10 @@
 //! A host whose mapper folds chunk by chunk, last record first, over simulated disks; and VGs for it.
 
+use crate::activation::{Group, activate};
 use crate::environment::Environment;
 use crate::job::{
-    Carried, InUse, MergeError, MergeHost, MergeOutcome, MergeRequest, Observer, Progress, merge,
+    Carried, InUse, MergeError, MergeHost, MergeOutcome, MergeRequest, Observer, Polled, Progress, merge,
+    poll,
 };
 use crate::ops::Notice;
 use crate::ops::merge_start::Mode;
@@ -30,6 +32,7 @@ fn broken(error: impl std::fmt::Display) -> Broken {
 
 #[derive(Default)]
 pub(super) struct Slots {
+    uuid: String,
     live: Option<Table>,
     inactive: Option<Table>,
 }
@@ -103,8 +106,9 @@ impl DeviceMapper for FakeMapper {
 
     fn apply(&mut self, verb: &Verb) -> Result<(), Broken> {
         let name = match verb {
-            Verb::Create { name, .. } => {
-                drop(self.devices.insert(name.clone(), Slots::default()));
+            Verb::Create { name, uuid } => {
+                let slots = Slots { uuid: uuid.clone(), ..Slots::default() };
+                drop(self.devices.insert(name.clone(), slots));
                 return Ok(());
             }
             Verb::Load { name, .. }
@@ -168,16 +172,16 @@ impl DeviceMapper for FakeMapper {
     }
 
     fn list(&mut self) -> Result<Vec<Info>, Broken> {
-        let info = |name: &DmName| Info {
+        let info = |(name, slots): (&DmName, &Slots)| Info {
             name: name.clone(),
-            uuid: String::new(),
+            uuid: slots.uuid.clone(),
             suspended: false,
             live: true,
             inactive: false,
             open_count: 0,
             event: 0,
         };
-        Ok(self.devices.keys().map(info).collect())
+        Ok(self.devices.iter().map(info).collect())
     }
 
     fn table(&mut self, name: &DmName) -> Result<Option<Table>, Broken> {
@@ -325,8 +329,32 @@ pub(super) fn host(image: Image, seed: u64) -> FakeHost {
 
 pub(super) fn run(host: &mut FakeHost, ear: &mut Ear) -> Result<MergeOutcome, MergeError<Broken>> {
     let paths = host.mapper.paths.clone();
-    let request = MergeRequest {
-        paths: &paths,
+    let environment: &mut dyn Environment = &mut TestEnvironment::new();
+    let outcome = merge(host, &request(&paths), environment, ear);
+    assert!(!host.locked, "the lock is given back");
+    outcome
+}
+
+pub(super) fn run_poll(host: &mut FakeHost, ear: &mut Ear) -> Result<Polled, MergeError<Broken>> {
+    let paths = host.mapper.paths.clone();
+    let environment: &mut dyn Environment = &mut TestEnvironment::new();
+    let outcome = poll(host, &request(&paths), environment, ear);
+    assert!(!host.locked, "the lock is given back");
+    outcome
+}
+
+/// Brings the devices up that the VG has on the disks; `change` makes of the group what is live.
+pub(super) fn bring_up(host: &mut FakeHost, change: impl FnOnce(Group) -> Group) {
+    let found = Bench::of(host.mapper.disks.visible(), 1).vg();
+    let group = change(Group::of(&found, &lv_name("snap")).unwrap());
+    for verb in activate(&group) {
+        host.mapper.apply(&verb).unwrap();
+    }
+}
+
+fn request(paths: &[String]) -> MergeRequest<'_> {
+    MergeRequest {
+        paths,
         system_id: None,
         vg: VgName::new("vg").unwrap(),
         lv: lv_name("snap"),
@@ -334,11 +362,7 @@ pub(super) fn run(host: &mut FakeHost, ear: &mut Ear) -> Result<MergeOutcome, Me
         mode: Mode::NameOrigin,
         undo: None,
         leave: false,
-    };
-    let environment: &mut dyn Environment = &mut TestEnvironment::new();
-    let outcome = merge(host, &request, environment, ear);
-    assert!(!host.locked, "the lock is given back");
-    outcome
+    }
 }
 
 pub(super) fn origin(image: &Image) -> Vec<Sector> {

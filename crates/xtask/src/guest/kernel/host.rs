@@ -5,21 +5,15 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::Duration;
 
 use foldback_device::{Access, Backend, DiskFile, Disks, open_disks, open_files};
-use foldback_dm_table::{DeviceMapper, DmName, SnapshotStatus, Stage, Target, Transaction};
+use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction};
 use foldback_kernel_dm::{KernelDm, KernelDmError};
 use foldback_manager::config::Config;
 use foldback_manager::host::{LockVgError, LockedVg, lock_vg};
-use foldback_manager::job::{Carried, InUse, MergeHost, Progress};
+use foldback_manager::job::{Carried, InUse, MergeHost, Progress, WatchError, first_open, watch_merge};
 use foldback_manager::store::{Discovery, DiskSet, discover};
 use foldback_units::VgName;
-
-const LOOK: Duration = Duration::from_millis(100);
-const OPEN_TRIES: u32 = 25;
-const OPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// What can go wrong.
 #[derive(Debug)]
@@ -29,7 +23,7 @@ pub(super) enum HostError {
     /// A lock.
     Lock(LockVgError),
     /// The kernel has stopped the merge.
-    Merge(String),
+    Merge(WatchError<KernelDmError>),
 }
 
 impl std::fmt::Display for HostError {
@@ -37,7 +31,7 @@ impl std::fmt::Display for HostError {
         match self {
             Self::Device(error) => write!(out, "{error}"),
             Self::Lock(error) => write!(out, "{error}"),
-            Self::Merge(status) => write!(out, "the kernel says: {status}"),
+            Self::Merge(error) => write!(out, "{error}"),
         }
     }
 }
@@ -112,17 +106,6 @@ impl Host {
     pub(super) fn set(&mut self) -> (DiskSet<'_>, &mut Mapper) {
         (DiskSet::new(&mut *self.disks, &self.paths), &mut self.mapper)
     }
-
-    fn is_open(&mut self, name: &DmName) -> Result<bool, HostError> {
-        for _ in 0..OPEN_TRIES {
-            let info = self.mapper.list()?.into_iter().find(|info| info.name == *name);
-            if info.is_none_or(|info| info.open_count == 0) {
-                return Ok(false);
-            }
-            sleep(OPEN_PAUSE);
-        }
-        Ok(true)
-    }
 }
 
 impl MergeHost for Host {
@@ -154,10 +137,9 @@ impl MergeHost for Host {
         transaction: &Transaction,
         unless_in_use: &[DmName],
     ) -> Result<Option<InUse>, (Stage, HostError)> {
-        for name in unless_in_use {
-            if self.is_open(name).map_err(|error| (Stage::Preload, error))? {
-                return Ok(Some((name.clone(), "somebody".to_owned())));
-            }
+        let open = first_open(&mut self.mapper, unless_in_use).map_err(|error| (Stage::Preload, error))?;
+        if let Some(name) = open {
+            return Ok(Some((name, "somebody".to_owned())));
         }
         self.mapper.transact(transaction).map(|()| None)
     }
@@ -167,28 +149,6 @@ impl MergeHost for Host {
         device: &DmName,
         look: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Carried, HostError> {
-        let mut most = 0;
-        loop {
-            let table = self.mapper.table(device)?.unwrap_or_default();
-            let Some(Target::SnapshotMerge(params)) = table.lines.first().map(|line| line.target.clone())
-            else {
-                return Ok(Carried::Gone);
-            };
-            let text = self.mapper.status(device)?.concat();
-            let Some(SnapshotStatus::Usage { allocated, metadata, .. }) = SnapshotStatus::parse(&text) else {
-                return Err(HostError::Merge(text));
-            };
-            let chunk_size = params.chunk_size;
-            let left = allocated.get().saturating_sub(metadata.get()) / u64::from(chunk_size.sectors());
-            most = left.max(most);
-            let enough = look(&Progress { chunks_total: most, chunks_left: left, chunk_size }).is_break();
-            if allocated == metadata {
-                return Ok(Carried::Finished);
-            }
-            if enough {
-                return Ok(Carried::Stopped);
-            }
-            sleep(LOOK);
-        }
+        watch_merge(&mut self.mapper.kernel, device, look).map_err(HostError::Merge)
     }
 }

@@ -1,0 +1,128 @@
+//! `--refresh`, `--poll` and `--monitor` through the kernel.
+//!
+//! What must hold (lvm2.md 2.10, 3.1):
+//! - Every device of a live group gets the table that the metadata say, also one that somebody has changed or left
+//!   suspended. What is not active stays so.
+//! - A merge that waits begins where its volumes are closed; one that runs gets its poller.
+
+use super::Kernel;
+use super::activation::named;
+use crate::changing::one_vg;
+use crate::commands::Context;
+use crate::commands::start_deferred;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::polling::{Listens, Task, Turn, running, start, start_monitor};
+use crate::session::Session;
+use foldback_daemon::RunDir;
+use foldback_dm_table::DeviceMapper;
+use foldback_lvm2_format::vg::Vg;
+use foldback_manager::activation::{
+    Change as GroupChange, Device, Group, Tables, Wish, go_on, merge_came_up, tables, to_deactivate,
+};
+use foldback_manager::config::Config;
+use foldback_manager::host::locks;
+use foldback_manager::lock::LockMode;
+use foldback_manager::store::FoundVg;
+use foldback_units::{LvName, VgName};
+
+/// Whether stores are to be watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Monitor {
+    /// As lvm.conf says.
+    Configured,
+    /// Also where lvm.conf says no.
+    Yes,
+    /// No longer.
+    No,
+}
+
+impl Kernel {
+    /// Gives live groups the tables that the metadata say, and begins the merges that waited.
+    pub(crate) fn refresh(
+        mut self,
+        context: &Context,
+        mut session: Session,
+        vg: &VgName,
+        lvs: Option<&[LvName]>,
+    ) -> Result<Exit, CliError> {
+        let lock = locks(&session.config).vg(vg, LockMode::Exclusive)?;
+        let discovery = session.discover();
+        let found = one_vg(&discovery, vg)?;
+        let set = match lvs {
+            None => to_deactivate(found),
+            Some(lvs) => named(found, lvs, Wish { ignore_skip: true, auto: false })?,
+        };
+        let there = tables(&mut self.mapper)?;
+        let mut exit = Exit::Success;
+        let mut deferred = Vec::new();
+        for group in set.groups {
+            let is_there = |device: &Device| self.there.iter().any(|info| info.uuid == device.uuid);
+            if !is_there(&group.origin.top) || context.options.test {
+                continue;
+            }
+            let group = match group.merging().map(|snapshot| snapshot.lv.clone()) {
+                Some(snapshot) if !merges(&group, &there) => {
+                    deferred.push(snapshot);
+                    group.while_deferred()
+                }
+                _ => group,
+            };
+            let same = GroupChange::between(&group, &group);
+            if let Err((_, error)) = self.mapper.transact(&go_on(&[same], &there)) {
+                CliError::from(error).tell(context.console);
+                exit = Exit::Failed;
+            }
+        }
+        for note in self.mapper.take_notes() {
+            context.console.warn(&format!("{note}."));
+        }
+        self.poll(context, &session, found, lvs)?;
+        drop(lock);
+        drop(session);
+        for snapshot in deferred {
+            exit = exit.max(start_deferred(context, vg, &snapshot)?);
+        }
+        Ok(exit)
+    }
+
+    /// Starts the processes that end running merges, of the LVs that are named, and says how many, as LVM2 does.
+    pub(crate) fn poll(
+        &mut self,
+        context: &Context,
+        session: &Session,
+        found: &FoundVg,
+        lvs: Option<&[LvName]>,
+    ) -> Result<(), CliError> {
+        let there = super::devices_of(&mut self.mapper, &found.vg)?;
+        let merging = running(&mut self.mapper, found, &there, lvs);
+        if merging.is_empty() || context.options.test {
+            return Ok(());
+        }
+        let vg = &found.vg.name;
+        let started = start(context, &session.paths, vg, &merging, Listens::Nobody)?.len();
+        context.console.say(&format!(
+            "Background polling started for {started} logical volume(s) in volume group \"{vg}\""
+        ));
+        Ok(())
+    }
+}
+
+/// Starts the process that watches the stores of a VG, where lvm.conf wants them to be extended and one does not run.
+pub(crate) fn monitor(context: &Context, session: &Session, vg: &Vg, wish: Monitor) -> Result<(), CliError> {
+    let Config { monitoring, snapshot_autoextend, .. } = &session.config;
+    match wish {
+        _ if context.options.test => Ok(()),
+        Monitor::No => {
+            Turn::end(&RunDir::of_user(), Task::Monitor, &vg.id.compact());
+            Ok(())
+        }
+        Monitor::Configured if !monitoring => Ok(()),
+        _ if !snapshot_autoextend.is_on() || vg.snapshots().all().is_empty() => Ok(()),
+        Monitor::Yes | Monitor::Configured => start_monitor(context, &session.paths, &vg.name),
+    }
+}
+
+fn merges(group: &Group, there: &Tables) -> bool {
+    merge_came_up(&[GroupChange::between(group, group)], there)
+}

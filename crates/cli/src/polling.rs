@@ -1,0 +1,226 @@
+//! Processes for what the kernel carries and nobody would end or watch otherwise (lvm2.md 2.10, 3.5).
+//!
+//! What must hold:
+//! - One for a merge. It outlives the command that started it, holds no lock while it waits, and ends the merge within a
+//!   second of the kernel's being done.
+//! - One for a VG with live snapshots, where lvm.conf wants stores to be extended.
+//! - The commands that start it return at once. What it has to say is in the log of the run directory.
+
+use crate::backend::live_lvs;
+use crate::commands::Context;
+use crate::error::CliError;
+use foldback_daemon::RunDir;
+use foldback_dm_table::{DeviceMapper, Info, Target};
+use foldback_lvm2_format::vg::SnapshotSegment;
+use foldback_manager::store::FoundVg;
+use foldback_units::{LvName, VgName};
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// Who listens to a poller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Listens {
+    /// Nobody: it outlives this command.
+    Nobody,
+    /// This command, which waits for it.
+    This,
+}
+
+/// The snapshots of a VG whose merges run in the kernel, among the devices that are there; of `lvs`, which are snapshots or
+/// origins, where any are named.
+pub(crate) fn running<M: DeviceMapper>(
+    mapper: &mut M,
+    found: &FoundVg,
+    there: &[Info],
+    lvs: Option<&[LvName]>,
+) -> Vec<LvName> {
+    let links = found.vg.snapshots();
+    let mut running = Vec::new();
+    for (lv, info) in live_lvs(found, there) {
+        let Some(merging) = links.merging_into(&lv.name) else { continue };
+        let SnapshotSegment { cow, origin, .. } = merging.segment;
+        if lvs.is_some_and(|lvs| !lvs.contains(cow) && !lvs.contains(origin)) {
+            continue;
+        }
+        let table = mapper.table(&info.name).ok().flatten().unwrap_or_default();
+        if table.lines.iter().any(|line| matches!(line.target, Target::SnapshotMerge(_))) {
+            running.push(merging.segment.cow.clone());
+        }
+    }
+    running
+}
+
+/// Starts a process for each of these merges.
+pub(crate) fn start(
+    context: &Context,
+    paths: &[String],
+    vg: &VgName,
+    snapshots: &[LvName],
+    listens: Listens,
+) -> Result<Vec<Child>, CliError> {
+    snapshots.iter().map(|snapshot| start_one(context, paths, vg, snapshot, listens)).collect()
+}
+
+fn start_one(
+    context: &Context,
+    paths: &[String],
+    vg: &VgName,
+    snapshot: &LvName,
+    listens: Listens,
+) -> Result<Child, CliError> {
+    let mut command = helper(context, paths, "lvpoll")?;
+    command.arg(format!("{vg}/{snapshot}"));
+    if listens == Listens::Nobody {
+        detach(command.arg("--background"));
+    }
+    spawn(command, &format!("starting the process that ends the merge of {vg}/{snapshot}"))
+}
+
+/// Starts the process that has stores of a VG's snapshots extended when they fill.
+pub(crate) fn start_monitor(context: &Context, paths: &[String], vg: &VgName) -> Result<(), CliError> {
+    let mut command = helper(context, paths, "lvmonitor")?;
+    detach(command.arg(vg.as_str()));
+    spawn(command, &format!("starting the process that watches the snapshots of {vg}")).map(drop)
+}
+
+/// Has the store of a snapshot extended as lvm.conf says; whether that was done.
+pub(crate) fn extend(context: &Context, vg: &VgName, snapshot: &LvName) -> Result<bool, CliError> {
+    let mut command = helper(context, &context.options.disks(), "lvextend")?;
+    command.arg("--use-policies").arg(format!("{vg}/{snapshot}")).stdout(Stdio::null());
+    let mut child = spawn(command, &format!("extending {vg}/{snapshot}"))?;
+    Ok(child.wait().is_ok_and(|status| status.success()))
+}
+
+/// This program with another command, on the same disks with the same settings.
+fn helper(context: &Context, paths: &[String], word: &str) -> Result<Command, CliError> {
+    let failed = |what: &str, error: &std::io::Error| CliError::failed(format!("{what}: {error}."));
+    let program = std::env::current_exe().map_err(|error| failed("finding this program", &error))?;
+    let absolute = |path: &String| std::path::absolute(path).map(|path| path.display().to_string());
+    let paths = paths.iter().map(absolute).collect::<Result<Vec<_>, _>>();
+    let paths = paths.map_err(|error| failed("finding the working directory", &error))?;
+    let mut command = Command::new(program);
+    command.arg0("foldback").args([word, "--devices", &paths.join(",")]).stdin(Stdio::null());
+    if let Some(config) = &context.options.config {
+        command.args(["--config", config]);
+    }
+    Ok(command)
+}
+
+fn detach(command: &mut Command) {
+    command.current_dir("/").process_group(0).stdout(Stdio::null()).stderr(log());
+}
+
+fn spawn(mut command: Command, attempt: &str) -> Result<Child, CliError> {
+    command.spawn().map_err(|error| CliError::failed(format!("{attempt}: {error}.")))
+}
+
+/// Where a process says what nobody listens to.
+fn log() -> Stdio {
+    let run = RunDir::of_user();
+    let log = run.make().and_then(|()| File::options().create(true).append(true).open(run.log()));
+    // An initramfs may have no such place; the merge is ended all the same.
+    log.map_or_else(|_| Stdio::null(), Stdio::from)
+}
+
+/// What a process does that others must not do as well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Task {
+    /// Watch the merge of an LV.
+    Poll,
+    /// Watch the stores of a VG.
+    Monitor,
+}
+
+impl Task {
+    fn file(self, run: &RunDir, id: &str) -> PathBuf {
+        let name = match self {
+            Self::Poll => "poll",
+            Self::Monitor => "monitor",
+        };
+        run.path().join(format!("{name}-{id}"))
+    }
+}
+
+/// That a task has its process. Where the run directory cannot be used every process has its turn: two that do the same do no
+/// harm.
+#[derive(Debug)]
+pub(crate) struct Turn(Option<(File, PathBuf)>);
+
+impl Turn {
+    /// `None` where another process does it already, to the LV or the VG of that UUID.
+    pub(crate) fn take(run: &RunDir, task: Task, id: &str) -> Option<Self> {
+        if run.make().is_err() {
+            return Some(Self(None));
+        }
+        let path = task.file(run, id);
+        let Ok(file) = File::create(&path) else { return Some(Self(None)) };
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(_)) => Some(Self(None)),
+            Ok(()) => Some(Self(Some((file, path)))),
+        }
+    }
+
+    /// Takes it away from whoever has it, who ends at the next look.
+    pub(crate) fn end(run: &RunDir, task: Task, id: &str) {
+        std::fs::remove_file(task.file(run, id)).ok();
+    }
+
+    /// Whether it was not taken away.
+    pub(crate) fn is_ours(&self) -> bool {
+        let Some((file, path)) = &self.0 else { return true };
+        let ours = file.metadata().map(|found| found.ino());
+        let there = std::fs::metadata(path).map(|found| found.ino());
+        matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some((_, path)) = self.0.as_ref().filter(|_| self.is_ours()) {
+            std::fs::remove_file(path).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Task, Turn};
+    use foldback_daemon::RunDir;
+
+    #[test]
+    fn one_process_has_its_turn_until_it_ends_or_it_is_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::at(&dir.path().join("run"));
+        let take = || Turn::take(&run, Task::Monitor, "vg");
+        let first = take().unwrap();
+        assert!(take().is_none() && first.is_ours());
+        assert!(
+            Turn::take(&run, Task::Poll, "vg").is_some()
+                && Turn::take(&run, Task::Monitor, "other").is_some()
+        );
+        drop(first);
+        let second = take().unwrap();
+        Turn::end(&run, Task::Monitor, "vg");
+        assert!(!second.is_ours());
+        // Who follows is not disturbed by the end of who was sent away.
+        let third = take().unwrap();
+        drop(second);
+        assert!(third.is_ours() && take().is_none());
+    }
+
+    /// An initramfs may have no place for it.
+    #[test]
+    fn where_turns_cannot_be_taken_everybody_has_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let run = RunDir::at(&file.join("run"));
+        let turns = [Turn::take(&run, Task::Poll, "lv"), Turn::take(&run, Task::Poll, "lv")];
+        assert!(turns.iter().flatten().all(Turn::is_ours));
+        assert_eq!(turns.iter().flatten().count(), 2);
+    }
+}

@@ -1,0 +1,42 @@
+//! The poller (lvm2.md 2.10): it ends what runs, and begins nothing.
+
+use super::fake::{Ear, bring_up, filled, host, names, origin, run, run_poll};
+use crate::activation::Group;
+use crate::job::{MergeOutcome, Polled};
+
+/// lvm2.md 2.8: the end is one commit, and the origin's device stays up without a merge.
+#[test]
+fn a_merge_that_runs_is_ended_once() {
+    let (image, expected) = filled();
+    let mut host = host(image, 1);
+    let mut ear = Ear { stop_after: Some(3), ..Ear::default() };
+    assert_eq!(run(&mut host, &mut ear).unwrap(), MergeOutcome::Stopped);
+    let mut ear = Ear::default();
+    assert_eq!(run_poll(&mut host, &mut ear).unwrap(), Polled::NotActive);
+    bring_up(&mut host, |group| group);
+    assert_eq!(run_poll(&mut host, &mut ear).unwrap(), Polled::Finished);
+    assert_eq!((ear.commits, ear.said.len()), (1, 2));
+    let after = host.mapper.disks.visible();
+    assert!(origin(&after) == expected);
+    assert_eq!(names(&after), ["root"]);
+    assert_eq!(host.mapper.devices.len(), 1, "the origin stays up, alone");
+    assert_eq!(run_poll(&mut host, &mut ear).unwrap(), Polled::NotMerging);
+    assert_eq!(ear.commits, 1);
+}
+
+/// A merge that waits for its volumes to be closed, and a snapshot that was never marked, or is not any more.
+#[test]
+fn what_does_not_run_is_left_alone() {
+    let (image, _) = filled();
+    let mut fresh = host(image.clone(), 1);
+    bring_up(&mut fresh, |group| group);
+    assert_eq!(run_poll(&mut fresh, &mut Ear::default()).unwrap(), Polled::NotMerging);
+    let mut marked = host(image, 2);
+    let mut ear = Ear { stop_after: Some(0), ..Ear::default() };
+    assert_eq!(run(&mut marked, &mut ear).unwrap(), MergeOutcome::Stopped);
+    bring_up(&mut marked, Group::while_deferred);
+    let mut ear = Ear::default();
+    assert_eq!(run_poll(&mut marked, &mut ear).unwrap(), Polled::Waits);
+    assert_eq!((ear.commits, ear.said.len()), (0, 0));
+    assert_eq!(names(&marked.mapper.disks.visible()), ["root", "snap", "snapshot0"]);
+}
