@@ -30,6 +30,7 @@ mod options;
 mod progress;
 mod reading;
 mod reporting;
+mod scanning;
 mod session;
 mod signatures;
 mod sizes;

@@ -6,6 +6,8 @@
 //!   stops all of them, before the first begins.
 //! - Once a merge has ended, the same command still ends with 0, as long as the archives say what became of the snapshot.
 
+mod gluing;
+
 use super::Context;
 use crate::backend::{Kernel, KernelHost};
 use crate::carrying::Host;
@@ -97,6 +99,8 @@ pub(crate) struct LvConvert {
     /// Return at once where the volumes are active; otherwise tell progress only after an interval
     #[arg(short, long)]
     background: bool,
+    #[command(flatten)]
+    gluing: gluing::Gluing,
     /// Snapshots; of a VG: all of them
     #[arg(value_name = "VG/SNAPSHOT|VG|@TAG")]
     names: Vec<String>,
@@ -118,11 +122,15 @@ impl LvConvert {
             rate: None,
             interval: None,
             background: false,
+            gluing: gluing::Gluing::default(),
             names: Vec::new(),
         }
     }
 
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        if let Some(done) = self.gluing.run(context, &self.names) {
+            return done;
+        }
         let steer = self.steer();
         if !(self.merge || self.mergesnapshot || steer.is_some()) || self.names.is_empty() {
             let message =
@@ -231,7 +239,9 @@ impl LvConvert {
     /// LVM2's words for an LV that is no snapshot.
     fn not_a_snapshot(&self, vg: &VgName, lv: &LvName) -> String {
         if self.mergesnapshot {
-            return format!("Command not permitted on LV {vg}/{lv}.");
+            return format!(
+                "Command on LV {vg}/{lv} does not accept LV type linear.\nCommand not permitted on LV {vg}/{lv}."
+            );
         }
         format!("{vg}/{lv} cannot be merged because --trackchanges was not used.")
     }
