@@ -88,8 +88,9 @@ pub(crate) struct Ignored {
     profile: Option<String>,
     #[arg(long, global = true, hide = true, value_name = "y|n")]
     driverloaded: Option<YesNo>,
+    /// The devices file to use, by its name in /etc/lvm/devices; empty: none
     #[arg(long, global = true, hide = true, value_name = "FILE")]
-    devicesfile: Option<String>,
+    pub(crate) devicesfile: Option<String>,
     #[arg(long, global = true, hide = true, value_name = "TEXT")]
     journal: Option<String>,
     #[arg(long, global = true, hide = true, value_name = "TEXT")]

@@ -26,6 +26,11 @@ impl Filter {
         Ok(Self { patterns: patterns.collect::<Result<_, _>>()? })
     }
 
+    /// Whether there is no pattern at all.
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
     /// Whether a device with these names is accepted.
     pub fn accepts(&self, names: &[PathBuf]) -> bool {
         let mut rejected = false;

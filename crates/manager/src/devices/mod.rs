@@ -10,6 +10,7 @@ mod filter;
 
 use foldback_device::scan::{BlockDevice, Traits, block_devices, has_label};
 use rustix::fs::major;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use devices_file::DevicesFile;
@@ -51,6 +52,31 @@ impl DeviceSettings {
         accepted.map(BlockDevice::path).filter(|path| has_label(path)).map(Path::to_path_buf).collect()
     }
 
+    /// Why the block device at `path` may not become a PV, in LVM2's words; `None` where it may.
+    pub fn rejects(&self, path: &Path, served: &Path) -> Option<&'static str> {
+        let number = std::fs::metadata(path).ok()?.rdev();
+        let known = block_devices(&self.scan).into_iter().find(|device| device.number == number);
+        let device = known.unwrap_or_else(|| BlockDevice { number, names: vec![path.to_path_buf()] });
+        let traits = device.traits();
+        if self.accepts(&device, &traits, served) {
+            return None;
+        }
+        Some(match &self.devices_file {
+            Some(file) if !file.lists(&device, &traits) => "device is not in devices file",
+            None if !self.passes_filters(&device) => "device is rejected by filter config",
+            _ => "device is not usable for LVM",
+        })
+    }
+
+    /// Whether filters are set that a devices file makes meaningless.
+    pub fn ignores_filters(&self) -> bool {
+        self.devices_file.is_some() && !(self.filter.is_empty() && self.global_filter.is_empty())
+    }
+
+    fn passes_filters(&self, device: &BlockDevice) -> bool {
+        self.global_filter.accepts(&device.names) && self.filter.accepts(&device.names)
+    }
+
     /// Whether the device may be a PV.
     pub fn accepts(&self, device: &BlockDevice, traits: &Traits, served: &Path) -> bool {
         let ours = traits.loop_file.as_deref().is_some_and(|file| Path::new(file).starts_with(served));
@@ -64,7 +90,7 @@ impl DeviceSettings {
         if let Some(file) = &self.devices_file {
             return file.lists(device, traits);
         }
-        self.global_filter.accepts(&device.names) && self.filter.accepts(&device.names)
+        self.passes_filters(device)
     }
 }
 
@@ -115,6 +141,7 @@ mod tests {
         let file = DevicesFile::parse("IDTYPE=devname IDNAME=/dev/sdb DEVNAME=/dev/sdb PVID=x\n");
         let listed = DeviceSettings { devices_file: Some(file), ..settings(&no, &no) };
         assert!(accepts(&listed, &Traits::default()));
+        assert!(listed.ignores_filters() && !settings(&yes, &yes).ignores_filters());
         let listed = DeviceSettings { devices_file: Some(DevicesFile::parse("")), ..settings(&yes, &yes) };
         assert!(!accepts(&listed, &Traits::default()));
     }
