@@ -66,6 +66,20 @@ pub(crate) struct ActivationOptions {
 }
 
 impl ActivationOptions {
+    /// `-aay`.
+    pub(crate) fn auto() -> Self {
+        Self {
+            activate: Some(Activation::Auto),
+            ignoreactivationskip: false,
+            export: None,
+            unexport: None,
+            refresh: false,
+            poll: None,
+            monitor: None,
+            sysinit: false,
+        }
+    }
+
     /// Whether they ask for anything.
     pub(crate) fn wants(&self) -> Result<bool, CliError> {
         exporting::check(self.export.as_ref(), self.activate)?;

@@ -117,10 +117,10 @@ pub(crate) struct HostMapper {
 }
 
 impl Host {
-    /// Takes over the disks, and holds their content.
-    pub(crate) fn new(session: Session) -> Result<Self, CliError> {
-        let claims = Claims::of(&session)?;
-        let data = if claims.is_none() { session.hold_all_data()? } else { Vec::new() };
+    /// Takes over the disks, and holds the content of the VG's.
+    pub(crate) fn new(session: Session, found: &FoundVg) -> Result<Self, CliError> {
+        let claims = Claims::of(&session, found)?;
+        let data = if claims.is_none() { session.hold_vg(found)? } else { Vec::new() };
         let Session { files, disks, paths, config, .. } = session;
         let mapper = HostMapper { ours: mapper(disks, &paths)?, claims };
         Ok(Self { mapper, files, paths, config, locked: None, _data: data })

@@ -210,7 +210,7 @@ impl Change<'_> {
         switch: impl FnOnce(&Live, &FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
     ) -> Result<(), CliError> {
         let Some(live) = live else {
-            let _data = self.session.hold_all_data()?;
+            let _data = self.session.hold_vg(before)?;
             self.apply(&before.vg, |set, machine| commit(set, before, after, machine))?;
             return Ok(());
         };

@@ -47,6 +47,8 @@ pub(crate) struct Called {
     pub(crate) program: String,
     /// It is the name of a command.
     pub(crate) as_command: bool,
+    /// `lvm` is the first argument: what is behind it is meant as LVM2 would.
+    lvm_first: bool,
 }
 
 impl Called {
@@ -55,17 +57,24 @@ impl Called {
         let path = arguments.first().map(String::as_str).unwrap_or_default();
         let program = path.rsplit('/').next().unwrap_or_default().to_owned();
         let as_command = CommandLine::command().find_subcommand(&program).is_some();
-        Self { program, as_command }
+        let lvm_first = !as_command && program != LVM && arguments.get(1).is_some_and(|word| word == LVM);
+        let program = if lvm_first { LVM.to_owned() } else { program };
+        Self { program, as_command, lvm_first }
     }
 
     /// By the name of one of LVM2's programs: then nothing may differ from LVM2.
     pub(crate) fn as_lvm2(&self) -> bool {
-        self.as_command || self.program == "lvm"
+        self.as_command || self.program == LVM
+    }
+
+    /// What one calls before a command's name.
+    fn plain_name(&self) -> &'static str {
+        if self.program == LVM { LVM } else { "foldback" }
     }
 
     /// The definition, with the name before the commands' names.
     fn definition(&self) -> clap::Command {
-        CommandLine::command().bin_name(if self.program == "lvm" { "lvm" } else { "foldback" })
+        CommandLine::command().bin_name(self.plain_name())
     }
 
     /// What clap says, for whoever called a command by its own name: the program has no other then.
@@ -78,10 +87,17 @@ impl Called {
     }
 }
 
+/// LVM2's own program, which takes the commands' names as its first argument.
+const LVM: &str = "lvm";
+
 /// Reads the arguments, the program's name first.
-pub(crate) fn parse(arguments: Vec<OsString>) -> Result<CommandLine, NoCommand> {
-    let words: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+pub(crate) fn parse(mut arguments: Vec<OsString>) -> Result<CommandLine, NoCommand> {
+    let mut words: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let called = Called::by(&words);
+    if called.lvm_first {
+        arguments.remove(1);
+        words.remove(1);
+    }
     if wants_version(&words) {
         return Err(NoCommand { text: version(called.as_lvm2()), exit: Exit::Success });
     }
@@ -159,7 +175,7 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
             let similar =
                 if similar.is_empty() { similar } else { format!("  Hint: did you mean '{similar}'?\n") };
             NoCommand {
-                text: format!("  No such command.  Try 'foldback help'.\n{similar}"),
+                text: format!("  No such command.  Try '{} help'.\n{similar}", called.plain_name()),
                 exit: Exit::NoSuchCommand,
             }
         }
@@ -254,6 +270,16 @@ mod tests {
             (exit, text.as_str()),
             (Exit::NoSuchCommand, "  No such command.  Try 'foldback help'.\n")
         );
+    }
+
+    #[test]
+    fn lvm_before_a_command_is_lvm() {
+        let (exit, text) = refused(&["foldback", "lvm", "nosuchcmd"]);
+        assert_eq!((exit, text.as_str()), (Exit::NoSuchCommand, "  No such command.  Try 'lvm help'.\n"));
+        let called =
+            |words: &[&str]| Called::by(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert!(called(&["foldback", "lvm", "lvs"]).as_lvm2() && called(&["/sbin/lvm", "lvs"]).as_lvm2());
+        assert!(!called(&["foldback", "lvs", "lvm"]).as_lvm2());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! What must hold:
 //! - A result goes to standard output, warnings and errors to standard error; every line begins with two blanks.
-//! - `-q` twice silences what is only told; errors are never silenced.
+//! - `-q` twice silences what is only told; warnings and errors are never silenced, as in LVM2.
 //! - A reader that went away (`| head`) is not an error.
 //! - A line is out of the process when the call returns.
 
@@ -57,9 +57,7 @@ impl Console {
 
     /// Warns.
     pub(crate) fn warn(self, text: &str) {
-        if self.quiet < 2 {
-            put(io::stderr().lock(), &indented(&format!("WARNING: {text}")));
-        }
+        put(io::stderr().lock(), &indented(&format!("WARNING: {text}")));
     }
 
     /// Says what else may be of interest: with `-v` only.
@@ -81,7 +79,12 @@ impl Console {
 
     /// Asks a question; without a terminal the answer is no, as LVM2 has it.
     pub(crate) fn ask(self, question: &str) -> bool {
-        put(io::stderr().lock(), &format!("{question} [y/n]: "));
+        self.ask_whole(&format!("{question} [y/n]:"))
+    }
+
+    /// The same for a question that says itself what can be answered.
+    pub(crate) fn ask_whole(self, question: &str) -> bool {
+        put(io::stderr().lock(), &format!("{question} "));
         let mut answer = String::new();
         let read = if io::stdin().is_terminal() { io::stdin().read_line(&mut answer) } else { Ok(0) };
         let yes = read.is_ok_and(|count| count > 0) && matches!(answer.trim(), "y" | "Y" | "yes");

@@ -32,6 +32,7 @@ mod polling;
 mod progress;
 mod reading;
 mod reporting;
+mod scanning;
 mod session;
 mod signatures;
 mod sizes;

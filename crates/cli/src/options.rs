@@ -20,6 +20,7 @@ pub(crate) enum YesNo {
 
 /// Options that every command takes.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct Options {
     /// Image files and block devices that are the PVs [env: FOLDBACK_DEVICES]
     #[arg(
@@ -67,6 +68,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "WHO", global = true, help_heading = "Global options")]
     pub(crate) backend: Option<Backend>,
 
+    /// Under LVM2's names PVs are found, not named.
+    #[arg(skip)]
+    pub(crate) as_lvm2: bool,
+
     #[command(flatten)]
     pub(crate) ignored: Ignored,
 }
@@ -83,8 +88,9 @@ pub(crate) struct Ignored {
     profile: Option<String>,
     #[arg(long, global = true, hide = true, value_name = "y|n")]
     driverloaded: Option<YesNo>,
+    /// The devices file to use, by its name in /etc/lvm/devices; empty: none
     #[arg(long, global = true, hide = true, value_name = "FILE")]
-    devicesfile: Option<String>,
+    pub(crate) devicesfile: Option<String>,
     #[arg(long, global = true, hide = true, value_name = "TEXT")]
     journal: Option<String>,
     #[arg(long, global = true, hide = true, value_name = "TEXT")]
@@ -96,6 +102,11 @@ pub(crate) struct Ignored {
 }
 
 impl Options {
+    /// Whether the disks are looked for as LVM2 does: nobody named any.
+    pub(crate) fn scans(&self) -> bool {
+        self.as_lvm2 && self.disks().is_empty()
+    }
+
     /// The disks to use: named on the command line, else in the environment.
     pub(crate) fn disks(&self) -> Vec<String> {
         let named = self.devices.iter().filter(|name| !name.is_empty());

@@ -24,7 +24,7 @@ use foldback_manager::report::{
     Asked, BadLayout, Choice, Facts, Format, Live, LvFacts, LvKind, Machine, PvFacts, Report, StoreFacts,
     Style, Units, VgFacts, asks_for_stores, field_help, report,
 };
-use foldback_manager::store::{Discovery, DiskSet, FoundVg};
+use foldback_manager::store::{Discovery, DiskSet, Finding, FoundVg};
 use foldback_units::Sectors;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -311,6 +311,12 @@ pub(crate) fn tell_findings(context: &Context, found: &Discovery) {
     }
     for FoundVg { vg, findings, .. } in &found.vgs {
         for finding in findings {
+            if let Finding::MissingPv { id, hint } = finding {
+                let last = hint.as_ref().map(|hint| format!(" (last written to {hint})")).unwrap_or_default();
+                context.console.warn(&format!("Couldn't find device with uuid {id}."));
+                context.console.warn(&format!("VG {} is missing PV {id}{last}.", vg.name));
+                continue;
+            }
             context.console.warn(&format!("VG {}: {finding}", vg.name));
         }
     }

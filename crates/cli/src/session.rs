@@ -11,6 +11,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::{LiveVg, disks_or_live, is_same};
 use crate::options::{Options, YesNo};
+use crate::scanning::scanned;
 use foldback_device::{
     Access, Backend, DiskFile, DiskKind, Disks, HeldPart, Hold, HoldMode, Identity, open_disks, open_files,
 };
@@ -18,7 +19,7 @@ use foldback_manager::backup::BackupPlaces;
 use foldback_manager::config::{Config, DEFAULT_SYSTEM_DIR};
 use foldback_manager::host;
 use foldback_manager::lock::{LockMode, VgLock};
-use foldback_manager::store::{Discovery, DiskSet, discover};
+use foldback_manager::store::{Discovery, DiskSet, FoundVg, discover};
 use foldback_units::VgName;
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -76,7 +77,8 @@ impl Session {
         also: &[String],
         access: Access,
     ) -> Result<Self, CliError> {
-        let mut paths = disks_or_live(options)?;
+        let scans = options.scans();
+        let mut paths = if scans { scanned(options)? } else { disks_or_live(options)? };
         for path in also {
             // One disk under two names is opened once, by the name that the command uses.
             match paths.iter_mut().find(|known| is_same(known, path)) {
@@ -84,7 +86,7 @@ impl Session {
                 None => paths.push(path.clone()),
             }
         }
-        if paths.is_empty() {
+        if paths.is_empty() && !scans {
             return Err(no_disks());
         }
         let files = open_files(&paths, access)?;
@@ -153,6 +155,13 @@ impl Session {
         Ok(())
     }
 
+    /// Holds the content of the disks on which a VG lies. Others, on which somebody else's volumes may be active, are left alone.
+    pub(crate) fn hold_vg(&self, vg: &FoundVg) -> Result<Vec<Hold>, CliError> {
+        let of_vg = vg.places.iter().flatten().filter_map(|place| usize::try_from(place.disk.0).ok());
+        let files: Vec<_> = of_vg.filter_map(|index| self.files.get(index).cloned()).collect();
+        Ok(host::hold_data(&files, HoldMode::Exclusive, &mut say_waiting)?)
+    }
+
     /// Holds the content of the disk that was named `path`.
     pub(crate) fn hold_data(&self, path: &str) -> Result<Hold, CliError> {
         let absent = || CliError::failed(format!("No device found for {path}."));
@@ -213,11 +222,15 @@ fn no_disks() -> CliError {
     }
 }
 
-/// LVM2's settings, as far as they matter here: the host's own only where no image file is among the disks.
-fn config(options: &Options, files: &[Arc<DiskFile>]) -> Result<Config, CliError> {
+/// Where LVM2's configuration is; the host's own only where `host` says so.
+pub(crate) fn system_dir(host: bool) -> Option<PathBuf> {
     let named = std::env::var_os("LVM_SYSTEM_DIR").map(PathBuf::from);
-    let host = || files.iter().all(|file| file.kind() == DiskKind::Block);
-    let directory = named.or_else(|| host().then(|| PathBuf::from(DEFAULT_SYSTEM_DIR)));
+    named.or_else(|| host.then(|| PathBuf::from(DEFAULT_SYSTEM_DIR)))
+}
+
+/// LVM2's settings, as far as they matter here: the host's own only where no image file is among the disks.
+pub(crate) fn config(options: &Options, files: &[Arc<DiskFile>]) -> Result<Config, CliError> {
+    let directory = system_dir(files.iter().all(|file| file.kind() == DiskKind::Block));
     let read = Config::read(directory.as_deref(), options.config.as_deref());
     read.map_err(|error| CliError { exit: Exit::BadCommandLine, message: error.to_string(), hint: None })
 }

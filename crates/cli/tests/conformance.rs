@@ -156,6 +156,39 @@ conforms! {
         missing_vg_is_named, leaves_disks_untouched_on_error, test_mode_writes_nothing;
     lvconvert_cancel case!("lvconvert", ["--cancel", "vg/snap"], ["--cancel", "nosuch/snap"]) =>
         missing_vg_is_named, leaves_disks_untouched_on_error;
+    lvconvert_glue case!("lvconvert", ["-s", "vg/root", "vg/plain"], ["-s", "nosuch/root", "nosuch/plain"]) =>
+        missing_vg_is_named, leaves_disks_untouched_on_error;
+    lvconvert_split case!("lvconvert", ["--splitsnapshot", "vg/snap"], ["--splitsnapshot", "nosuch/snap"]) =>
+        missing_vg_is_named, leaves_disks_untouched_on_error, test_mode_writes_nothing;
+    lvcreate_sparse case!("lvcreate", ["-s", "-V", "1G", "-L", "8M", "-n", "new", "vg"], ["-s", "-V", "1G", "-L", "8M", "nosuch"]) =>
+        missing_vg_is_named, leaves_disks_untouched_on_error, test_mode_writes_nothing;
+    lvreduce case!("lvreduce", ["-l", "1", "vg/snap"], ["-l", "1", "nosuch/snap"]) =>
+        accepts_help, rejects_unknown_option, answers_to_its_own_name, missing_vg_is_named,
+        leaves_disks_untouched_on_error, test_mode_writes_nothing, says_how_disks_are_named, a_missing_disk_is_named;
+    lvresize case!("lvresize", ["-L", "4M", "vg/snap"], ["-L", "4M", "nosuch/snap"]) =>
+        accepts_help, rejects_unknown_option, answers_to_its_own_name, missing_vg_is_named,
+        leaves_disks_untouched_on_error, test_mode_writes_nothing, says_how_disks_are_named, a_missing_disk_is_named;
+    lvchange_tag case!("lvchange", ["--addtag", "x", "vg/root"], ["--addtag", "x", "nosuch/root"]) =>
+        missing_vg_is_named, leaves_disks_untouched_on_error, test_mode_writes_nothing;
+    vgchange_tag case!("vgchange", ["--addtag", "x", "vg"], ["--addtag", "x", "nosuch"]) =>
+        missing_vg_is_named, leaves_disks_untouched_on_error, test_mode_writes_nothing;
+    vgremove case!("vgremove", ["vg"], ["nosuch"]) =>
+        accepts_help, rejects_unknown_option, answers_to_its_own_name, missing_vg_is_named,
+        leaves_disks_untouched_on_error, test_mode_writes_nothing, says_how_disks_are_named, a_missing_disk_is_named;
+    pvremove case!("pvremove", ["-ff", "disk.img"], ["nosuch.img"]) =>
+        accepts_help, rejects_unknown_option, answers_to_its_own_name, leaves_disks_untouched_on_error,
+        test_mode_writes_nothing;
+    vgscan case!("vgscan", [], []) =>
+        accepts_help, rejects_unknown_option, answers_to_its_own_name, reads_only, says_how_disks_are_named,
+        a_missing_disk_is_named;
+    pvscan case!("pvscan", [], []) =>
+        accepts_help, rejects_unknown_option, answers_to_its_own_name, reads_only, says_how_disks_are_named,
+        a_missing_disk_is_named;
+    lvscan case!("lvscan", [], []) =>
+        accepts_help, rejects_unknown_option, answers_to_its_own_name, reads_only, says_how_disks_are_named,
+        a_missing_disk_is_named;
+    lvmconfig case!("lvmconfig", [], []) => accepts_help, rejects_unknown_option, answers_to_its_own_name, reads_only;
+    segtypes case!("segtypes", [], []) => accepts_help, rejects_unknown_option, answers_to_its_own_name, reads_only;
     trial case!("trial", ["start", "-L", "8M", "vg/root"], ["start", "-L", "8M", "nosuch/root"]) =>
         accepts_help, missing_vg_is_named, leaves_disks_untouched_on_error, test_mode_writes_nothing;
     lvs case!("lvs", ["vg"], ["nosuch"]) =>

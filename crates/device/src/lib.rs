@@ -27,6 +27,7 @@ mod file;
 mod guard;
 mod hold;
 mod memory;
+pub mod scan;
 mod set;
 pub mod socket;
 mod synchronous;

@@ -104,6 +104,19 @@ impl BackupPlaces {
         Ok(Some(path))
     }
 
+    /// Takes the backup of a VG away that is no more; its archives stay.
+    pub fn forget(&self, vg: &VgName) -> Result<(), BackupError> {
+        let Some(path) = self.backup.as_ref().map(|directory| directory.join(vg.as_str())) else {
+            return Ok(());
+        };
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(BackupError::File { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether there are archives of the VG that can be read: what they do not know of has not been there for long.
     pub fn has_archives(&self, vg: &VgName) -> bool {
         let directory = self.archive.as_deref();

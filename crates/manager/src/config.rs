@@ -6,11 +6,18 @@
 //!   "Devices"); who reads the file decides that by what it gives to [`Config::read`].
 //! - Keys that are not used here are not looked at, whatever they say.
 
+mod known;
+mod show;
+
+use crate::devices::{BadPattern, DeviceSettings, DevicesFile, Filter};
 use crate::lock::{DEFAULT_LOCKING_DIR, LockWait};
 use crate::ops::autoextend::Policy;
 use foldback_lvm2_format::text::{self, Node, ParseError, Scalar, Section, Value};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use known::unknown;
+pub use show::show;
 
 /// Where LVM2's configuration is, unless `LVM_SYSTEM_DIR` says otherwise.
 pub const DEFAULT_SYSTEM_DIR: &str = "/etc/lvm";
@@ -20,8 +27,10 @@ pub const DEFAULT_HOLD: Duration = Duration::from_secs(30);
 const CONFIG_MAX: u64 = 4 << 20;
 
 /// The settings that are used.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
+    /// The section `devices`.
+    pub devices: DeviceSettings,
     /// `global/locking_dir`.
     pub locking_dir: PathBuf,
     /// `global/wait_for_locks`.
@@ -70,21 +79,15 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// A filter.
+    #[error(transparent)]
+    Filter(#[from] BadPattern),
 }
 
 impl Config {
     /// From `lvm.conf` and `lvmlocal.conf` in `system_dir`, where one is given and they are there, and from `--config`.
     pub fn read(system_dir: Option<&Path>, option: Option<&str>) -> Result<Self, ConfigError> {
-        // What is looked at first wins.
-        let mut sources = Vec::new();
-        if let Some(option) = option {
-            sources.extend(parse_option(option)?);
-        }
-        if let Some(directory) = system_dir {
-            for name in ["lvmlocal.conf", "lvm.conf"] {
-                sources.extend(read_file(&directory.join(name))?);
-            }
-        }
+        let sources = sources(system_dir, option)?;
         let settings = Settings(&sources);
         let directory = |key: &str, name: &str| {
             let set = settings.text("backup", key).map(PathBuf::from);
@@ -94,6 +97,7 @@ impl Config {
         let locking_dir = settings.text("global", "locking_dir");
         let waits = settings.number("global", "wait_for_locks").unwrap_or(1) != 0;
         Ok(Self {
+            devices: devices(&settings, system_dir)?,
             locking_dir: locking_dir.map_or_else(|| PathBuf::from(DEFAULT_LOCKING_DIR), PathBuf::from),
             wait_for_locks: if waits { LockWait::Wait } else { LockWait::Fail },
             backup: settings.number("backup", "backup").unwrap_or(1) != 0,
@@ -109,6 +113,50 @@ impl Config {
             system_id: settings.text("local", "system_id").filter(|id| lvmlocal && !id.is_empty()),
         })
     }
+}
+
+/// Every configuration; what is looked at first wins.
+fn sources(system_dir: Option<&Path>, option: Option<&str>) -> Result<Vec<Section>, ConfigError> {
+    let mut sources = Vec::new();
+    if let Some(option) = option {
+        sources.extend(parse_option(option)?);
+    }
+    if let Some(directory) = system_dir {
+        for name in ["lvmlocal.conf", "lvm.conf"] {
+            sources.extend(read_file(&directory.join(name))?);
+        }
+    }
+    Ok(sources)
+}
+
+/// The section `devices`. A devices file that is not there limits nothing, as in LVM2.
+fn devices(settings: &Settings<'_>, system_dir: Option<&Path>) -> Result<DeviceSettings, ConfigError> {
+    let mut devices = DeviceSettings::default();
+    if let Some(dir) = settings.text("devices", "dir") {
+        devices.dir = PathBuf::from(dir);
+        devices.scan = vec![devices.dir.clone()];
+    }
+    if let Some(scan) = settings.texts("devices", "scan") {
+        devices.scan = scan.into_iter().map(PathBuf::from).collect();
+    }
+    let filter =
+        |key| settings.texts("devices", key).map_or(Ok(Filter::default()), |texts| Filter::new(&texts));
+    devices.filter = filter("filter")?;
+    devices.global_filter = filter("global_filter")?;
+    devices.scan_lvs = settings.number("devices", "scan_lvs").unwrap_or(0) != 0;
+    if settings.number("devices", "use_devicesfile").unwrap_or(0) != 0
+        && let Some(directory) = system_dir
+    {
+        let name = settings.text("devices", "devicesfile");
+        let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| "system.devices".to_owned());
+        let path = directory.join("devices").join(name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => devices.devices_file = Some(DevicesFile::parse(&text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ConfigError::Read { place: path.display().to_string(), source }),
+        }
+    }
+    Ok(devices)
 }
 
 /// LVM2 takes no threshold below 50, and none above 100 for more than off.
@@ -235,6 +283,19 @@ impl Settings<'_> {
             Scalar::Str(text) => Some(text.clone()),
             _ => None,
         }
+    }
+
+    /// A list of strings; one string is a list of one.
+    fn texts(&self, section: &str, key: &str) -> Option<Vec<String>> {
+        let text = |scalar: &Scalar| match scalar {
+            Scalar::Str(text) => Some(text.clone()),
+            _ => None,
+        };
+        self.0.iter().find_map(|source| match source.section(section)?.get(key)? {
+            Node::Value(Value::Scalar(scalar)) => Some(text(scalar).into_iter().collect()),
+            Node::Value(Value::Array(scalars)) => Some(scalars.iter().filter_map(text).collect()),
+            Node::Section(_) => None,
+        })
     }
 
     fn number(&self, section: &str, key: &str) -> Option<u64> {

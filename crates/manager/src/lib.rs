@@ -17,6 +17,7 @@ pub mod apply;
 pub mod backup;
 pub mod check;
 pub mod config;
+pub mod devices;
 pub mod environment;
 pub mod host;
 pub mod job;

@@ -235,6 +235,16 @@ pub(crate) fn with_snapshots(names: &[&str]) -> Vg {
     vg
 }
 
+/// The same, with an LV `other` beside them.
+pub(crate) fn with_other(names: &[&str]) -> Vg {
+    let mut vg = with_snapshots(names);
+    let mut other = vg_of(&["other"]).lvs.remove(0);
+    other.id = uuid(99);
+    other.segments = vec![Segment::linear(0, 1, vg.pvs[0].key.clone(), 90)];
+    vg.lvs.push(other);
+    vg
+}
+
 /// The same, the first of them marked.
 pub(crate) fn merging(names: &[&str]) -> Vg {
     let vg = with_snapshots(names);

@@ -7,11 +7,12 @@
 //! - A process that was killed leaves them behind, open to nobody and under no other device; they are removed, under the VG's
 //!   lock, by the next that looks.
 
+use super::is_on_image;
 use crate::carrying::HostError;
 use crate::session::Session;
-use foldback_device::DiskKind;
 use foldback_dm_table::{DeviceMapper, DmName, Info, Target, Verb};
 use foldback_kernel_dm::{KernelDm, KernelDmError};
+use foldback_manager::store::FoundVg;
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::OwnedFd;
 
@@ -35,9 +36,9 @@ struct Claim {
 }
 
 impl Claims {
-    /// `None` where nobody could activate LVs of these disks in the kernel: it has no device-mapper, or they are image files.
-    pub(crate) fn of(session: &Session) -> Result<Option<Self>, KernelDmError> {
-        if !KernelDm::is_there() || session.files.iter().any(|file| file.kind() == DiskKind::Image) {
+    /// `None` where nobody could activate LVs of the VG in the kernel: it has no device-mapper, or a PV is an image file.
+    pub(crate) fn of(session: &Session, found: &FoundVg) -> Result<Option<Self>, KernelDmError> {
+        if !KernelDm::is_there() || is_on_image(session, found) {
             return Ok(None);
         }
         Ok(Some(Self { kernel: KernelDm::open(&session.paths)?, held: Vec::new() }))

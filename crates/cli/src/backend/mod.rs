@@ -69,13 +69,13 @@ impl Kernel {
         goes_up: bool,
     ) -> Result<Option<(Self, Session, Discovery)>, CliError> {
         let wish = context.options.backend;
-        let is_there =
-            || KernelDm::is_there() && disks_or_live(&context.options).is_ok_and(|disks| !disks.is_empty());
+        let is_there = || KernelDm::is_there() && has_disks(context).unwrap_or(false);
         if wish != Some(Backend::Kernel) && !is_there() {
             return Ok(None);
         }
         let mut session = Session::open(&context.options, Access::Read)?;
-        if session.files.iter().any(|file| file.kind() == DiskKind::Image) {
+        let discovery = session.discover();
+        if is_on_image(&session, one_vg(&discovery, vg)?) {
             return match wish {
                 Some(Backend::Kernel) => Err(CliError::failed(
                     "The kernel carries volumes on block devices only, and image files were named.",
@@ -89,7 +89,6 @@ impl Kernel {
             Err(error) if wish == Some(Backend::Kernel) => return Err(error.into()),
             Err(_) => return Ok(None),
         };
-        let discovery = session.discover();
         let there = devices_of(&mut mapper, &one_vg(&discovery, vg)?.vg)?;
         let kernel = Self { mapper, there };
         Ok(kernel.chosen(context, vg, goes_up)?.then_some((kernel, session, discovery)))
@@ -107,8 +106,7 @@ impl Kernel {
         session: &Session,
         found: &FoundVg,
     ) -> Result<Option<Self>, CliError> {
-        let image = session.files.iter().any(|file| file.kind() == DiskKind::Image);
-        if image || !KernelDm::is_there() {
+        if is_on_image(session, found) || !KernelDm::is_there() {
             return Ok(None);
         }
         let Ok(mut mapper) = KernelDm::open(&session.paths) else { return Ok(None) };
@@ -171,11 +169,24 @@ fn devices_of(mapper: &mut KernelDm, vg: &Vg) -> Result<Vec<Info>, KernelDmError
     Ok(mapper.list()?.into_iter().filter(|info| info.uuid.starts_with(&prefix)).collect())
 }
 
+/// Whether the command has any disk to look at: it was named, is active, or is to be found by scanning.
+fn has_disks(context: &Context) -> Result<bool, CliError> {
+    Ok(context.options.scans() || !disks_or_live(&context.options)?.is_empty())
+}
+
+/// Whether one of a VG's PVs is an image file.
+fn is_on_image(session: &Session, found: &FoundVg) -> bool {
+    let disks = found.places.iter().flatten().filter_map(|place| usize::try_from(place.disk.0).ok());
+    let files = disks.filter_map(|index| session.files.get(index));
+    files.into_iter().any(|file| file.kind() == DiskKind::Image)
+}
+
 /// Removes what a merge that was killed has left in the kernel of a VG's devices.
-pub(crate) fn forget_killed_merges(session: &Session, vg: &Vg) -> Result<(), CliError> {
-    if !KernelDm::is_there() || session.files.iter().any(|file| file.kind() == DiskKind::Image) {
+pub(crate) fn forget_killed_merges(session: &Session, found: &FoundVg) -> Result<(), CliError> {
+    if !KernelDm::is_there() || is_on_image(session, found) {
         return Ok(());
     }
+    let vg = &found.vg;
     let _lock = locks(&session.config).vg(&vg.name, LockMode::Exclusive)?;
     let mut kernel = KernelDm::open(&session.paths)?;
     let mut there = devices_of(&mut kernel, vg)?;
@@ -184,7 +195,7 @@ pub(crate) fn forget_killed_merges(session: &Session, vg: &Vg) -> Result<(), Cli
 
 /// The VGs on the command's disks of which the kernel carries something.
 pub(crate) fn active_in_kernel(context: &Context) -> Result<Vec<VgName>, CliError> {
-    if !KernelDm::is_there() || disks_or_live(&context.options)?.is_empty() {
+    if !KernelDm::is_there() || !has_disks(context)? {
         return Ok(Vec::new());
     }
     let mut session = Session::open(&context.options, Access::Read)?;

@@ -4,6 +4,7 @@
 //! - An LV comes up and goes down with its whole origin group; that is asked where others go down with it.
 
 use super::Context;
+use super::properties::Properties;
 use crate::activating::ActivationOptions;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -18,6 +19,8 @@ use clap::Args;
 pub(crate) struct LvChange {
     #[command(flatten)]
     options: ActivationOptions,
+    #[command(flatten)]
+    properties: Properties,
     /// Volumes; of a VG: all of them
     #[arg(value_name = "VG|LV|@TAG", required = true)]
     names: Vec<String>,
@@ -25,7 +28,8 @@ pub(crate) struct LvChange {
 
 impl LvChange {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        if !self.options.wants()? {
+        let (properties, activation) = (self.properties.wants(), self.options.wants()?);
+        if !properties && !activation {
             let message =
                 "No command with matching syntax recognised.  Run 'lvchange --help' for more information.";
             return Err(CliError {
@@ -39,8 +43,12 @@ impl LvChange {
             let one = Target::parse(name).and_then(|target| {
                 let mut worst = Exit::Success;
                 for (vg, lvs) in super::resolve(context, &target)? {
-                    let done = self.options.carry_out(context, &vg, Some(&lvs))?;
-                    worst = worst.max(done);
+                    if properties {
+                        worst = worst.max(self.properties.carry_out(context, &vg, &lvs)?);
+                    }
+                    if activation {
+                        worst = worst.max(self.options.carry_out(context, &vg, Some(&lvs))?);
+                    }
                 }
                 Ok(worst)
             });

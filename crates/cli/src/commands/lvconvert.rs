@@ -6,6 +6,8 @@
 //!   stops all of them, before the first begins.
 //! - Once a merge has ended, the same command still ends with 0, as long as the archives say what became of the snapshot.
 
+mod gluing;
+
 use super::Context;
 use crate::backend::{Kernel, KernelHost, forget_killed_merges};
 use crate::carrying::Host;
@@ -29,6 +31,7 @@ use foldback_manager::ops::merge::check;
 use foldback_manager::ops::merge_start::Mode;
 use foldback_manager::ops::names::user_lv_name;
 use foldback_manager::ops::undo::Undo;
+use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
 use std::time::Instant;
 
@@ -79,6 +82,8 @@ pub(crate) struct LvConvert {
     /// Return at once where the volumes are active; otherwise tell progress only after an interval
     #[arg(short, long)]
     background: bool,
+    #[command(flatten)]
+    gluing: gluing::Gluing,
     /// Snapshots; of a VG: all of them
     #[arg(value_name = "VG/SNAPSHOT|VG|@TAG")]
     names: Vec<String>,
@@ -109,12 +114,16 @@ impl LvConvert {
             rate: None,
             interval: None,
             background: false,
+            gluing: gluing::Gluing::default(),
             names: Vec::new(),
             early: None,
         }
     }
 
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        if let Some(done) = self.gluing.run(context, &self.names) {
+            return done;
+        }
         let steer = self.steer();
         if !(self.merge || self.mergesnapshot || steer.is_some()) || self.names.is_empty() {
             let message =
@@ -223,7 +232,9 @@ impl LvConvert {
     /// LVM2's words for an LV that is no snapshot.
     fn not_a_snapshot(&self, vg: &VgName, lv: &LvName) -> String {
         if self.mergesnapshot {
-            return format!("Command not permitted on LV {vg}/{lv}.");
+            return format!(
+                "Command on LV {vg}/{lv} does not accept LV type linear.\nCommand not permitted on LV {vg}/{lv}."
+            );
         }
         format!("{vg}/{lv} cannot be merged because --trackchanges was not used.")
     }
@@ -293,8 +304,8 @@ impl LvConvert {
                     self.by_kernel(context, (kernel, session), (vg, lv), &mut listener)
                 }
                 _ => {
-                    forget_killed_merges(&session, &found.vg)?;
-                    self.own(context, session, (vg, lv), &mut listener)
+                    forget_killed_merges(&session, found)?;
+                    self.own(context, (session, found), lv, &mut listener)
                 }
             },
         };
@@ -340,15 +351,16 @@ impl LvConvert {
     fn own(
         &self,
         context: &Context,
-        session: Session,
-        (vg, lv): (&VgName, &LvName),
+        (session, found): (Session, &FoundVg),
+        lv: &LvName,
         listener: &mut Listener<'_>,
     ) -> Result<Ended, CliError> {
+        let vg = &found.vg.name;
         if self.rate.is_some() {
             return Err(CliError::failed(format!("{vg} is not active: its merges run as fast as they can."))
                 .hint(format!("vgchange -ay {vg} brings it up; then the merge can be paced")));
         }
-        let mut host = Host::new(session)?;
+        let mut host = Host::new(session, found)?;
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let mode = self.mode_of_inactive(context);
         let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, mode))?;

@@ -42,6 +42,11 @@ fn split(text: &str) -> (bool, &str) {
 }
 
 impl LvExtend {
+    /// To a size, or by one with `+`.
+    pub(super) fn of(name: String, size: Option<String>, extents: Option<String>) -> Self {
+        Self { size, extents, use_policies: false, name }
+    }
+
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
         let Target::Lv(vg, lv) = Target::parse(&self.name)? else {

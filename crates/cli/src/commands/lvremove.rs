@@ -58,7 +58,7 @@ impl LvRemove {
 }
 
 /// Removes `lvs`; what went along with an earlier one is no error unless it was `named`.
-fn remove_from(
+pub(super) fn remove_from(
     context: &Context,
     vg: &VgName,
     lvs: &[LvName],
@@ -70,7 +70,7 @@ fn remove_from(
     let mut found = vg_to_change(&discovery, vg)?.clone();
     // Who carries what is live has the disks.
     let held = live.is_some() || change.is_test();
-    let _data = if held { Vec::new() } else { change.session.hold_all_data()? };
+    let _data = if held { Vec::new() } else { change.session.hold_vg(&found)? };
     for lv in lvs {
         if found.vg.lv(lv).is_none() {
             if named {

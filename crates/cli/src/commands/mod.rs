@@ -4,6 +4,7 @@
 //! - Every command is listed here, and here only.
 //! - With `--test` nothing is written.
 
+mod about;
 mod check;
 mod daemon;
 mod demo;
@@ -19,17 +20,22 @@ mod lvcreate;
 mod lvextend;
 mod lvmonitor;
 mod lvpoll;
+mod lvreduce;
 mod lvremove;
 mod lvrename;
 mod lvs;
 mod map;
 mod metrics;
 mod premerge;
+mod properties;
 mod pvcreate;
+mod pvremove;
 mod pvs;
+mod scans;
 mod trial;
 mod vgchange;
 mod vgcreate;
+mod vgremove;
 mod vgs;
 mod watch;
 
@@ -41,9 +47,10 @@ use crate::exit::Exit;
 use crate::interrupt::survive_file_size_limit;
 use crate::names::Target;
 use crate::options::Options;
-use crate::session::Session;
+use crate::session::{Session, system_dir};
 use clap::Subcommand;
 use foldback_device::Access;
+use foldback_manager::config::unknown;
 use foldback_units::{LvName, VgName};
 use std::ffi::OsString;
 
@@ -78,6 +85,24 @@ pub(crate) enum Command {
     Finish(finish::Finish),
     #[command(name = "vgchange")]
     VgChange(vgchange::VgChange),
+    #[command(name = "lvreduce")]
+    LvReduce(lvreduce::LvReduce),
+    #[command(name = "lvresize")]
+    LvResize(lvreduce::LvResize),
+    #[command(name = "vgremove")]
+    VgRemove(vgremove::VgRemove),
+    #[command(name = "pvremove")]
+    PvRemove(pvremove::PvRemove),
+    #[command(name = "vgscan")]
+    VgScan(scans::VgScan),
+    #[command(name = "pvscan")]
+    PvScan(scans::PvScan),
+    #[command(name = "lvscan")]
+    LvScan(scans::LvScan),
+    #[command(name = "segtypes")]
+    SegTypes(about::SegTypes),
+    #[command(name = "lvmconfig", visible_alias = "config")]
+    LvmConfig(about::LvmConfig),
     Daemon(daemon::Daemon),
     Dm(dm::Dm),
     Check(check::Check),
@@ -122,6 +147,15 @@ impl Command {
             Self::LvMonitor(_) => "lvmonitor",
             Self::LvPoll(_) => "lvpoll",
             Self::Finish(_) => "finish",
+            Self::LvReduce(_) => "lvreduce",
+            Self::LvResize(_) => "lvresize",
+            Self::VgRemove(_) => "vgremove",
+            Self::PvRemove(_) => "pvremove",
+            Self::VgScan(_) => "vgscan",
+            Self::PvScan(_) => "pvscan",
+            Self::LvScan(_) => "lvscan",
+            Self::SegTypes(_) => "segtypes",
+            Self::LvmConfig(_) => "lvmconfig",
             Self::Daemon(_) => "daemon",
             Self::Dm(_) => "dm",
             Self::Check(_) => "check",
@@ -155,6 +189,15 @@ impl Command {
             Self::LvMonitor(arguments) => arguments.run(context),
             Self::LvPoll(arguments) => arguments.run(context),
             Self::Finish(arguments) => arguments.run(context),
+            Self::LvReduce(arguments) => arguments.run(context),
+            Self::LvResize(arguments) => arguments.run(context),
+            Self::VgRemove(arguments) => arguments.run(context),
+            Self::PvRemove(arguments) => arguments.run(context),
+            Self::VgScan(arguments) => arguments.run(context),
+            Self::PvScan(arguments) => arguments.run(context),
+            Self::LvScan(arguments) => arguments.run(context),
+            Self::SegTypes(arguments) => arguments.run(context),
+            Self::LvmConfig(arguments) => arguments.run(context),
             Self::Daemon(arguments) => arguments.run(context),
             Self::Dm(arguments) => arguments.run(context),
             Self::Check(arguments) => arguments.run(context),
@@ -197,7 +240,15 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
     let rest = rest.skip(usize::from(!by_its_name)).map(String::as_str);
     let said = std::iter::once(command.as_str()).chain(rest).collect::<Vec<_>>().join(" ");
     let as_lvm2 = called.as_lvm2();
-    let context = Context { options: line.options, console, command, as_lvm2, line: said };
+    let options = Options { as_lvm2, ..line.options };
+    if as_lvm2 {
+        // What cannot be read at all is said where it is needed.
+        let told = unknown(system_dir(true).as_deref(), options.config.as_deref()).unwrap_or_default();
+        for line in &told {
+            console.error(line);
+        }
+    }
+    let context = Context { options, console, command, as_lvm2, line: said };
     if context.options.test {
         console.error("TEST MODE: Metadata will NOT be updated and volumes will not be (de)activated.");
     }

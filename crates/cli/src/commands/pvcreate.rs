@@ -9,6 +9,7 @@ use crate::changing::{Change, refused};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::options::YesNo;
+use crate::scanning::refuse_rejected;
 use crate::session::split_missing;
 use crate::signatures;
 use crate::sizes::Size;
@@ -67,6 +68,7 @@ pub(super) fn create(
     new: &NewPv,
 ) -> Result<(), CliError> {
     let context = change.context;
+    refuse_rejected(&context.options, path)?;
     if let Some(id) = new.id
         && let Some(pv) = found.pvs.iter().find(|pv| pv.label.pv.id == id && pv.path != path)
     {

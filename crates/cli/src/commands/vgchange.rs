@@ -5,6 +5,7 @@
 //! - LVs marked to be skipped come up only with `-K`.
 
 use super::Context;
+use super::properties::TagOptions;
 use crate::activating::{Activation, ActivationOptions};
 use crate::backend::active_in_kernel;
 use crate::changing::one_vg;
@@ -25,6 +26,8 @@ use foldback_units::VgName;
 pub(crate) struct VgChange {
     #[command(flatten)]
     options: ActivationOptions,
+    #[command(flatten)]
+    tags: TagOptions,
     /// VGs; all where none is named
     #[arg(value_name = "VG")]
     names: Vec<String>,
@@ -32,7 +35,8 @@ pub(crate) struct VgChange {
 
 impl VgChange {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        if !self.options.wants()? {
+        let activation = self.options.wants()?;
+        if !activation && !self.tags.wants() {
             return Err(CliError {
                 exit: Exit::BadCommandLine,
                 message: "Need 1 or more of -a, --refresh or --poll.".to_owned(),
@@ -41,13 +45,21 @@ impl VgChange {
         }
         let mut exit = Exit::Success;
         for vg in self.vgs(context)? {
-            let one = self.options.carry_out(context, &vg, None);
+            let one = self.one(context, &vg, activation);
             exit = exit.max(one.unwrap_or_else(|error| {
                 error.tell(context.console);
                 error.exit
             }));
         }
         Ok(exit)
+    }
+
+    fn one(&self, context: &Context, vg: &VgName, activation: bool) -> Result<Exit, CliError> {
+        let tagged = if self.tags.wants() { self.tags.carry_out(context, vg)? } else { Exit::Success };
+        if !activation {
+            return Ok(tagged);
+        }
+        Ok(tagged.max(self.options.carry_out(context, vg, None)?))
     }
 
     fn vgs(&self, context: &Context) -> Result<Vec<VgName>, CliError> {

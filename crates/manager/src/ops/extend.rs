@@ -104,8 +104,8 @@ pub fn plan(vg: &Vg, extension: &Extension, situation: Situation) -> Result<Exte
     Ok(Extended { vg: after, changed: true, notices, done: vec![Notice::print(text), resized] })
 }
 
-/// The LV, where it may be extended.
-fn extensible<'v>(
+/// The LV, where its size may be changed.
+pub(crate) fn extensible<'v>(
     vg: &'v Vg,
     links: &SnapshotLinks<'v>,
     name: &LvName,
@@ -156,6 +156,19 @@ fn wanted_extents(
         Amount::By(request) => (request, lv.extent_count()),
         Amount::To(request) => (request, 0),
     };
+    let extents = extents_of(vg, links, lv, space, (request, true), notices)?;
+    extents.checked_add(base).ok_or(Refusal::TooLarge)
+}
+
+/// How many extents a request means, a percentage rounded `up` or down.
+pub(crate) fn extents_of(
+    vg: &Vg,
+    links: &SnapshotLinks<'_>,
+    lv: &Lv,
+    space: &Space,
+    (request, up): (SizeRequest, bool),
+    notices: &mut Vec<Notice>,
+) -> Result<u32, Refusal> {
     let extents = match request {
         SizeRequest::Sectors(Sectors::ZERO) => return Err(Refusal::Zero("size")),
         SizeRequest::Extents(0) => return Err(Refusal::Zero("extents")),
@@ -183,10 +196,10 @@ fn wanted_extents(
                 PercentOf::Free => space.free,
                 PercentOf::Pvs => space.of_pvs(),
             };
-            percent_of(percent, whole, true)
+            percent_of(percent, whole, up)
         }
     };
-    u32::try_from(extents).ok().and_then(|extents| extents.checked_add(base)).ok_or(Refusal::TooLarge)
+    u32::try_from(extents).map_err(|_| Refusal::TooLarge)
 }
 
 /// Cuts a store to what it can use, and rounds to whole stripes.

@@ -11,7 +11,7 @@ use crate::ops::merge_view;
 use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
 use crate::ops::snapshot_create::not_understood;
-use foldback_lvm2_format::vg::{LvStatus, SnapshotLinks, Vg};
+use foldback_lvm2_format::vg::{LvStatus, Segment, SegmentKind, SnapshotLinks, Vg};
 use foldback_units::LvName;
 
 /// A planned removal.
@@ -94,7 +94,8 @@ pub fn plan_several(
         .filter(|snapshot| removed.contains(&snapshot.segment.cow))
         .map(|snapshot| snapshot.fictional.name.clone())
         .collect();
-    let goes = |lv: &LvName| removed.contains(lv) || fictional.contains(lv);
+    let zeros = virtual_origins(vg, &links, &removed);
+    let goes = |lv: &LvName| removed.contains(lv) || fictional.contains(lv) || zeros.contains(lv);
     for gone in &removed {
         if let Some(snapshot) = links.of_cow(gone).filter(|snapshot| snapshot.segment.merging)
             && !goes(&snapshot.segment.origin)
@@ -116,6 +117,18 @@ pub fn plan_several(
         .map(|name| Notice::print(format!("Logical volume \"{name}\" successfully removed.")))
         .collect();
     Ok(Removal { vg: after, removed, questions, done })
+}
+
+/// The hidden origins of sparse volumes, which go with the last of these.
+fn virtual_origins(vg: &Vg, links: &SnapshotLinks<'_>, removed: &[LvName]) -> Vec<LvName> {
+    let origins = links.all().iter().filter(|snapshot| removed.contains(&snapshot.segment.cow));
+    let hidden = origins.map(|snapshot| &snapshot.segment.origin).filter(|origin| {
+        let zero = |segment: &Segment| segment.kind == SegmentKind::Zero;
+        let lv = vg.lv(origin);
+        lv.is_some_and(|lv| !lv.status.contains(&LvStatus::Visible) && lv.segments.iter().all(zero))
+            && links.of_origin(origin).all(|snapshot| removed.contains(&snapshot.segment.cow))
+    });
+    hidden.cloned().collect()
 }
 
 /// The LV, and before it the snapshots that it takes along; what LVM2 would ask about them.

@@ -236,7 +236,7 @@ pub enum Refusal {
         merging: LvName,
     },
     /// The origin is read-only.
-    #[error("Cannot merge snapshot {vg}/{lv} into the read-only origin {vg}/{origin} (Use lvchange -p rw).")]
+    #[error("Cannot merge snapshot {vg}/{lv} into the read-only origin {vg}/{origin}. (Use lvchange -p rw).")]
     ReadOnlyOrigin {
         /// The VG.
         vg: VgName,
@@ -484,6 +484,117 @@ pub enum Refusal {
         needed: u32,
         /// Free extents.
         free: u32,
+    },
+    /// The size to reduce to is larger.
+    #[error("New size given ({new} extents) not less than existing size ({old} extents)")]
+    NotSmaller {
+        /// Asked for.
+        new: u32,
+        /// It has.
+        old: u32,
+    },
+    /// Nothing would be left.
+    #[error("Unable to reduce {vg}/{lv} below 1 extent.")]
+    BelowOneExtent {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// An origin that is to be smaller.
+    #[error("Snapshot origin volumes cannot be reduced in size yet.")]
+    ReduceOrigin,
+    /// An active LV that is to be smaller.
+    #[error("Logical volume {vg}/{lv} is active; it can be reduced only while inactive: try lvchange -an.")]
+    ReduceActive {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// A store that would lose what it holds.
+    #[error(
+        "Cannot reduce snapshot {vg}/{lv} to {to}: its exception store holds {used}, and the snapshot would be lost."
+    )]
+    ReduceBelowUse {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// The size asked for.
+        to: String,
+        /// What is in use.
+        used: String,
+    },
+    /// A store of which nobody knows how full it is.
+    #[error(
+        "Cannot reduce snapshot {vg}/{lv}: it is invalid, or its exception store cannot be read, so what it holds is not known."
+    )]
+    ReduceUnknown {
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+    },
+    /// An LV cannot be its own store.
+    #[error("Unable to use {vg}/{lv} as both snapshot and origin.")]
+    GlueItself {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// No such origin.
+    #[error("Couldn't find origin volume {lv} in Volume group {vg}.")]
+    GlueNoOrigin {
+        /// The VG.
+        vg: VgName,
+        /// The name.
+        lv: LvName,
+    },
+    /// A command that does nothing to LVs of this kind.
+    #[error(
+        "Command on LV {vg}/{lv} does not accept LV type {kind}.\n  Command not permitted on LV {vg}/{lv}."
+    )]
+    WrongKind {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+        /// Its kind.
+        kind: String,
+    },
+    /// A command that does nothing to LVs that are like this.
+    #[error(
+        "Command on LV {vg}/{lv} is invalid on LV with properties: {property} .\n  Command not permitted on LV {vg}/{lv}."
+    )]
+    WrongProperty {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+        /// LVM2's word for it.
+        property: &'static str,
+    },
+    /// A permission that it has.
+    #[error("Logical volume \"{vg}/{lv}\" is already {is}.")]
+    AlreadySo {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+        /// `read only` or `writable`.
+        is: &'static str,
+    },
+    /// A permission of an active LV, whose device would have to follow it.
+    #[error(
+        "Logical volume {vg}/{lv} is active; its permission is changed only while it is not: lvchange -an {vg}/{lv}."
+    )]
+    PermissionActive {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
     },
     /// A number of extents or sectors beyond what a VG counts.
     #[error("The size is beyond what a volume group can count.")]

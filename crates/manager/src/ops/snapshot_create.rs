@@ -198,7 +198,11 @@ pub fn largest_store(origin: Sectors, chunk: ChunkSize) -> Option<Sectors> {
 }
 
 /// The LV, where a snapshot of it may be taken; and whether that is one of the merged view.
-fn check_origin<'v>(vg: &'v Vg, name: &LvName, merging: WhileMerging) -> Result<(&'v Lv, bool), Refusal> {
+pub(crate) fn check_origin<'v>(
+    vg: &'v Vg,
+    name: &LvName,
+    merging: WhileMerging,
+) -> Result<(&'v Lv, bool), Refusal> {
     let links: SnapshotLinks<'v> = vg.snapshots();
     let not_found = || Refusal::LvNotFound { vg: vg.name.clone(), lv: name.clone() };
     let lv = vg.lv(name).ok_or_else(not_found)?;

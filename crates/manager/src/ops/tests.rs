@@ -137,7 +137,7 @@ fn merges_that_lvm2_refuses_are_refused_in_its_words() {
     read_only.lvs[0].set_status(LvStatus::Write, false);
     assert_eq!(
         refused(&read_only, "a"),
-        "Cannot merge snapshot vg/a into the read-only origin vg/root (Use lvchange -p rw)."
+        "Cannot merge snapshot vg/a into the read-only origin vg/root. (Use lvchange -p rw)."
     );
     // The origin may become read-only while the merge is pending, and then it still ends.
     let mut pending = merging(&["a"]);

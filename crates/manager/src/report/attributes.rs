@@ -210,12 +210,12 @@ pub(super) fn allocation(lv: &LvFacts) -> String {
     lv.allocation.clone().unwrap_or_else(|| inherited.to_owned())
 }
 
-/// The origin's size: of a snapshot, and of an origin itself.
+/// The origin's size: of a snapshot as it was then (lvm2.md trap 8), and of an origin itself.
 pub(super) fn origin_size(row: &Row<'_>) -> Option<Sectors> {
     match row.lv.kind {
         LvKind::Plain => None,
         LvKind::Origin { .. } => Some(row.lv.size),
-        LvKind::Snapshot { .. } => row.lv.origin.and_then(|index| row.lv_at(index)).map(|origin| origin.size),
+        LvKind::Snapshot { .. } => row.lv.snapshot_size,
     }
 }
 

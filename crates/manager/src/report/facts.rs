@@ -218,6 +218,8 @@ pub struct LvFacts {
     pub size: Sectors,
     /// Of a snapshot: index of its origin in the VG.
     pub origin: Option<usize>,
+    /// Of a snapshot: how long it is, which is how long its origin was.
+    pub snapshot_size: Option<Sectors>,
     /// Of an origin: indices of its snapshots.
     pub snapshots: Vec<usize>,
     /// May be written.

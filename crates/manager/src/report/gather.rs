@@ -241,6 +241,7 @@ fn lv_facts(
         name: lv.name.to_string(),
         uuid: lv.id.to_string(),
         hidden: !links.is_visible(lv),
+        snapshot_size: as_cow.map(|snapshot| vg.extent_size.of(snapshot.extent_count)),
         kind,
         size: vg.extent_size.of(lv.extent_count()),
         origin: as_cow.and_then(|snapshot| index_of(&snapshot.segment.origin)),

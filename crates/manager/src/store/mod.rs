@@ -8,6 +8,7 @@ mod disk_set;
 mod finding;
 mod label_write;
 mod mapping;
+mod remove;
 pub mod select;
 mod signature;
 
@@ -22,5 +23,6 @@ pub use disk_set::{DiskFault, DiskSet};
 pub use finding::{Consequence, Finding};
 pub use label_write::{LabelWriteError, make_pv};
 pub use mapping::{MapError, Piece, pieces, read_lv, write_lv};
+pub use remove::{remove_pv, remove_vg};
 pub use select::SelectError;
 pub use signature::{Signature, signatures};

@@ -2,6 +2,7 @@
 //!
 //! Holds: both run in turns on the same VG and print the same lines; whole commands are timed.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -69,7 +70,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         };
         let (peer, own) = (times("lvm2")?, times("foldback")?);
         let ratio = f64::from(u32::try_from(median(&peer))?) / f64::from(u32::try_from(median(&own).max(1))?);
-        text.push_str(&format!("| {state} | {} | {} | **{ratio:.2}** |\n", shown(&peer), shown(&own)));
+        writeln!(text, "| {state} | {} | {} | **{ratio:.2}** |", shown(&peer), shown(&own))?;
     }
     println!("\n{text}");
     if settings.write { page::write("bench-lvs", &text) } else { Ok(()) }

@@ -5,6 +5,7 @@
 //! byte has to be noticed.
 
 mod accept;
+mod acceptance;
 mod cells;
 mod control;
 mod handover;
@@ -66,6 +67,11 @@ const CASES: &[Case] = &[
         name: "accept",
         shows: "LVM2 takes each of Foldback's writes without a word, and writes on",
         run: accept::run,
+    },
+    Case {
+        name: "acceptance",
+        shows: "the same commands under LVM2's names: what LVM2 and Foldback say and write is the same",
+        run: acceptance::run,
     },
     Case {
         name: "several-pvs",

@@ -5,7 +5,11 @@
 //! - A new volume never shows what its extents held at its start: it is zeroed although nobody serves it (`-Zn`
 //!   leaves it).
 
+mod numbers;
 mod snapshots;
+mod sparse;
+
+pub(super) use snapshots::snapshots_live;
 
 use super::Context;
 use super::vgcreate::tags;
@@ -113,6 +117,11 @@ pub(crate) struct LvCreate {
     /// Mark it so that LVM2 activates it only with -K
     #[arg(short = 'k', long, value_name = "y|n")]
     setactivationskip: Option<YesNo>,
+    /// Make a sparse volume of this size: a snapshot of zeros, whose store -L or -l gives
+    #[arg(short = 'V', long, value_name = "SIZE")]
+    virtualsize: Option<Size>,
+    #[command(flatten)]
+    numbers: numbers::Numbers,
     #[command(flatten)]
     ignored: Ignored,
     /// VG, or VG/LV with -s
@@ -156,6 +165,8 @@ impl LvCreate {
             kind: None,
             alloc: None,
             setactivationskip: None,
+            virtualsize: None,
+            numbers: numbers::Numbers::default(),
             ignored: Ignored::default(),
             target,
             pvs: Vec::new(),
@@ -165,7 +176,11 @@ impl LvCreate {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
         let is_snapshot = self.snapshot || self.kind == Some(Type::Snapshot);
-        for (given, option) in [(self.chunksize.is_some(), "--chunksize"), (self.freeze, "--freeze")] {
+        for (given, option) in [
+            (self.chunksize.is_some(), "--chunksize"),
+            (self.freeze, "--freeze"),
+            (self.virtualsize.is_some(), "--virtualsize"),
+        ] {
             if given && !is_snapshot {
                 let message = format!("Command does not accept option: {option}.");
                 return Err(CliError { exit: Exit::BadCommandLine, message, hint: None });
@@ -173,7 +188,8 @@ impl LvCreate {
         }
         let size = self.size_request(context, is_snapshot)?;
         let (in_name, name) = self.split_name(context)?;
-        let (vg, origin) = if is_snapshot {
+        let is_sparse = is_snapshot && self.virtualsize.is_some();
+        let (vg, origin) = if is_snapshot && !is_sparse {
             match Target::parse(&self.target)? {
                 Target::Lv(vg, lv) => (vg, Some(lv)),
                 Target::Vg(_) | Target::Tag(_) => {
@@ -188,12 +204,16 @@ impl LvCreate {
         if let Some(other) = in_name.filter(|other| *other != vg) {
             return Err(usage(&format!("Inconsistent volume group names given: \"{other}\" and \"{vg}\"")));
         }
+        self.numbers.check(context.console)?;
         if let Some(origin) = origin.as_ref().filter(|_| self.freeze && !context.options.test) {
             self.write_back(context, &vg, origin)?;
         }
         let mut change = Change::of_vg(context, &vg, &[])?;
         let (discovery, live) = change.look(&vg)?;
         let found = vg_to_change(&discovery, &vg)?;
+        if let Some(Size(virtual_size)) = self.virtualsize.filter(|_| is_sparse) {
+            return self.sparse(&mut change, live.is_some(), found, (name, size, virtual_size));
+        }
         if let Some(origin) = origin {
             return self.snapshots(&mut change, live, found, origin, (name, size));
         }
@@ -226,7 +246,7 @@ impl LvCreate {
         self.mark(&mut planned.vg, &planned.lv);
         tell(context, &planned.notices);
         let zero = self.zero != Some(YesNo::No) && !new.read_only;
-        if !zero {
+        if !zero && !change.is_test() {
             context.console.warn(&format!("Logical volume {}/{} not zeroed.", found.vg.name, planned.lv));
         }
         if !change.is_test() {
@@ -270,6 +290,7 @@ impl LvCreate {
     fn mark(&self, vg: &mut Vg, lv: &LvName) {
         if let Some(lv) = vg.lv_mut(lv) {
             lv.flags.set(LvFlag::ActivationSkip, self.setactivationskip == Some(YesNo::Yes));
+            self.numbers.set(lv);
         }
     }
 

@@ -99,7 +99,7 @@ impl LvCreate {
                 }
             } else {
                 // A volume that somebody imports into or merges has no one state that a snapshot could keep.
-                let _data = change.session.hold_all_data()?;
+                let _data = change.session.hold_vg(found)?;
                 change.apply(&found.vg, |set, machine| {
                     prepare(set)?;
                     commit(set, found, planned.vg.clone(), machine)
@@ -209,7 +209,7 @@ fn mounts(
 }
 
 /// Takes snapshots in a VG that is served; of origins that are not live it is a change of metadata alone.
-fn snapshots_live(
+pub(in crate::commands) fn snapshots_live(
     change: &mut Change<'_>,
     live: &mut Live,
     (found, planned): (&FoundVg, &Vg),

@@ -112,7 +112,7 @@ pub(super) const FIELDS: &[Field] = &[
     absent("lv_metadata_size", "MSize", 0),
     right("seg_count", "#Seg", 0, "Number of segments", |row| count(row.lv.segments.len())),
     left("origin", "Origin", 0, "Origin of a snapshot", |row| {
-        origin(row, |origin| Value::text(&origin.name))
+        origin(row, |origin| Value::text(attributes::shown_name(origin)))
     }),
     left("origin_uuid", "Origin UUID", 38, "The origin's UUID", |row| {
         origin(row, |origin| Value::text(&origin.uuid))

@@ -1,0 +1,66 @@
+//! `segtypes` and `lvmconfig`: what the program can do, and what it was told.
+//!
+//! What must hold: settings are shown as lvm.conf writes them, from where they are taken; what was not set is not shown.
+
+use super::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::session::system_dir;
+use clap::Args;
+use foldback_manager::config::show;
+
+/// List the segment types that can be made and served
+#[derive(Args, Debug)]
+pub(crate) struct SegTypes {}
+
+/// Show settings that were given, in lvm.conf's syntax
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lvmconfig\n  lvmconfig activation/polling_interval")]
+pub(crate) struct LvmConfig {
+    /// Accepted as LVM2 does: current is what is shown
+    #[arg(long = "type", hide = true, value_name = "current", value_parser = ["current", "full"])]
+    kind: Option<String>,
+    /// Which settings: SECTION or SECTION/KEY; all where none is named
+    #[arg(value_name = "SETTING")]
+    names: Vec<String>,
+}
+
+/// The segment types of which volumes can be made.
+const TYPES: &[&str] = &["linear", "striped", "zero", "error", "snapshot"];
+
+impl SegTypes {
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "as every command")]
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        for name in TYPES {
+            context.console.say(name);
+        }
+        Ok(Exit::Success)
+    }
+}
+
+impl LvmConfig {
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let directory = system_dir(true);
+        let bad = |error: foldback_manager::config::ConfigError| CliError {
+            exit: Exit::BadCommandLine,
+            message: error.to_string(),
+            hint: None,
+        };
+        let option = context.options.config.as_deref();
+        let mut exit = Exit::Success;
+        if self.names.is_empty() {
+            context
+                .console
+                .result(&show(directory.as_deref(), option, None).map_err(bad)?.unwrap_or_default());
+        }
+        for name in &self.names {
+            if let Some(text) = show(directory.as_deref(), option, Some(name)).map_err(bad)? {
+                context.console.result(&text);
+            } else {
+                context.console.error(&format!("Configuration node {name} not found"));
+                exit = Exit::Failed;
+            }
+        }
+        Ok(exit)
+    }
+}

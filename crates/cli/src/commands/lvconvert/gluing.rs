@@ -1,0 +1,153 @@
+//! `lvconvert --snapshot` and `--splitsnapshot`: ties an LV to an origin as its store, and takes that back.
+//!
+//! What must hold (lvm2.md 3.1):
+//! - Gluing destroys what the LV held, and asks first; with `-Zn` the store is taken as it is, for one that was split off before.
+//! - A store that is made anew is empty on disk before the commit that names it.
+
+use crate::changing::{Change, refused, tell, vg_to_change};
+use crate::commands::Context;
+use crate::commands::lvcreate::snapshots_live;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::names::Target;
+use crate::options::YesNo;
+use crate::sizes::KibSize;
+use clap::{Args, ValueEnum};
+use foldback_manager::apply::{commit, prepare_stores};
+use foldback_manager::ops::snapshot_create::{CHUNK_MIN, chunk_size};
+use foldback_manager::ops::{glue, split};
+use foldback_manager::store::DiskSet;
+use foldback_units::{LvName, Sectors, VgName};
+
+/// What an LV can be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Kind {
+    /// A snapshot's store.
+    Snapshot,
+}
+
+/// The options of both.
+#[derive(Args, Default, Debug)]
+pub(super) struct Gluing {
+    /// Make the second LV the first one's snapshot: ORIGIN STORE
+    #[arg(short, long, conflicts_with_all = ["merge", "mergesnapshot", "splitsnapshot"])]
+    snapshot: bool,
+    /// The same, as --type snapshot
+    #[arg(long = "type", value_name = "TYPE", conflicts_with_all = ["merge", "mergesnapshot", "splitsnapshot"])]
+    kind: Option<Kind>,
+    /// Make the snapshot's store an LV of its own again
+    #[arg(long, conflicts_with_all = ["merge", "mergesnapshot"])]
+    splitsnapshot: bool,
+    /// Chunk size of the snapshot: 4k to 512k
+    #[arg(short, long, value_name = "SIZE")]
+    chunksize: Option<KibSize>,
+    /// n: take the store as it is, for one that was split off before
+    #[arg(short = 'Z', long, value_name = "y|n")]
+    zero: Option<YesNo>,
+}
+
+impl Gluing {
+    /// Does what is asked for; `None` where it is something else.
+    pub(super) fn run(&self, context: &Context, names: &[String]) -> Option<Result<Exit, CliError>> {
+        if self.splitsnapshot {
+            return Some(split_all(context, names));
+        }
+        (self.snapshot || self.kind.is_some()).then(|| self.glue(context, names))
+    }
+
+    fn glue(&self, context: &Context, names: &[String]) -> Result<Exit, CliError> {
+        let usage = |message: &str| CliError::usage(&context.command, message);
+        let [origin, store] = names else {
+            return Err(usage("Name the origin and the LV that is to be its store: VG/ORIGIN VG/STORE."));
+        };
+        let (vg, origin) = lv_of(context, origin, None)?;
+        let (other, store) = lv_of(context, store, Some(&vg))?;
+        if other != vg {
+            return Err(usage(&format!("Inconsistent volume group names given: \"{vg}\" and \"{other}\"")));
+        }
+        let chunk = self.chunksize.map_or(Sectors(CHUNK_MIN.into()), |KibSize(size)| size);
+        let chunk = chunk_size(u32::try_from(chunk.get()).unwrap_or(u32::MAX));
+        let chunk = chunk.map_err(|refusal| refused(context, &refusal))?;
+        let mut change = Change::of_vg(context, &vg, &[])?;
+        let (discovery, mut live) = change.look(&vg)?;
+        let found = vg_to_change(&discovery, &vg)?;
+        let planned = glue::plan(&found.vg, (&origin, &store), chunk, &mut change.machine);
+        let planned = planned.map_err(|refusal| refused(context, &refusal))?;
+        if live.as_ref().is_some_and(|live| live.has(&found.vg, &store)) {
+            return Err(CliError::failed(format!("Logical volume {vg}/{store} in use."))
+                .hint(format!("take it down first: lvchange -an {vg}/{store}")));
+        }
+        let full = format!("{vg}/{store}");
+        context.console.warn(&format!("Converting logical volume {full} to snapshot exception store."));
+        context.console.error("THIS WILL DESTROY CONTENT OF LOGICAL VOLUME (filesystem etc.)");
+        if !context.options.yes && !context.console.ask(&format!("Do you really want to convert {full}?")) {
+            return Err(CliError::failed("Conversion aborted."));
+        }
+        let zero = self.zero != Some(YesNo::No);
+        if !zero {
+            context.console.warn(&format!("{full} not zeroed."));
+        }
+        if !change.is_test() {
+            let stores = if zero { std::slice::from_ref(&store) } else { &[] };
+            let prepare = |set: &mut DiskSet<'_>| prepare_stores(set, found, &planned.vg, stores, chunk);
+            if let Some(live) = &mut live {
+                let origins = std::slice::from_ref(&origin);
+                snapshots_live(&mut change, live, (found, &planned.vg), origins, prepare)?;
+            } else {
+                let _data = change.session.hold_vg(found)?;
+                change.apply(&found.vg, |set, machine| {
+                    prepare(set)?;
+                    commit(set, found, planned.vg.clone(), machine)
+                })?;
+            }
+        }
+        tell(context, &planned.done);
+        Ok(Exit::Success)
+    }
+}
+
+/// An LV; without a VG in front of it one of `vg`.
+fn lv_of(context: &Context, text: &str, vg: Option<&VgName>) -> Result<(VgName, LvName), CliError> {
+    let text = match vg {
+        Some(vg) if !text.contains('/') => format!("{vg}/{text}"),
+        _ => text.to_owned(),
+    };
+    match Target::parse(&text)? {
+        Target::Lv(vg, lv) => Ok((vg, lv)),
+        Target::Vg(_) | Target::Tag(_) => Err(CliError::usage(
+            &context.command,
+            "Please provide a volume group and a logical volume: VG/LV.",
+        )),
+    }
+}
+
+fn split_all(context: &Context, names: &[String]) -> Result<Exit, CliError> {
+    let mut exit = Exit::Success;
+    for name in names {
+        let one = lv_of(context, name, None).and_then(|(vg, lv)| split_one(context, &vg, &lv));
+        if let Err(error) = one {
+            error.tell(context.console);
+            exit = exit.max(error.exit);
+        }
+    }
+    Ok(exit)
+}
+
+fn split_one(context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError> {
+    let mut change = Change::of_vg(context, vg, &[])?;
+    let (discovery, mut live) = change.look(vg)?;
+    let found = vg_to_change(&discovery, vg)?;
+    let planned = split::plan(&found.vg, lv).map_err(|refusal| refused(context, &refusal))?;
+    if live.as_ref().is_some_and(|live| live.has(&found.vg, lv)) {
+        return Err(CliError::failed(format!("Logical volume {vg}/{lv} is active: it cannot be split now."))
+            .hint(format!("take the volumes down first: lvchange -an {vg}/{lv}")));
+    }
+    if !change.is_test() {
+        // A volume of the VG that is live stays as it is: the snapshot's group is not.
+        change.apply_either(live.as_mut(), (found, planned.vg.clone()), false, |_, _, headers| {
+            Ok(foldback_dm_table::Transaction { headers, ..Default::default() }.into())
+        })?;
+    }
+    tell(context, &planned.done);
+    Ok(())
+}

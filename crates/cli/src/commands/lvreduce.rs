@@ -1,0 +1,186 @@
+//! `lvreduce` and `lvresize`: less room for a volume or a snapshot's store, or whichever way leads to a size.
+//!
+//! What must hold (lvm2.md 3.3):
+//! - A store is never made smaller than what it holds; LVM2 2.03.16 does that, and the snapshot is lost.
+//! - What is given up cannot be had back: as `foldback` it is asked. Under LVM2's names that is not asked of what is not active.
+
+use super::Context;
+use super::lvextend::LvExtend;
+use crate::changing::{Change, refused, tell, vg_to_change};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::names::Target;
+use crate::session::Session;
+use crate::sizes::{Extents, Of, Size};
+use clap::Args;
+use foldback_device::Access;
+use foldback_lvm2_format::vg::Vg;
+use foldback_manager::check::{Usage, check, usage};
+use foldback_manager::ops::extend::Amount;
+use foldback_manager::ops::reduce::{Reduction, is_smaller, plan};
+use foldback_manager::ops::{PercentOf, SizeRequest};
+use foldback_manager::store::{DiskSet, FoundVg};
+use foldback_units::{LvName, Sectors, VgName};
+
+/// Take room away from a volume, or from a snapshot's store
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lvreduce -L 8g vg/root\n  lvreduce -L -512m vg/before")]
+pub(crate) struct LvReduce {
+    #[command(flatten)]
+    to: NewSize,
+    /// The volume
+    #[arg(value_name = "VG/LV")]
+    name: String,
+}
+
+/// Give a volume, or a snapshot's store, another size
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  lvresize -L 8g vg/root\n  lvresize -l -10%LV vg/before")]
+pub(crate) struct LvResize {
+    #[command(flatten)]
+    to: NewSize,
+    /// The volume
+    #[arg(value_name = "VG/LV")]
+    name: String,
+}
+
+/// How large it is to be.
+#[derive(Args, Debug)]
+struct NewSize {
+    /// Size; with + or - how much more or less
+    #[arg(short = 'L', long, value_name = "[+-]SIZE", allow_hyphen_values = true)]
+    size: Option<String>,
+    /// Extents, or N%VG, N%FREE, N%ORIGIN, N%LV; with + or - so many more or less
+    #[arg(short = 'l', long, value_name = "[+-]EXTENTS", allow_hyphen_values = true)]
+    extents: Option<String>,
+    /// Accepted as LVM2 does; file systems are not resized
+    #[arg(short, long, hide = true)]
+    nofsck: bool,
+}
+
+/// Which way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sign {
+    More,
+    Less,
+    To,
+}
+
+impl NewSize {
+    fn parse(&self, context: &Context) -> Result<(Sign, SizeRequest), CliError> {
+        let usage = |message: &str| CliError::usage(&context.command, message);
+        let text = self.size.as_deref().or(self.extents.as_deref()).unwrap_or_default();
+        let (sign, text) = match (text.strip_prefix('+'), text.strip_prefix('-')) {
+            (Some(rest), _) => (Sign::More, rest),
+            (_, Some(rest)) => (Sign::Less, rest),
+            _ => (Sign::To, text),
+        };
+        let request = match (&self.size, &self.extents) {
+            (Some(_), Some(_)) => return Err(usage("Please specify either size or extents (not both).")),
+            (None, None) => {
+                let message = format!(
+                    "No command with matching syntax recognised.  Run '{} --help' for more information.",
+                    context.command
+                );
+                return Err(CliError { exit: Exit::BadCommandLine, message, hint: None });
+            }
+            (Some(_), None) => {
+                let Size(size) = text.parse().map_err(|why: String| usage(&why))?;
+                SizeRequest::Sectors(size)
+            }
+            (None, Some(_)) => match text.parse().map_err(|why: String| usage(&why))? {
+                Extents::Count(count) => SizeRequest::Extents(count),
+                Extents::Percent(percent, of) => SizeRequest::Percent(percent, percent_of(of)),
+            },
+        };
+        Ok((sign, request))
+    }
+}
+
+fn percent_of(of: Of) -> PercentOf {
+    match of {
+        Of::Vg => PercentOf::Vg,
+        Of::Free => PercentOf::Free,
+        Of::Pvs => PercentOf::Pvs,
+        Of::Origin => PercentOf::Origin,
+        Of::Lv => PercentOf::Lv,
+    }
+}
+
+fn lv_of(context: &Context, name: &str) -> Result<(VgName, LvName), CliError> {
+    let Target::Lv(vg, lv) = Target::parse(name)? else {
+        let message = "Please provide a volume group and a logical volume: VG/LV.";
+        return Err(CliError::usage(&context.command, message));
+    };
+    Ok((vg, lv))
+}
+
+impl LvReduce {
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let (sign, request) = self.to.parse(context)?;
+        let amount = match sign {
+            Sign::More => return Err(CliError::usage(&context.command, "Positive sign not permitted.")),
+            Sign::Less => Amount::By(request),
+            Sign::To => Amount::To(request),
+        };
+        let (vg, lv) = lv_of(context, &self.name)?;
+        reduce(context, &vg, &lv, amount)
+    }
+}
+
+impl LvResize {
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let (sign, request) = self.to.parse(context)?;
+        let (vg, lv) = lv_of(context, &self.name)?;
+        let less = match sign {
+            Sign::More => false,
+            Sign::Less => return reduce(context, &vg, &lv, Amount::By(request)),
+            Sign::To => {
+                let found = Session::open(&context.options, Access::Read)?.discover();
+                let vg: &Vg = &vg_to_change(&found, &vg)?.vg;
+                is_smaller(vg, &lv, request).map_err(|refusal| refused(context, &refusal))?
+            }
+        };
+        if less {
+            return reduce(context, &vg, &lv, Amount::To(request));
+        }
+        LvExtend::of(self.name.clone(), self.to.size.clone(), self.to.extents.clone()).run(context)
+    }
+}
+
+fn reduce(context: &Context, vg: &VgName, lv: &LvName, amount: Amount) -> Result<Exit, CliError> {
+    let mut change = Change::of_vg(context, vg, &[])?;
+    let (discovery, mut live) = change.look(vg)?;
+    let found = vg_to_change(&discovery, vg)?;
+    let active = live.as_ref().is_some_and(|live| live.has(&found.vg, lv));
+    let used = used(&mut change, found, lv);
+    let reduction = Reduction { lv: lv.clone(), amount, used, active };
+    let planned = plan(&found.vg, &reduction).map_err(|refusal| refused(context, &refusal))?;
+    tell(context, &planned.notices);
+    let asks = !context.as_lvm2 && !context.options.yes && context.options.force == 0;
+    if asks && !change.is_test() {
+        let full = format!("{vg}/{lv}");
+        context.console.warn(&format!("Reducing {full} gives up what lies behind its new end; a file system on it must be smaller already."));
+        if !context.console.ask(&format!("Do you really want to reduce {full}?")) {
+            return Err(CliError::failed(format!("Logical volume {full} NOT reduced.")));
+        }
+    }
+    if planned.changed && !change.is_test() {
+        change.apply_either(live.as_mut(), (found, planned.vg.clone()), false, |_, _, headers| {
+            Ok(foldback_dm_table::Transaction { headers, ..Default::default() }.into())
+        })?;
+    }
+    tell(context, &planned.done);
+    Ok(Exit::Success)
+}
+
+/// How much of a snapshot's store is in use, as far as that can be told.
+fn used(change: &mut Change<'_>, found: &FoundVg, lv: &LvName) -> Option<Sectors> {
+    found.vg.snapshots().of_cow(lv)?;
+    let mut set = DiskSet::new(&mut *change.session.disks, &change.session.paths);
+    let report = check(&mut set, found, lv).ok()?;
+    match usage(found, lv, &report).ok()? {
+        Usage::Used { status, .. } => Some(status.allocated),
+        Usage::Invalid | Usage::Damaged => None,
+    }
+}

@@ -1,0 +1,139 @@
+//! `lvchange` and `vgchange` of what only the metadata say: permission, tags, the mark to skip activation.
+//!
+//! What must hold (compared with 2.03.16):
+//! - Volumes that are active are not touched by it; a permission, which they would have to follow, is changed only while they are not.
+
+use super::Context;
+use super::vgcreate::tags;
+use crate::changing::{Change, refused, tell, vg_to_change};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::options::YesNo;
+use clap::{Args, ValueEnum};
+use foldback_dm_table::Transaction;
+use foldback_lvm2_format::vg::Vg;
+use foldback_manager::apply::commit;
+use foldback_manager::ops::lv_change::{LvWish, TagWish, plan, plan_vg};
+use foldback_manager::ops::{Notice, Refusal};
+use foldback_manager::store::FoundVg;
+use foldback_units::{LvName, TagName, VgName};
+
+/// What may be done with a volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Permission {
+    /// Read only.
+    #[value(name = "r")]
+    Read,
+    /// Read and write.
+    #[value(name = "rw")]
+    Write,
+}
+
+/// Tags that come and go.
+#[derive(Args, Debug)]
+pub(super) struct TagOptions {
+    /// Add a tag; may be repeated
+    #[arg(long, value_name = "TAG")]
+    addtag: Vec<String>,
+    /// Take a tag off; may be repeated
+    #[arg(long, value_name = "TAG")]
+    deltag: Vec<String>,
+}
+
+/// What of an LV can be changed.
+#[derive(Args, Debug)]
+pub(super) struct Properties {
+    #[command(flatten)]
+    tags: TagOptions,
+    /// r or rw; while the volume is not active
+    #[arg(short, long, value_name = "r|rw")]
+    permission: Option<Permission>,
+    /// Mark it so that activation skips it without -K
+    #[arg(short = 'k', long, value_name = "y|n")]
+    setactivationskip: Option<YesNo>,
+}
+
+impl TagOptions {
+    fn wish(&self, context: &Context) -> Result<TagWish, CliError> {
+        let read = |texts: &[String]| -> Result<Vec<TagName>, CliError> { tags(context, texts) };
+        Ok(TagWish { add: read(&self.addtag)?, remove: read(&self.deltag)? })
+    }
+
+    /// Whether they ask for anything.
+    pub(super) fn wants(&self) -> bool {
+        !self.addtag.is_empty() || !self.deltag.is_empty()
+    }
+
+    /// Changes a VG's own tags.
+    pub(super) fn carry_out(&self, context: &Context, vg: &VgName) -> Result<Exit, CliError> {
+        let wish = self.wish(context)?;
+        change(context, vg, Touches::Text, |_, found| Ok(plan_vg(&found.vg, &wish)))
+    }
+}
+
+impl Properties {
+    /// Whether they ask for anything.
+    pub(super) fn wants(&self) -> bool {
+        self.tags.wants() || self.permission.is_some() || self.setactivationskip.is_some()
+    }
+
+    /// Changes LVs of a VG, one after the other.
+    pub(super) fn carry_out(&self, context: &Context, vg: &VgName, lvs: &[LvName]) -> Result<Exit, CliError> {
+        let wish = LvWish {
+            writable: self.permission.map(|permission| permission == Permission::Write),
+            skip: self.setactivationskip.map(|skip| skip == YesNo::Yes),
+            tags: self.tags.wish(context)?,
+        };
+        let touches = if wish.writable.is_some() { Touches::Devices } else { Touches::Text };
+        let mut exit = Exit::Success;
+        for lv in lvs {
+            let one = change(context, vg, touches, |active, found| {
+                if wish.writable.is_some() && active(lv) {
+                    return Err(Refusal::PermissionActive { vg: vg.clone(), lv: lv.clone() });
+                }
+                plan(&found.vg, lv, &wish)
+            });
+            exit = exit.max(one.unwrap_or_else(|error| {
+                error.tell(context.console);
+                error.exit
+            }));
+        }
+        Ok(exit)
+    }
+}
+
+/// Whether devices would have to follow a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Touches {
+    /// They would not.
+    Text,
+    /// They would: nobody else may have the VG active either.
+    Devices,
+}
+
+/// Changes a VG's text and nothing else; `plan` is told which LVs are active.
+fn change(
+    context: &Context,
+    vg: &VgName,
+    touches: Touches,
+    plan: impl FnOnce(&dyn Fn(&LvName) -> bool, &FoundVg) -> Result<(Vg, Vec<Notice>), Refusal>,
+) -> Result<Exit, CliError> {
+    let mut change = Change::of_vg(context, vg, &[])?;
+    let (discovery, mut live) = change.look(vg)?;
+    let found = vg_to_change(&discovery, vg)?;
+    let active = |lv: &LvName| live.as_ref().is_some_and(|live| live.has(&found.vg, lv));
+    let (after, done) = plan(&active, found).map_err(|refusal| refused(context, &refusal))?;
+    if !change.is_test() {
+        if let Some(live) = &mut live {
+            let headers =
+                |_: &_, _: &FoundVg, headers| Ok(Transaction { headers, ..Default::default() }.into());
+            change.apply_live(live, (found, after), &[], |_| Ok(()), headers)?;
+        } else {
+            let held = touches == Touches::Devices;
+            let _data = if held { change.session.hold_vg(found)? } else { Vec::new() };
+            change.apply(&found.vg, |set, machine| commit(set, found, after, machine))?;
+        }
+    }
+    tell(context, &done);
+    Ok(Exit::Success)
+}

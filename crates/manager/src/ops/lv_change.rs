@@ -1,0 +1,125 @@
+//! `lvchange` and `vgchange` of what only the metadata say: permission, tags, the mark to skip activation. Pure.
+//!
+//! What must hold (compared with 2.03.16): tags are in the order in which they were added, each once; nothing else changes.
+
+use crate::ops::notice::Notice;
+use crate::ops::refusal::Refusal;
+use foldback_lvm2_format::vg::{LvFlag, LvStatus, Segment, Vg};
+use foldback_units::{LvName, TagName};
+
+/// What is to be different.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct LvWish {
+    /// Whether it may be written.
+    pub writable: Option<bool>,
+    /// Whether activation skips it.
+    pub skip: Option<bool>,
+    /// Tags.
+    pub tags: TagWish,
+}
+
+/// Tags that come and go.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TagWish {
+    /// To be added.
+    pub add: Vec<TagName>,
+    /// To be taken off; those that are not there are no error.
+    pub remove: Vec<TagName>,
+}
+
+impl TagWish {
+    /// Whether anything is wished.
+    pub fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.remove.is_empty()
+    }
+
+    fn apply(&self, tags: &mut Vec<TagName>) {
+        tags.retain(|tag| !self.remove.contains(tag));
+        for tag in &self.add {
+            if !tags.contains(tag) {
+                tags.push(tag.clone());
+            }
+        }
+    }
+}
+
+/// Plans the change of an LV: the VG as it will be, and what to say then.
+///
+/// # Errors
+/// [`Refusal`]: no such LV, or a permission that it has.
+pub fn plan(vg: &Vg, name: &LvName, wish: &LvWish) -> Result<(Vg, Vec<Notice>), Refusal> {
+    let named = || (vg.name.clone(), name.clone());
+    let mut after = vg.clone();
+    let lv = after.lv_mut(name).filter(|lv| lv.snapshot().is_none());
+    let Some(lv) = lv else {
+        let (vg, lv) = named();
+        return Err(Refusal::LvNotFound { vg, lv });
+    };
+    if lv.status.contains(&LvStatus::Locked) || lv.status.contains(&LvStatus::Pvmove) {
+        let (vg, lv) = named();
+        return Err(Refusal::Locked { vg, lv });
+    }
+    if let Some(writable) = wish.writable {
+        if lv.is_writable() == writable {
+            let is = if writable { "writable" } else { "read only" };
+            let (vg, lv) = named();
+            return Err(Refusal::AlreadySo { vg, lv, is });
+        }
+        // The bytes of a thin volume or a cache follow the permission of what they are made of.
+        if !lv.is_understood() {
+            let type_text = lv.segments.first().map(Segment::type_text).unwrap_or_default();
+            let (vg, lv) = named();
+            return Err(Refusal::NotUnderstood { vg, lv, type_text });
+        }
+        lv.set_status(LvStatus::Write, writable);
+    }
+    if let Some(skip) = wish.skip {
+        lv.flags.set(LvFlag::ActivationSkip, skip);
+    }
+    wish.tags.apply(&mut lv.tags);
+    Ok((after, vec![Notice::print(format!("Logical volume {}/{name} changed.", vg.name))]))
+}
+
+/// Plans the change of a VG's own tags.
+pub fn plan_vg(vg: &Vg, wish: &TagWish) -> (Vg, Vec<Notice>) {
+    let mut after = vg.clone();
+    wish.apply(&mut after.tags);
+    (after, vec![Notice::print(format!("Volume group \"{}\" successfully changed", vg.name))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LvWish, TagWish, plan, plan_vg};
+    use crate::ops::Refusal;
+    use crate::testing::{lv_name, with_snapshots};
+    use foldback_units::TagName;
+
+    fn tags(names: &[&str]) -> Vec<TagName> {
+        names.iter().map(|name| TagName::new(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn tags_come_once_and_go() {
+        let vg = with_snapshots(&["snap"]);
+        let wish = TagWish { add: tags(&["a", "b", "a"]), remove: tags(&["c"]) };
+        let (vg, said) = plan_vg(&vg, &wish);
+        assert_eq!(
+            (vg.tags.clone(), said[0].text.as_str()),
+            (tags(&["a", "b"]), "Volume group \"vg\" successfully changed")
+        );
+        let wish = LvWish { tags: TagWish { add: tags(&["x"]), remove: vec![] }, ..LvWish::default() };
+        let (vg, _) = plan(&vg, &lv_name("snap"), &wish).unwrap();
+        assert_eq!(vg.lv(&lv_name("snap")).unwrap().tags, tags(&["x"]));
+        assert!(matches!(plan(&vg, &lv_name("snapshot0"), &wish), Err(Refusal::LvNotFound { .. })));
+    }
+
+    #[test]
+    fn a_permission_that_is_there_is_refused_in_lvm2s_words() {
+        let vg = with_snapshots(&[]);
+        let wish = |writable| LvWish { writable: Some(writable), ..LvWish::default() };
+        let told = |vg, writable| plan(vg, &lv_name("root"), &wish(writable)).unwrap_err().to_string();
+        assert_eq!(told(&vg, true), "Logical volume \"vg/root\" is already writable.");
+        let (vg, _) = plan(&vg, &lv_name("root"), &wish(false)).unwrap();
+        assert_eq!(told(&vg, false), "Logical volume \"vg/root\" is already read only.");
+    }
+}
