@@ -325,8 +325,10 @@ fn a_frozen_file_system_is_whole_in_its_snapshot_and_thaws() {
         let mut said = String::new();
         BufReader::new(helper.stdout.take().unwrap()).read_line(&mut said).unwrap();
         assert_eq!(said, "frozen\n");
-        let stdin = helper.stdin.take();
-        let kept = if closes { None } else { stdin };
+        let mut kept = helper.stdin.take();
+        if closes {
+            kept = None;
+        }
         assert_eq!(helper.wait().unwrap().code(), Some(if closes { 0 } else { 5 }));
         drop(kept);
         sh(&format!("echo thawed > {at}/file && sync"));

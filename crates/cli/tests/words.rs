@@ -3,7 +3,8 @@
 //! Goal: results, refusals and exit codes are LVM2's words. Method: one after the other, the commands of
 //! `words/lvm2-2.03.16.txt` are run under their own names on the PVs of `reports`, each on the disks as the ones before it
 //! left them, and compared: standard output, standard error, exit code. A command behind `~` is run and not compared:
-//! each of these is a difference that docs/lvm2-differences.md gives a reason for.
+//! each of these is a difference that docs/lvm2-differences.md gives a reason for. `premerge` does what the kernel did when the
+//! volume was activated: nothing can be activated here.
 
 mod recorded;
 
