@@ -17,7 +17,7 @@ use crate::outcome::{Outcome, Tally, Verdict, skips_fail};
 use stages::Stage;
 
 /// What the test command may take on two cores, after the build.
-const BUDGET: Duration = Duration::from_mins(30);
+const BUDGET: Duration = Duration::from_mins(42);
 
 /// Runs all stages. True when nothing failed.
 pub(crate) fn run(long: bool) -> Result<bool> {
