@@ -5,7 +5,7 @@
 //! - With `--test` the plan is made and told, and nothing is written.
 //! - A VG with a finding that refuses is not changed; the finding is the error.
 
-use crate::carried::{Live, NotSwitched};
+use crate::carried::{Carrier, Live, NotSwitched};
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -24,7 +24,7 @@ use foldback_manager::environment::Machine;
 use foldback_manager::host::locks;
 use foldback_manager::lock::{LockMode, VgLock};
 use foldback_manager::ops::{Level, Notice, Refusal};
-use foldback_manager::store::{Committed, Discovery, DiskSet, FoundVg, stage};
+use foldback_manager::store::{Committed, Discovery, DiskSet, Finding, FoundVg, stage};
 use foldback_units::VgName;
 use std::path::PathBuf;
 
@@ -150,6 +150,7 @@ impl Change<'_> {
         switch: impl FnOnce(&Live, &FoundVg, Vec<HeaderWrite>) -> Result<Switch, ActivationError>,
     ) -> Result<FoundVg, CliError> {
         let Self { context, session, machine, freeze, .. } = self;
+        refuse_unknown_disk(live, before)?;
         let places = session.backup_places();
         // It may lie on a volume whose writes wait for this very change.
         let holds = live.waits();
@@ -225,6 +226,25 @@ impl Change<'_> {
     }
 }
 
+/// Refuses to change a VG on a disk that it got since it was activated: the daemon that serves it has not opened that one.
+fn refuse_unknown_disk(live: &Live, found: &FoundVg) -> Result<(), CliError> {
+    let Carrier::Daemon(served) = &live.by else { return Ok(()) };
+    let is_unknown = |path: &&String| !served.info.devices.contains(path);
+    let Some(path) = found.places.iter().flatten().map(|place| &place.path).find(is_unknown) else {
+        return Ok(());
+    };
+    let vg = &found.vg.name;
+    Err(CliError::failed(format!(
+        "Volume group {vg} was activated without its PV {path}; nothing was changed."
+    ))
+    .hint(activate_with_all(vg)))
+}
+
+/// How a VG gets its volumes served on all of its PVs.
+fn activate_with_all(vg: &VgName) -> String {
+    format!("deactivate it with vgchange -an {vg}, then activate it with --devices naming all of its PVs")
+}
+
 /// Writes the VG as it is before a change; a failure is only worth a warning.
 pub(crate) fn archive(context: &Context, places: &BackupPlaces, vg: &Vg, machine: &mut Machine) {
     if let Err(error) = places.archive(vg, machine) {
@@ -243,6 +263,13 @@ pub(crate) fn backup(context: &Context, places: &BackupPlaces, vg: &Vg, machine:
 pub(crate) fn vg_to_change<'f>(found: &'f Discovery, name: &VgName) -> Result<&'f FoundVg, CliError> {
     let vg = one_vg(found, name)?;
     match vg.refuses_change() {
+        Some(finding @ Finding::MissingPv { .. }) => {
+            let hint = format!(
+                "name all of its PVs with --devices; if it is active without one of them, {}",
+                activate_with_all(name)
+            );
+            Err(CliError::failed(finding.refusal(name.as_str())).hint(hint))
+        }
         Some(finding) => Err(CliError::failed(finding.refusal(name.as_str()))),
         None => Ok(vg),
     }

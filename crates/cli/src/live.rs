@@ -6,10 +6,11 @@
 
 use crate::backend::{is_in_kernel, pvs_in_kernel};
 use crate::commands::Context;
+use crate::console::Console;
 use crate::error::CliError;
 use crate::options::Options;
 use crate::starting;
-use foldback_daemon::api::types::{LvInfo, StoreWaitInfo, VgInfo};
+use foldback_daemon::api::types::{LeftInfo, LvInfo, StoreWaitInfo, VgInfo};
 use foldback_daemon::api::{ApiError, Client};
 use foldback_daemon::{RunDir, Setting};
 use foldback_dm_table::{DeviceMapper, DmName, Info, Stage, Table, Transaction, Verb};
@@ -18,6 +19,7 @@ use foldback_manager::report::VgFacts;
 use foldback_units::{LvName, VgName};
 use std::borrow::BorrowMut;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -32,12 +34,43 @@ impl From<ApiError> for CliError {
     }
 }
 
-/// The user's daemon, where one runs, or one should: a daemon that died while volumes were active is replaced.
+/// What earlier daemons left is asked for once.
+static LEFT: OnceLock<Vec<LeftInfo>> = OnceLock::new();
+
+/// The user's daemon, where one runs, or one should: a daemon that died while volumes were active is replaced. What it could
+/// not take up is warned of.
 pub(crate) fn daemon() -> Result<Option<Client>, CliError> {
-    match connect()? {
-        None if RunDir::of_user().was_active() => daemon_started().map(Some),
-        found => Ok(found),
+    let found = match connect()? {
+        None if RunDir::of_user().was_active() => Some(daemon_started()?),
+        found => found,
+    };
+    let Some(mut client) = found else { return Ok(None) };
+    if LEFT.get().is_none() {
+        let left = client.take_up()?;
+        for LeftInfo { name, why } in &left {
+            Console::new(0, 0).warn(&format!(
+                "VG {name} was active and could not be taken up again: {why}. It is tried again; vgchange -an {name} gives it up"
+            ));
+        }
+        // Nobody else sets it meanwhile.
+        LEFT.set(left).ok();
     }
+    Ok(Some(client))
+}
+
+/// Gives a VG up that could not be taken up again; `false` where it is live by now.
+pub(crate) fn give_up(vg: &str) -> Result<bool, CliError> {
+    daemon()?.map_or(Ok(true), |mut client| match client.deactivate(vg, &[], false) {
+        // Somebody else has given it up.
+        Err(ApiError::NotActive(_)) => Ok(true),
+        left => Ok(left? == 0),
+    })
+}
+
+/// The names of the VGs that could not be taken up again.
+pub(crate) fn left_over() -> Result<Vec<String>, CliError> {
+    drop(daemon()?);
+    Ok(LEFT.get().into_iter().flatten().map(|left| left.name.clone()).collect())
 }
 
 fn connect() -> Result<Option<Client>, CliError> {

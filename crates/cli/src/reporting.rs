@@ -154,6 +154,8 @@ pub(crate) fn run(
         }
         other => drop(other?),
     }
+    // It may warn of disks that are not there.
+    drop(live::daemon()?);
     let mut session = Session::open(&context.options, Access::Read)?;
     let found = session.discover();
     tell_findings(context, &found);

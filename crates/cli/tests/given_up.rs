@@ -14,7 +14,7 @@
 
 mod lab;
 
-use lab::live::{Live, Mounted, no_block_devices, sh};
+use lab::live::{Live, Mounted, lvm2, no_block_devices, no_lvm2, sh};
 use lab::{random, skip};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -26,30 +26,8 @@ const BLOCK: usize = 4096;
 
 /// The real LVM2 removes LVs.
 fn remove_behind(live: &Live, lvs: &[&str]) {
-    let attach = format!("losetup -f --show {}", live.lab.path("disk.img").display());
-    let device = sh(&attach).trim().to_owned();
-    let config = format!(
-        "devices {{ dir=\"{}/dev\" filter=[\"a|^{device}$|\", \"r|.*|\"] use_devicesfile=0 scan=[\"/dev\"] hints=\"none\" }} \
-         global {{ use_lvmpolld=0 event_activation=0 locking_dir=\"{}\" }} activation {{ udev_sync=0 udev_rules=0 }} \
-         backup {{ backup=0 archive=0 }}",
-        live.lab.path("").display(),
-        live.lab.path("lock").display()
-    );
-    let removed = Command::new("lvm")
-        .args(["lvremove", "-f", "--driverloaded", "n", "--config", &config])
-        .args(lvs.iter().map(|lv| format!("{}/{lv}", live.vg)))
-        .output();
-    sh(&format!("losetup -d {device}"));
-    let removed = removed.unwrap();
-    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
-}
-
-fn no_lvm2(test: &str) -> bool {
-    let lacks = Command::new("lvm").arg("version").output().is_err();
-    if lacks {
-        skip(test, "there is no lvm");
-    }
-    lacks
+    let names: Vec<String> = lvs.iter().map(|lv| format!("{}/{lv}", live.vg)).collect();
+    lvm2(live, &["disk.img"], |_| [vec!["lvremove".to_owned(), "-f".to_owned()], names].concat());
 }
 
 /// Waits until requests are held, and what is said then.

@@ -184,3 +184,78 @@ fn what_cannot_be_written_down_is_an_error_and_an_activation_is_taken_back() {
     assert!(live.file("other").exists() && live.file("snap").exists());
     live.ok("vgchange -an VG");
 }
+
+/// Where the volumes of the daemon that runs now are served over NBD.
+fn nbd(live: &Live) -> Vec<String> {
+    let mut client = Client::connect(&RunDir::at(&live.lab.path("run"))).unwrap();
+    client.list().unwrap().into_iter().flat_map(|vg| vg.lvs).flat_map(|lv| lv.nbd).collect()
+}
+
+/// A VG with a live volume that is served over NBD as well; the LV's UUID.
+fn exported(live: &Live) -> String {
+    live.ok("lvcreate -L 16M -n root VG");
+    assert_eq!(live.run("lvchange -ay --export nbd VG/root").code, Some(0), "{}", live.log());
+    live.ok("lvs --noheadings -o lv_uuid VG/root").trim().to_owned()
+}
+
+fn wait_for_end(live: &Live) {
+    let begun = Instant::now();
+    while live.lab.path("run/api.sock").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the daemon does not end\n{}", live.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A disk that is not there when the next daemon starts: nothing is forgotten, commands say so, no daemon lives on for it, and
+/// it goes on as it was when the disk is back. A deactivation gives it up.
+#[test]
+fn what_cannot_be_taken_up_is_kept_and_tried_again() {
+    let Some(live) = Live::as_root("kept", 64) else { return };
+    let id = exported(&live);
+    let (run, addresses) = (live.lab.path("run"), nbd(&live));
+    assert_eq!(addresses.len(), 1);
+    let (here, away) = (live.lab.path("disk.img"), live.lab.path("away.img"));
+    let warning = format!("VG {} was active and could not be taken up again", live.vg);
+    let lose = || {
+        live.kill_daemon();
+        std::fs::rename(&here, &away).unwrap();
+        live.run("lvs").failed_with(5, &[&warning, "disk.img", "vgchange -an"]);
+    };
+    lose();
+    assert!(is_written(&run, &id), "{}", live.log());
+    wait_for_end(&live);
+    assert!(is_written(&run, &id), "{}", live.log());
+    std::fs::rename(&away, &here).unwrap();
+    live.ok("lvs");
+    assert!(live.file("root").exists(), "{}", live.log());
+    assert_eq!(nbd(&live), addresses);
+    // The same while one daemon runs.
+    lose();
+    std::fs::rename(&away, &here).unwrap();
+    live.ok("lvs");
+    assert_eq!(nbd(&live), addresses, "{}", live.log());
+    lose();
+    assert_eq!(live.run("vgchange -an VG").code, Some(0), "{}", live.log());
+    assert!(!run.join("active.json").exists());
+    std::fs::rename(&away, &here).unwrap();
+    assert_eq!(live.ok("lvs --noheadings -o lv_name,lv_active").trim(), "root");
+}
+
+/// "PVs as path + dev:inode": a copy that lies at the path by now is neither served nor written.
+#[test]
+fn a_copy_in_the_place_of_the_disk_is_not_taken_up() {
+    let Some(live) = Live::as_root("copied", 64) else { return };
+    let id = exported(&live);
+    live.kill_daemon();
+    let (here, away) = (live.lab.path("disk.img"), live.lab.path("away.img"));
+    std::fs::rename(&here, &away).unwrap();
+    std::fs::copy(&away, &here).unwrap();
+    let copy = live.lab.fingerprint();
+    let said = live.run("lvs").stderr;
+    assert!(said.contains("disk.img is not the disk that was served"), "{said}\n{}", live.log());
+    assert!(!live.file("root").exists() && live.lab.fingerprint() == copy);
+    assert!(is_written(&live.lab.path("run"), &id));
+    std::fs::rename(&away, &here).unwrap();
+    live.ok("lvs");
+    assert!(live.file("root").exists(), "{}", live.log());
+}

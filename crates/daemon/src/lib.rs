@@ -22,6 +22,7 @@ mod own_waits;
 mod rundir;
 mod served;
 mod state;
+mod taking_up;
 mod vg;
 
 pub use rundir::RunDir;

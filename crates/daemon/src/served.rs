@@ -9,11 +9,11 @@
 use crate::front;
 use crate::rundir::RunDir;
 use crate::state::{Active, ActiveVg};
+use crate::taking_up::LeftOvers;
 use crate::vg::{
     ActivateError, Activated, ChangeError, Ground, GroundError, LvStatus, Setting, Terms, Vg, locked,
 };
 use foldback_dm_table::{DmName, Transaction, Verb};
-use foldback_lvm2_format::vg::Lv;
 use foldback_manager::store::{SelectError, select};
 use foldback_units::{LvName, LvmUuid, VgName};
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 #[derive(Debug)]
 pub struct Daemon {
     run: RunDir,
+    /// What earlier daemons left that could not be taken up yet.
+    pub(crate) left: LeftOvers,
     /// What is active could not be written down.
     unwritten: AtomicBool,
     vgs: Mutex<BTreeMap<[u8; 32], Arc<Vg>>>,
@@ -33,7 +35,7 @@ pub struct Daemon {
 }
 
 /// What to do about what was not written down.
-const AGAIN: &str = "Make room there: it is tried again until it is written. Should the daemon die before that, the next one \
+pub(crate) const AGAIN: &str = "Make room there: it is tried again until it is written. Should the daemon die before that, the next one \
                      goes by what was active before";
 
 /// Whether the daemon has ended.
@@ -58,6 +60,18 @@ pub enum DaemonError {
         /// Where the active one lies.
         disks: String,
     },
+    /// The VG that an earlier daemon served is not on its disks.
+    #[error("it is not on {0}")]
+    NotOn(String),
+    /// What lies at the path now is another disk than the one that was served.
+    #[error(
+        "{0} is not the disk that was served, but another one, perhaps a copy of it, and was not touched. Put the one that was \
+         served back"
+    )]
+    OtherDisk(String),
+    /// No LV of those that an earlier daemon served came up.
+    #[error("{0}")]
+    NoneCameUp(String),
     /// Activation.
     #[error(transparent)]
     Activate(ActivateError),
@@ -124,7 +138,7 @@ impl Daemon {
     /// A daemon without VGs.
     pub fn new(run: RunDir) -> Self {
         let (unwritten, changing) = (AtomicBool::new(false), Mutex::new(false));
-        Self { run, unwritten, vgs: Mutex::new(BTreeMap::new()), changing }
+        Self { run, left: LeftOvers::default(), unwritten, vgs: Mutex::new(BTreeMap::new()), changing }
     }
 
     /// Its directory.
@@ -174,6 +188,9 @@ impl Daemon {
             }
         };
         let activated = vg.activate(lvs);
+        if activated.is_ok() {
+            self.left.forget(|left| left.id == vg.id.to_string());
+        }
         self.tidy(&vg);
         let remembered = self.remember();
         let outcome = activated.map_err(DaemonError::from).and_then(|activated| match remembered {
@@ -220,76 +237,28 @@ impl Daemon {
         }
     }
 
-    /// Takes up what an earlier daemon left. What cannot be taken up is said, and forgotten.
-    pub fn take_up(&self) {
-        let left = match Active::read(&self.run) {
-            Ok(left) => left,
-            Err(error) => {
-                say!("foldback: what was active before is not known: {error}");
-                return;
-            }
-        };
-        for vg in &left.vgs {
-            say!(
-                "foldback: taking up {} again; file systems on its volumes have to be unmounted and mounted anew",
-                vg.name
-            );
-            front::clear(&self.run, &vg.name, &vg.fronts);
-            if let Err(error) = self.take_up_vg(vg) {
-                say!("foldback: {}: {error}", vg.name);
-            }
-        }
-        if let Err(error) = self.remember() {
-            say!("foldback: writing {}: {error}; {AGAIN}", self.run.active().display());
-        }
-    }
-
-    fn take_up_vg(&self, left: &ActiveVg) -> Result<(), DaemonError> {
-        let ground = Ground::open(left.setting.clone())?;
-        let found = ground.discover_locked()?;
-        drop(ground);
-        let found = found.vgs.iter().find(|found| found.vg.id.to_string() == left.id);
-        let Some(found) = found else { return Err(DaemonError::NotActive(left.name.clone())) };
-        let was_live = |lv: &&Lv| left.lvs.contains(&lv.id.to_string());
-        let lvs: Vec<LvName> = found.vg.lvs.iter().filter(was_live).map(|lv| lv.name.clone()).collect();
-        let ground = Ground::open(left.setting.clone())?;
-        let unchanged = ground.join_to_take_up(&found.vg.name)?;
-        let vg = self.take_over(&found.vg.name, ground)?;
-        if let Some(fills) = left.fills {
-            vg.set_fills(fills).map_err(ChangeError::from)?;
-        }
-        // Nothing is written down before all is as it was: another crash meanwhile must not forget the rest.
-        let done = vg.wait_to_be_steered().map_err(ActivateError::from).and_then(|()| vg.activate(&lvs));
-        let steered = vg.steer_again(&left.merges);
-        vg.export_again(&left.fronts);
-        self.tidy(&vg);
-        drop(unchanged);
-        for (lv, why) in done?.failed {
-            say!("foldback: {}/{lv}: {why}", found.vg.name);
-        }
-        Ok(steered?)
-    }
-
-    /// Writes down what is active now.
-    fn remember(&self) -> io::Result<()> {
+    /// Writes down what is active now, and what is still to be taken up.
+    pub(crate) fn remember(&self) -> io::Result<()> {
         let vg = |vg: Arc<Vg>| {
             let lvs = vg.lvs().unwrap_or_default();
             ActiveVg {
                 name: vg.name().to_string(),
                 id: vg.id.to_string(),
                 setting: vg.ground.setting.clone(),
+                disks: vg.ground.files.iter().map(|file| file.identity().into()).collect(),
                 lvs: lvs.iter().map(|lv| lv.id.to_string()).collect(),
                 fronts: vg.fronts(),
                 fills: Some(vg.fills()),
                 merges: vg.steered(),
             }
         };
-        let written = Active::of(self.vgs().into_iter().map(vg).collect()).write(&self.run);
+        let left = self.left.all().into_iter().map(|left| left.vg);
+        let written = Active::of(self.vgs().into_iter().map(vg).chain(left).collect()).write(&self.run);
         self.unwritten.store(written.is_err(), Ordering::Relaxed);
         written
     }
 
-    fn take_over(&self, name: &VgName, ground: Ground) -> Result<Arc<Vg>, DaemonError> {
+    pub(crate) fn take_over(&self, name: &VgName, ground: Ground) -> Result<Arc<Vg>, DaemonError> {
         let found = ground.discover()?;
         let found = select::to_change(&found, name)?;
         let id: LvmUuid = found.vg.id;
@@ -298,14 +267,19 @@ impl Daemon {
         Ok(vg)
     }
 
-    /// Deactivates LVs of a VG.
+    /// Deactivates LVs of a VG; one that is still to be taken up is given up.
     ///
     /// # Errors
     /// One is in use, or could not be taken down. With `force` requests that wait since somebody changed the metadata are
     /// answered with errors, also where it is in use.
     pub fn deactivate(&self, name: &VgName, lvs: &[LvName], force: bool) -> Result<usize, DaemonError> {
         let _one = locked(&self.changing);
-        let vg = self.vg(name)?;
+        let vg = match self.vg(name) {
+            Err(_) if self.left.forget(|left| left.name == name.as_str()) => {
+                return self.remember_done().map(|()| 0);
+            }
+            found => found?,
+        };
         let left = vg.deactivate(lvs, force);
         self.tidy(&vg);
         let remembered = self.remember_done();
@@ -396,7 +370,7 @@ impl Daemon {
     }
 
     /// Lets a VG go when nothing of it is active.
-    fn tidy(&self, vg: &Arc<Vg>) {
+    pub(crate) fn tidy(&self, vg: &Arc<Vg>) {
         match vg.lvs() {
             Ok(lvs) if !lvs.is_empty() => return,
             Ok(_) => {}
@@ -418,7 +392,7 @@ impl Daemon {
         *ended
     }
 
-    fn unless_changing(&self) -> Option<MutexGuard<'_, Ended>> {
+    pub(crate) fn unless_changing(&self) -> Option<MutexGuard<'_, Ended>> {
         match self.changing.try_lock() {
             Ok(ended) => Some(ended),
             Err(TryLockError::Poisoned(left)) => Some(left.into_inner()),

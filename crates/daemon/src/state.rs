@@ -2,11 +2,12 @@
 //!
 //! What must hold:
 //! - It is replaced whole, before a call that changed what is active is answered.
-//! - It names VGs and LVs by UUID and disks by path, never a table: the next daemon reads the VG anew.
+//! - It names VGs and LVs by UUID and disks by path and identity, never a table: the next daemon reads the VG anew.
 //! - After a reboot nothing is active, whatever the file says.
 
 use crate::rundir::RunDir;
 use crate::vg::{Fills, Setting};
+use foldback_device::Identity;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -24,6 +25,9 @@ pub(crate) struct ActiveVg {
     pub(crate) id: String,
     /// Its disks.
     pub(crate) setting: Setting,
+    /// Which disks these were, in their order.
+    #[serde(default)]
+    pub(crate) disks: Vec<Disk>,
     /// The UUIDs of its live LVs.
     pub(crate) lvs: Vec<String>,
     /// What was served, and how.
@@ -35,6 +39,21 @@ pub(crate) struct ActiveVg {
     /// Merges that are paused or paced.
     #[serde(default)]
     pub(crate) merges: Vec<Steered>,
+}
+
+/// Which file or device a disk is, whatever path leads there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Disk {
+    /// The file system's device number; for a block device its own.
+    device: u64,
+    /// The inode; 0 for a block device.
+    inode: u64,
+}
+
+impl From<Identity> for Disk {
+    fn from(Identity { device, inode }: Identity) -> Self {
+        Self { device, inode }
+    }
 }
 
 /// A merge that somebody has paused, or slowed down.
@@ -157,6 +176,7 @@ mod tests {
             name,
             id,
             setting,
+            disks: Vec::new(),
             lvs: vec!["y".to_owned()],
             fronts: Vec::new(),
             fills: None,

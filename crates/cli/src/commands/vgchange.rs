@@ -43,8 +43,12 @@ impl VgChange {
                 hint: None,
             });
         }
+        let given_up = self.give_up(context)?;
+        if !self.names.is_empty() && self.names.iter().all(|name| given_up.contains(name)) {
+            return Ok(Exit::Success);
+        }
         let mut exit = Exit::Success;
-        for vg in self.vgs(context)? {
+        for vg in self.vgs(context, &given_up)? {
             let one = self.one(context, &vg, activation);
             exit = exit.max(one.unwrap_or_else(|error| {
                 error.tell(context.console);
@@ -62,7 +66,22 @@ impl VgChange {
         Ok(tagged.max(self.options.carry_out(context, vg, None)?))
     }
 
-    fn vgs(&self, context: &Context) -> Result<Vec<VgName>, CliError> {
+    /// Gives up what was active and could not be taken up again: its disks may be gone for good.
+    fn give_up(&self, context: &Context) -> Result<Vec<String>, CliError> {
+        if self.options.activate != Some(Activation::No) || context.options.test {
+            return Ok(Vec::new());
+        }
+        let mut given_up = Vec::new();
+        for vg in live::left_over()? {
+            if (self.names.is_empty() || self.names.contains(&vg)) && live::give_up(&vg)? {
+                context.console.say(&format!("0 logical volume(s) in volume group \"{vg}\" now active"));
+                given_up.push(vg);
+            }
+        }
+        Ok(given_up)
+    }
+
+    fn vgs(&self, context: &Context, given_up: &[String]) -> Result<Vec<VgName>, CliError> {
         if self.options.activate == Some(Activation::No) && self.names.is_empty() {
             let live = live::vgs()?;
             let mut vgs: Vec<VgName> = live.iter().filter_map(|vg| VgName::new(&vg.name).ok()).collect();
@@ -74,7 +93,7 @@ impl VgChange {
             return Ok(found.vgs.iter().map(|found| found.vg.name.clone()).collect());
         }
         let mut vgs = Vec::new();
-        for name in &self.names {
+        for name in self.names.iter().filter(|name| !given_up.contains(name)) {
             match Target::parse(name)? {
                 Target::Vg(vg) => {
                     // One that is served may be gone from the metadata.

@@ -183,6 +183,52 @@ pub(crate) fn sh_alone(script: &str) -> String {
     }
 }
 
+/// Loop devices over images, until this is dropped.
+struct Loops(Vec<String>);
+
+impl Drop for Loops {
+    fn drop(&mut self) {
+        for device in &self.0 {
+            drop(Command::new("losetup").args(["-d", device]).output());
+        }
+    }
+}
+
+/// Runs the real LVM2 on loop devices over images of the lab, which no lock of the daemon prevents; `words` makes the command
+/// of the devices.
+#[track_caller]
+pub(crate) fn lvm2(live: &Live, images: &[&str], words: impl FnOnce(&[String]) -> Vec<String>) {
+    let mut loops = Loops(Vec::new());
+    for image in images {
+        let attach = format!("losetup -f --show {}", live.lab.path(image).display());
+        loops.0.push(sh(&attach).trim().to_owned());
+    }
+    let ours: Vec<String> = loops.0.iter().map(|device| format!("\"a|^{device}$|\"")).collect();
+    let config = format!(
+        "devices {{ dir=\"{}/dev\" filter=[{}, \"r|.*|\"] use_devicesfile=0 scan=[\"/dev\"] hints=\"none\" }} \
+         global {{ use_lvmpolld=0 event_activation=0 locking_dir=\"{}\" }} activation {{ udev_sync=0 udev_rules=0 }} \
+         backup {{ backup=0 archive=0 }}",
+        live.lab.path("").display(),
+        ours.join(", "),
+        live.lab.path("lock").display()
+    );
+    let run = Command::new("lvm")
+        .args(words(&loops.0))
+        .args(["--driverloaded", "n", "--config", &config])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// Whether there is no LVM2 here, which is said.
+pub(crate) fn no_lvm2(test: &str) -> bool {
+    let lacks = Command::new("lvm").arg("version").output().is_err();
+    if lacks {
+        skip(test, "there is no lvm");
+    }
+    lacks
+}
+
 /// Why served block devices cannot be tried here, where that is so.
 pub(crate) fn no_block_devices() -> Option<&'static str> {
     if !is_root() {

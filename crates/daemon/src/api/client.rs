@@ -4,10 +4,10 @@
 //! - A daemon of another version is not spoken to.
 //! - A call waits for its answer; nothing is under way when it has returned.
 
-use super::service::{DeviceList, Info, Left, Place, Refused, VgList};
+use super::service::{DeviceList, Info, Left, LeftList, Place, Refused, VgList};
 use super::types::{
-    ActivationInfo, CountedInfo, DeviceInfo, EventInfo, MapInfo, MetricsText, TransactionText, VerbText,
-    VgInfo,
+    ActivationInfo, CountedInfo, DeviceInfo, EventInfo, LeftInfo, MapInfo, MetricsText, TransactionText,
+    VerbText, VgInfo,
 };
 use crate::rundir::RunDir;
 use crate::vg::{Setting, Terms};
@@ -24,6 +24,7 @@ use zlink::tokio::unix;
 trait Calls {
     async fn get_info(&mut self) -> zlink::Result<Result<Info, Refused>>;
     async fn list(&mut self) -> zlink::Result<Result<VgList, Refused>>;
+    async fn take_up(&mut self) -> zlink::Result<Result<LeftList, Refused>>;
     async fn activate(
         &mut self,
         vg: &str,
@@ -230,6 +231,14 @@ impl Client {
     /// The connection.
     pub fn list(&mut self) -> Result<Vec<VgInfo>, ApiError> {
         Ok(ask!(self, connection => connection.list())?.vgs)
+    }
+
+    /// Has the daemon try again to take up what an earlier one left; what still could not be.
+    ///
+    /// # Errors
+    /// The connection.
+    pub fn take_up(&mut self) -> Result<Vec<LeftInfo>, ApiError> {
+        Ok(ask!(self, connection => connection.take_up())?.left)
     }
 
     /// Brings LVs up.

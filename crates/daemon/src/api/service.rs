@@ -4,7 +4,7 @@
 //! - Nothing that may wait for a volume, a disk or another change is done on the API's thread, which is everybody's.
 
 use super::types::{
-    ActivationInfo, CountedInfo, DeviceInfo, EventInfo, LvInfo, MapInfo, MergeInfo, MetricsText,
+    ActivationInfo, CountedInfo, DeviceInfo, EventInfo, LeftInfo, LvInfo, MapInfo, MergeInfo, MetricsText,
     StoreWaitInfo, TransactionText, VerbText, VgInfo,
 };
 use crate::served::{Daemon, DaemonError};
@@ -52,6 +52,13 @@ pub(super) struct Info {
 pub(super) struct VgList {
     /// Those with live volumes.
     pub vgs: Vec<VgInfo>,
+}
+
+/// What a daemon that died has left.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub(super) struct LeftList {
+    /// VGs that are not taken up yet.
+    pub left: Vec<LeftInfo>,
 }
 
 /// All devices of a VG.
@@ -231,6 +238,12 @@ impl Service {
     /// The VGs with live volumes.
     async fn list(&self) -> Result<VgList, Refused> {
         self.ask(|daemon| Ok(VgList { vgs: daemon.vgs().iter().map(|vg| vg_info(vg)).collect() })).await
+    }
+
+    /// Tries again to take up what a daemon that died has left; what still could not be.
+    async fn take_up(&self) -> Result<LeftList, Refused> {
+        let left = self.ask(|daemon| Ok(daemon.take_up_again())).await?.into_iter();
+        Ok(LeftList { left: left.map(|left| LeftInfo { name: left.vg.name, why: left.why }).collect() })
     }
 
     /// Brings LVs of a VG up, each with its snapshots or its origin.

@@ -26,6 +26,9 @@ const LINGER: Duration = Duration::from_secs(3);
 /// How often it is looked at.
 const LINGER_LOOK: Duration = Duration::from_millis(250);
 
+/// How often it is tried to take up what could not be before.
+const TAKE_UP_EVERY: Duration = Duration::from_secs(2);
+
 /// How long a daemon that was killed may take to be gone.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is tried.
@@ -114,9 +117,14 @@ fn tell_manager(state: NotifyState<'_>) {
 
 /// Waits until nothing has been active for a while; then nothing becomes active any more.
 async fn nothing_left(daemon: &Arc<Daemon>) {
-    let mut since = Instant::now();
+    let (mut since, mut tried) = (Instant::now(), Instant::now());
     loop {
         tokio::time::sleep(LINGER_LOOK).await;
+        if tried.elapsed() >= TAKE_UP_EVERY {
+            let again = Arc::clone(daemon);
+            spawn_blocking(move || again.take_up_again()).await.ok();
+            tried = Instant::now();
+        }
         let again = Arc::clone(daemon);
         // It may wait for a volume's thread. It cannot panic; the next look would try again.
         spawn_blocking(move || again.remember_again()).await.ok();

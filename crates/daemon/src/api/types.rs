@@ -147,6 +147,15 @@ pub struct VgInfo {
     pub lvs: Vec<LvInfo>,
 }
 
+/// A VG that was active when a daemon died, and could not be taken up again yet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
+pub struct LeftInfo {
+    /// Its name then.
+    pub name: String,
+    /// Why not.
+    pub why: String,
+}
+
 /// Which chunks of a volume are kept in stores, by cells of equal length; the last cell may be shorter.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Type)]
 pub struct MapInfo {

@@ -112,10 +112,12 @@ impl Vg {
         if lvs.is_empty() {
             return Ok(self.lvs()?.len());
         }
-        let name = self.name();
-        let found = self.ground.discover()?;
-        let found = select::to_read(&found, &name)?;
-        for group in groups(found, &lvs)? {
+        let found = match seen {
+            Some(found) => found,
+            // Why it was not to be had.
+            None => select::to_read(&self.ground.discover()?, &self.name())?.clone(),
+        };
+        for group in groups(&found, &lvs)? {
             let tops = std::iter::once(&group.origin.top)
                 .chain(group.snapshots.iter().map(|snapshot| &snapshot.top));
             let names: Vec<DmName> = tops.map(|device| device.name.clone()).collect();

@@ -91,15 +91,12 @@ impl Ground {
         Ok(discover(&mut DiskSet::new(&mut *disks, &self.setting.paths), self.config.system_id.as_deref()))
     }
 
-    /// The same while nobody changes them.
-    pub fn discover_locked(&self) -> Result<Discovery, GroundError> {
+    /// The same while nobody changes them; whoever does is waited for so long.
+    pub fn discover_locked(&self, patience: Duration) -> Result<Discovery, GroundError> {
         let held = self
             .files
             .iter()
-            .map(|file| {
-                let (shared, patience) = (HoldMode::Shared, host::LOCK_PATIENCE);
-                host::hold(file, HeldPart::Metadata, shared, patience, &mut say_waiting)
-            })
+            .map(|file| host::hold(file, HeldPart::Metadata, HoldMode::Shared, patience, &mut say_waiting))
             .collect::<Result<Vec<_>, _>>()?;
         let found = self.discover();
         drop(held);
@@ -112,12 +109,8 @@ impl Ground {
         self.join_within(vg, LOCK_PATIENCE)
     }
 
-    /// The same for what a dead daemon has left: whoever changes it now is waited for.
-    pub fn join_to_take_up(&self, vg: &VgName) -> Result<host::LockedVg, GroundError> {
-        self.join_within(vg, host::LOCK_PATIENCE)
-    }
-
-    fn join_within(&self, vg: &VgName, patience: Duration) -> Result<host::LockedVg, GroundError> {
+    /// The same for what a dead daemon has left: whoever changes it now is waited for so long.
+    pub fn join_within(&self, vg: &VgName, patience: Duration) -> Result<host::LockedVg, GroundError> {
         // A lock is its opening's: the jobs lock by those that are there already.
         let files = open_files(&self.setting.paths, Access::Read)?;
         Ok(host::join_vg(vg, &files, &self.config, patience)?)

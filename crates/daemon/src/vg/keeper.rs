@@ -5,12 +5,14 @@
 //! - Whoever waits for a merge's end is woken: the kernel raises no event for it (K11).
 //! - A merge is ended within a second of its last durable step, by the first of keeper and command that has the lock.
 //! - Where somebody else changed what a live volume stands on, its requests are held and it is said so; they go on when
-//!   the metadata say again what is served. Volumes whose ground did not change are not touched.
+//!   the metadata say again what is served. Volumes whose ground did not change are not touched, whatever else happened to
+//!   the VG. Metadata that cannot be read are no change ([`super::reading`]).
 //! - No I/O of a volume waits for it, but writes that find a store full; for their sake it waits for no lock longer than a
 //!   moment.
 
 use super::mapper::{JobError, LiveHost};
-use super::standing::{Live, astray};
+use super::reading::{Unseen, Why};
+use super::standing::{Live, all, astray};
 use super::{Vg, locked};
 use crate::carrier::Carrier;
 use foldback_dm_table::{DeviceMapper, DmName, Table, Target, Verb};
@@ -29,7 +31,7 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the VG is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -103,7 +105,7 @@ fn look(vg: &Arc<Vg>) {
 struct Seen {
     found: Option<FoundVg>,
     live: Live,
-    astray: BTreeMap<DmName, String>,
+    astray: BTreeMap<DmName, Why>,
 }
 
 /// Holds what does not stand on the metadata any more, and lets go on what does again; the metadata, where they are to be
@@ -111,11 +113,15 @@ struct Seen {
 pub(super) fn look_and_hold(vg: &Vg) -> Option<FoundVg> {
     let mut seen = see(vg);
     for _ in 1..LOOKS {
-        if seen.astray.is_empty() {
+        if seen.found.is_some() && seen.astray.is_empty() {
             break;
         }
         std::thread::sleep(LOOK_PAUSE);
         seen = see(vg);
+    }
+    let failure = locked(&vg.state).reading.failure_to_say();
+    if let Some(why) = failure {
+        say!("foldback: volume group {}: {}; its volumes go on for now", vg.name(), Why::Unread(why));
     }
     hold(vg, &seen.astray, &seen.live);
     seen.found
@@ -123,23 +129,22 @@ pub(super) fn look_and_hold(vg: &Vg) -> Option<FoundVg> {
 
 fn see(vg: &Vg) -> Seen {
     let live = tables(vg);
-    let found = read(vg);
-    let astray = astray(&vg.id, found.as_ref().map_err(String::as_str), &live);
-    let found = found.ok();
-    if let Some(found) = &found {
-        locked(&vg.state).name = found.vg.name.clone();
-    }
-    Seen { found, live, astray }
-}
-
-fn read(vg: &Vg) -> Result<FoundVg, String> {
-    let found = vg.ground.discover().map_err(|error| error.to_string())?;
-    let found = found.vgs.into_iter().find(|found| found.vg.id == vg.id);
-    let found = found.ok_or("the metadata of the volume group is gone")?;
-    match found.refuses_change() {
-        Some(finding) => Err(finding.refusal(found.vg.name.as_str())),
-        None => Ok(found),
-    }
+    let read = vg.ground.discover().map_err(|error| error.to_string());
+    let mut state = locked(&vg.state);
+    let found = state.reading.find(&vg.id, read, Instant::now());
+    let astray = match &found {
+        Ok(found) => {
+            state.name = found.vg.name.clone();
+            astray(&vg.id, found, &live)
+        }
+        Err(Unseen::Gone) => {
+            all(&vg.id, &live, &Why::Changed("the metadata of the volume group are gone".to_owned()))
+        }
+        Err(Unseen::Long(why)) => all(&vg.id, &live, &Why::Unread(why.clone())),
+        // Nothing is known now that was not known before.
+        Err(Unseen::Lately) => state.held.clone(),
+    };
+    Seen { found: found.ok(), live, astray }
 }
 
 /// Live tables by UUID; none where the carrier is gone, and then nothing is to be held.
@@ -157,7 +162,7 @@ pub(super) fn tables(vg: &Vg) -> Live {
 
 /// Holds the requests of these devices and says why; lets those go on that were held and need not be any more. What could
 /// not be held counts as not held, and is tried again at the next look.
-fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>, live: &Live) {
+fn hold(vg: &Vg, astray: &BTreeMap<DmName, Why>, live: &Live) {
     let name = vg.name();
     let was = locked(&vg.state).held.clone();
     let mut devices: Vec<&DmName> = astray.keys().chain(was.keys()).collect();
@@ -165,15 +170,23 @@ fn hold(vg: &Vg, astray: &BTreeMap<DmName, String>, live: &Live) {
     devices.sort_by_key(|device| !is_on_another(device, live));
     devices.dedup();
     for device in &devices {
-        let Some(why) = astray.get(*device).filter(|_| !was.contains_key(*device)) else { continue };
+        let Some(why) = astray.get(*device).filter(|why| was.get(*device) != Some(*why)) else { continue };
+        if was.contains_key(*device) {
+            locked(&vg.state).held.insert((*device).clone(), why.clone());
+            continue;
+        }
         if locked(&vg.state).behind.has(device) {
             continue;
         }
         match vg.apply(vec![Verb::Suspend { name: (*device).clone(), lockfs: false }]) {
             Ok(()) => {
+                let told = match why {
+                    Why::Changed(why) => format!("somebody changed volume group {name}: {why}"),
+                    Why::Unread(_) => format!("volume group {name}: {why}"),
+                };
                 say!(
-                    "foldback: somebody changed volume group {name}: {why}. Requests to {device} wait until the metadata \
-                     are put back, for example with vgcfgrestore, or the volume is given up with lvchange -an"
+                    "foldback: {told}. Requests to {device} wait until {}, or the volume is given up with lvchange -an",
+                    why.until()
                 );
                 locked(&vg.state).held.insert((*device).clone(), why.clone());
             }

@@ -75,7 +75,8 @@ fn staged(error: ChangeError) -> (Stage, JobError) {
         ChangeError::Gone(_)
         | ChangeError::InUse { .. }
         | ChangeError::Discards { .. }
-        | ChangeError::Astray { .. } => (Stage::Preload, error.into()),
+        | ChangeError::Astray { .. }
+        | ChangeError::Unread { .. } => (Stage::Preload, error.into()),
     }
 }
 

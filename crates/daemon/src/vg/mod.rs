@@ -19,6 +19,7 @@ mod measure;
 mod names;
 mod pacing;
 mod rates;
+mod reading;
 mod standing;
 mod status;
 mod trials;
@@ -28,6 +29,7 @@ pub use filling::StoreWait;
 pub(crate) use fills::Fills;
 pub use ground::Setting;
 pub(crate) use ground::{Ground, GroundError};
+pub(crate) use reading::Why;
 pub use status::{LvStatus, MergeStatus};
 
 use crate::carrier::{self, CarrierGone, CarrierHandle};
@@ -70,8 +72,10 @@ pub struct Vg {
 #[derive(Debug)]
 struct State {
     name: VgName,
-    /// Devices whose requests wait, and why: somebody else changed what they stand on.
-    held: BTreeMap<DmName, String>,
+    /// Devices whose requests wait, and why: it is not certain any more that they stand on what is theirs.
+    held: BTreeMap<DmName, Why>,
+    /// What the last looks could read of the metadata.
+    reading: reading::Reading,
     /// Devices that did not follow a change of our own.
     behind: behind::Behind,
     /// Why devices could not be called as the metadata call them, where it was said already.
@@ -110,13 +114,20 @@ pub enum ChangeError {
     },
     /// Somebody changed what a device stands on.
     #[error(
-        "somebody changed the volume group: {why}. Requests to {device} wait until the metadata are put back, for example \
-         with vgcfgrestore, or the volume is given up with lvchange -an; until then the volume group is not changed"
+        "{why}. Requests to {device} wait until {until}, or the volume is given up with lvchange -an; until then the volume \
+         group is not changed",
+        until = why.until()
     )]
     Astray {
         /// Which.
         device: DmName,
         /// What is changed.
+        why: Why,
+    },
+    /// Nobody knows whether devices stand on what is theirs; nothing was done.
+    #[error("cannot read the metadata: {why}. Nothing was changed")]
+    Unread {
+        /// Why not.
         why: String,
     },
     /// Discards could reach what is to have snapshots; nothing was done.
@@ -162,6 +173,7 @@ impl Vg {
         let state = State {
             name,
             held: BTreeMap::new(),
+            reading: reading::Reading::default(),
             behind: behind::Behind::default(),
             name_trouble: None,
             trial_trouble: None,
@@ -200,9 +212,11 @@ impl Vg {
         let (device, why) = locked(&self.state).held.clone().into_iter().next()?;
         let name = self.name();
         let lv = lv_name(&name, &device).map_or_else(|| name.to_string(), |lv| format!("{name}/{lv}"));
-        Some(format!(
-            "{why}. Put the metadata back, for example with vgcfgrestore; or give {lv} up with: lvchange -an {lv}"
-        ))
+        let (why, remedy) = match &why {
+            Why::Changed(why) => (why.clone(), "Put the metadata back, for example with vgcfgrestore"),
+            Why::Unread(_) => (why.to_string(), "They go on when these can be read"),
+        };
+        Some(format!("{why}. {remedy}; or give {lv} up with: lvchange -an {lv}"))
     }
 
     /// Carries out verbs one after the other; the first that fails ends it.
@@ -229,7 +243,7 @@ impl Vg {
     pub fn transact_on(&self, transaction: Transaction, terms: &Terms) -> Result<(), ChangeError> {
         let _one = locked(&self.changing);
         // Not on extents that somebody else may have by now: the look of a second ago is too old for that.
-        drop(keeper::look_and_hold(self));
+        self.look_before_change()?;
         let named = [&transaction.preload, &transaction.suspend, &transaction.resume, &transaction.clean];
         let named: Vec<DmName> = named.into_iter().flatten().map(|verb| verb.name().clone()).collect();
         self.refuse_held(named.iter())?;
@@ -264,9 +278,16 @@ impl Vg {
     /// The first that does not, and why.
     pub fn verify(&self) -> Result<(), ChangeError> {
         let _one = locked(&self.changing);
-        drop(keeper::look_and_hold(self));
+        self.look_before_change()?;
         let held = locked(&self.state).held.clone();
         held.into_iter().next().map_or(Ok(()), |(device, why)| Err(ChangeError::Astray { device, why }))
+    }
+
+    fn look_before_change(&self) -> Result<(), ChangeError> {
+        let found = keeper::look_and_hold(self);
+        let state = locked(&self.state);
+        let why = state.reading.failure().filter(|_| found.is_none());
+        why.map_or(Ok(()), |why| Err(ChangeError::Unread { why: why.to_owned() }))
     }
 
     fn refuse_grown(&self, counted: Option<&Counted>) -> Result<(), ChangeError> {
@@ -286,7 +307,7 @@ impl Vg {
         let state = locked(&self.state);
         let held = devices.find_map(|device| state.held.get_key_value(device));
         held.map_or(Ok(()), |(device, why)| {
-            let by = format!("requests that wait, since {why}; put the metadata back first");
+            let by = format!("requests that wait until {}, since {why}", why.until());
             Err(ChangeError::InUse { device: device.clone(), by })
         })
     }

@@ -5,9 +5,10 @@
 //!   may be somebody else's by now.
 //! - Groups whose extents are what they were are not touched by what happened to others.
 
+use super::reading::Why;
 use super::status::lv_of;
 use foldback_dm_table::{DeviceRef, DmName, Table, Target};
-use foldback_manager::activation::Group;
+use foldback_manager::activation::{ActivationError, Group};
 use foldback_manager::store::FoundVg;
 use foldback_units::LvmUuid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,21 +17,30 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) type Live = BTreeMap<String, (DmName, Table)>;
 
 /// The devices that users open and that must be held, with the reason.
-pub(super) fn astray(vg: &LvmUuid, found: Result<&FoundVg, &str>, live: &Live) -> BTreeMap<DmName, String> {
-    let prefix = vg.compact();
-    let tops: Vec<_> =
-        live.iter().filter_map(|(uuid, (name, table))| Some((lv_of(&prefix, uuid)?, name, table))).collect();
+pub(super) fn astray(vg: &LvmUuid, found: &FoundVg, live: &Live) -> BTreeMap<DmName, Why> {
     let mut bad: BTreeMap<DeviceRef, String> = BTreeMap::new();
-    for (id, name, table) in &tops {
-        let judged = found.map_err(str::to_owned).and_then(|found| stands(found, id, live));
-        if let Err(why) = judged {
+    for (id, name, table) in tops(vg, live) {
+        if let Err(why) = stands(found, &id, live) {
             bad.entry(origin_of(name, table, live)).or_insert(why);
         }
     }
-    let held = |(_, name, table): &(LvmUuid, &DmName, &Table)| {
-        bad.get(&origin_of(name, table, live)).map(|why| ((*name).clone(), why.clone()))
+    let held = |(_, name, table): (LvmUuid, &DmName, &Table)| {
+        bad.get(&origin_of(name, table, live)).map(|why| (name.clone(), Why::Changed(why.clone())))
     };
-    tops.iter().filter_map(held).collect()
+    tops(vg, live).filter_map(held).collect()
+}
+
+/// All devices that users open, to be held for one reason.
+pub(super) fn all(vg: &LvmUuid, live: &Live, why: &Why) -> BTreeMap<DmName, Why> {
+    tops(vg, live).map(|(_, name, _)| (name.clone(), why.clone())).collect()
+}
+
+fn tops<'l>(
+    vg: &LvmUuid,
+    live: &'l Live,
+) -> impl Iterator<Item = (LvmUuid, &'l DmName, &'l Table)> + use<'l> {
+    let prefix = vg.compact();
+    live.iter().filter_map(move |(uuid, (name, table))| Some((lv_of(&prefix, uuid)?, name, table)))
 }
 
 /// The device on which a group's origin lies; an LV alone is its own.
@@ -93,7 +103,10 @@ fn stands(found: &FoundVg, id: &LvmUuid, live: &Live) -> Result<(), String> {
     let vg = &found.vg.name;
     let gone = || format!("a logical volume that is served ({id}) is gone from the metadata");
     let lv = found.vg.lvs.iter().find(|lv| lv.id == *id).ok_or_else(gone)?;
-    let group = Group::of(found, &lv.name).map_err(|error| error.to_string())?;
+    let group = Group::of(found, &lv.name).map_err(|error| match error {
+        ActivationError::Missing { lv, pv } => format!("PV {pv}, on which {vg}/{lv} lies, is missing"),
+        other => other.to_string(),
+    })?;
     let of = |uuid: &String| live.get(uuid).map(|(_, table)| table);
     let ground = if group.snapshots.is_empty() { &group.origin.top } else { &group.origin.real };
     if of(&ground.uuid) != Some(&group.origin.table) {
