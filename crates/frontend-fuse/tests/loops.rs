@@ -181,7 +181,7 @@ fn a_volume_that_grew_is_a_device_that_grew() {
     let device = lab.attach("home", LoopOptions::default());
     lab.volumes.state().volumes.get_mut(&id(11)).unwrap().bytes.resize(2 << 20, 3);
     lab.session().invalidate(id(11)).unwrap();
-    device.resize().unwrap();
+    device.resize(&lab.path("home")).unwrap();
     let sectors = std::fs::read_to_string(format!("/sys/block/loop{}/size", device.number())).unwrap();
     assert_eq!(sectors.trim(), "4096");
     let mut last = [0; 512];

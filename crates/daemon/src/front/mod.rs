@@ -210,10 +210,11 @@ impl Front {
                     block.relink(&links, &mut |text| tell(&text));
                 }
             }
-            if now.is_some_and(|now| now.shape != was.shape) {
+            if let Some(now) = now.filter(|now| now.shape != was.shape) {
                 session.invalidate(*id).unwrap_or_else(|error| tell(&error.to_string()));
+                let file = session.path(&now.name);
                 for (_, block) in self.blocks.iter().filter(|(other, _)| other == id) {
-                    block.device.resize().unwrap_or_else(|error| tell(&error.to_string()));
+                    block.device.resize(&file).unwrap_or_else(|error| tell(&error.to_string()));
                 }
             }
         }
@@ -406,7 +407,8 @@ fn links_of(vg: &VgName, lv: &ServedLv) -> [PathBuf; 2] {
 fn served(vg: &VgName, lv: &LvStatus, holes: bool) -> Option<ServedLv> {
     let name = lv_name(vg, &lv.device)?;
     let shape = Shape { size: lv.size, read_only: lv.read_only };
-    Some(ServedLv { lv: lv.id, name, device: lv.device.clone(), shape, discards: lv.discards && holes })
+    let (device, discards) = (lv.device.clone(), lv.discards && holes);
+    Some(ServedLv { lv: lv.id, name, device, number: lv.number, shape, discards })
 }
 
 /// Clears away what a daemon that died has left: loop devices first, then its mount.

@@ -109,7 +109,7 @@ impl LoopDevice {
         sysfs::node(self.number)
     }
 
-    /// The file, as it was named.
+    /// The file, as it was named when it was attached.
     pub fn backing(&self) -> &Path {
         &self.backing
     }
@@ -123,14 +123,14 @@ impl LoopDevice {
         sysfs::is_direct(self.number).map_err(|error| self.failed("asking", error))
     }
 
-    /// Takes over the length that the file has by now.
+    /// Takes over the length that `file` has by now: what was attached, by the name that it has now.
     ///
     /// # Errors
     /// [`FuseErrorKind::Gone`]; what the system says.
-    pub fn resize(&self) -> Result<(), FuseError> {
+    pub fn resize(&self, file: &Path) -> Result<(), FuseError> {
         // Older kernels take the length that was last asked for.
-        let stat = fs::metadata(&self.backing);
-        stat.map_err(|error| FuseError::of("measuring", &self.backing, error))?;
+        let stat = fs::metadata(file);
+        stat.map_err(|error| FuseError::of("measuring", file, error))?;
         let device = self.open(0)?;
         ioctl::set_capacity(&device).map_err(|error| self.failed("resizing", error))
     }
