@@ -1,8 +1,8 @@
 //! Renaming under whoever has a volume open (lvm2.md 2: a name changes, and nothing else does).
 //!
 //! Goal: no request fails and no client is lost while a volume is called something else, by a command or by the end of a
-//! trial; what has it open afterwards is what had it open before. Method: writers that never pause, over every way of
-//! serving, and the real program and daemon.
+//! trial; what has it open afterwards is what had it open before; and a daemon that dies after that leaves nothing. Method:
+//! writers that never pause, over every way of serving, and the real program and daemon.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,6 +29,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 const BLOCK: usize = 4096;
 const WRITERS: u64 = 3;
@@ -155,4 +156,65 @@ fn an_nbd_client_stays_connected_while_its_volume_is_renamed() {
     live.ok(&["lvchange", "-an", "vg/other"]);
     assert!(!socket.exists());
     assert!(live.lab.content("vg/other")[512..] == content[512..]);
+}
+
+/// The number of the loop device behind a link.
+fn loop_of(live: &Live, lv: &str) -> String {
+    let device = std::fs::read_link(live.device(lv)).unwrap();
+    device.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+fn wait_until_detached(device: &str, log: &str) {
+    let begun = Instant::now();
+    while Path::new("/sys/block").join(device).join("loop").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{device} stays attached\n{log}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The kernel goes on calling the file behind a loop device as it was called when it was attached.
+#[test]
+fn a_daemon_that_dies_after_a_rename_leaves_no_block_device() {
+    if let Some(why) = no_block_devices() {
+        return skip("a_daemon_that_dies_after_a_rename_leaves_no_block_device", why);
+    }
+    let Some(live) = Live::as_root("rendead", 64) else { return };
+    live.ok("lvcreate -L 16M -n root VG");
+    live.ok("vgchange -ay VG");
+    live.ok("lvrename VG/root other");
+    let left = loop_of(&live, "other");
+    live.kill_daemon();
+    live.ok("lvs");
+    // What was let go of may be taken again at once.
+    if loop_of(&live, "other") != left {
+        wait_until_detached(&left, &live.log());
+    }
+}
+
+/// What is mounted when the daemon dies is dead. It has to be unmounted, and then nothing of it is left.
+#[test]
+fn a_block_device_that_was_mounted_when_the_daemon_died_goes_with_the_mount() {
+    if let Some(why) = no_block_devices() {
+        return skip("a_block_device_that_was_mounted_when_the_daemon_died_goes_with_the_mount", why);
+    }
+    let Some(live) = Live::as_root("rendeadmnt", 128) else { return };
+    live.ok("lvcreate -L 64M -n root VG");
+    live.ok("vgchange -ay VG");
+    sh(&format!("mkfs.ext4 -q {}", live.device("root")));
+    let mount = Mounted::new(&live.device("root"), &live.lab.path("mnt"));
+    let at = mount.at.display().to_string();
+    sh(&format!("echo kept > {at}/kept && sync"));
+    live.ok("lvrename VG/root other");
+    let left = loop_of(&live, "other");
+    live.kill_daemon();
+    live.ok("lvs");
+    let (log, told) = (live.log(), format!("/dev/{left} of {} is dead", live.vg));
+    assert!(log.contains(&told) && log.contains(&format!("mounted on {at}; unmount")), "{log}");
+    assert_ne!(loop_of(&live, "other"), left, "a device that is used is left to its user");
+    drop(mount);
+    wait_until_detached(&left, &log);
+    let mount = Mounted::new(&live.device("other"), &live.lab.path("mnt"));
+    assert_eq!(sh(&format!("cat {at}/kept")), "kept\n");
+    mount.unmount();
+    sh(&format!("e2fsck -fn {}", live.device("other")));
 }

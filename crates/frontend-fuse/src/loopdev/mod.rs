@@ -2,7 +2,7 @@
 //!
 //! What must hold:
 //! - No discard reaches the file unless its owner wants that: `discard_max_bytes` is 0 before anybody but us can open the device.
-//! - A device is detached only by who holds it with O_EXCL: LOOP_CLR_FD succeeds on a mounted one.
+//! - A device whose server lives is detached only by who holds it with O_EXCL: LOOP_CLR_FD succeeds on a mounted one.
 //! - A device is looked at again before each step: by then it may be attached to somebody else's file.
 //! - No descriptor of the device stays open between the steps: it would count as a user.
 //!
@@ -13,7 +13,7 @@ mod claim;
 pub(crate) mod ioctl;
 mod sysfs;
 
-pub use claim::{LoopClaim, detach_stale};
+pub use claim::{LoopClaim, Stale, detach_stale};
 
 use crate::error::{FuseError, FuseErrorKind};
 use crate::in_use::{self, User, Wanted};
