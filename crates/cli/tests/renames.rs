@@ -107,7 +107,7 @@ fn a_mounted_file_system_is_renamed_without_an_error() {
     live.ok("trial start VG/root");
     let mount = Mounted::new(&live.device("root_trial"), &live.lab.path("mnt"));
     let open = || {
-        let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+        let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).custom_flags(direct);
         let file = options.open(mount.at.join("file")).unwrap();
