@@ -72,7 +72,7 @@ pub(crate) struct Steered {
 pub(crate) struct Front {
     /// The LV's UUID.
     pub(crate) lv: String,
-    /// The file that FUSE served.
+    /// The file that the loop device is attached to, as it was called then: the kernel goes on calling it so.
     #[serde(default)]
     pub(crate) file: Option<String>,
     /// A loop device, `/dev/loopN`.

@@ -40,7 +40,7 @@ pub use error::{FuseError, FuseErrorKind};
 pub use frozen::{Frozen, mounted_on, write_back};
 pub use handles::Opener;
 pub use in_use::{InUse, User};
-pub use loopdev::{LoopClaim, LoopDevice, LoopOptions, detach_stale};
+pub use loopdev::{LoopClaim, LoopDevice, LoopOptions, Stale, detach_stale};
 pub use mount::{MountOptions, unmount_stale};
 pub use session::{FileClaim, Session};
 pub use volumes::{Done, Entry, FileId, Request, Shape, Volumes};

@@ -17,7 +17,7 @@
 mod lab;
 
 use foldback_engine::RequestKind;
-use foldback_frontend_fuse::{FuseErrorKind, LoopOptions, Opener, User, detach_stale};
+use foldback_frontend_fuse::{FuseErrorKind, LoopOptions, Opener, Stale, User, detach_stale};
 use lab::{Lab, id, run, skip};
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
@@ -181,7 +181,7 @@ fn a_volume_that_grew_is_a_device_that_grew() {
     let device = lab.attach("home", LoopOptions::default());
     lab.volumes.state().volumes.get_mut(&id(11)).unwrap().bytes.resize(2 << 20, 3);
     lab.session().invalidate(id(11)).unwrap();
-    device.resize().unwrap();
+    device.resize(&lab.path("home")).unwrap();
     let sectors = std::fs::read_to_string(format!("/sys/block/loop{}/size", device.number())).unwrap();
     assert_eq!(sectors.trim(), "4096");
     let mut last = [0; 512];
@@ -232,9 +232,9 @@ fn a_detached_device_is_gone_for_good_and_another_file_is_never_detached() {
     device.claim().unwrap().detach().unwrap();
     let gone = device.claim().unwrap_err();
     assert!(matches!(gone.kind, FuseErrorKind::Gone), "{gone}");
-    assert!(!detach_stale(number, &lab.path("home")).unwrap());
+    assert_eq!(detach_stale(number, &lab.path("home")).unwrap(), Stale::NotOurs);
     let left = lab.attach("home", LoopOptions::default());
-    assert!(!detach_stale(left.number(), Path::new("/some/other/file")).unwrap());
+    assert_eq!(detach_stale(left.number(), Path::new("/some/other/file")).unwrap(), Stale::NotOurs);
     assert!(left.users().unwrap().is_empty());
     // Its server goes without a word.
     let path = lab.path("home");
@@ -242,6 +242,6 @@ fn a_detached_device_is_gone_for_good_and_another_file_is_never_detached() {
     let found = std::fs::read_to_string(format!("/sys/block/loop{}/loop/backing_file", left.number()));
     let found = PathBuf::from(found.unwrap().trim());
     assert!(found == path || found == Path::new("/home"), "{}", found.display());
-    assert!(detach_stale(left.number(), &found).unwrap());
-    assert!(!detach_stale(left.number(), &found).unwrap());
+    assert_eq!(detach_stale(left.number(), &found).unwrap(), Stale::Detached);
+    assert_eq!(detach_stale(left.number(), &found).unwrap(), Stale::NotOurs);
 }

@@ -13,7 +13,7 @@
 mod lab;
 
 use foldback_frontend_fuse::{
-    FuseErrorKind, LoopDevice, LoopOptions, MountOptions, Session, detach_stale, unmount_stale,
+    FuseErrorKind, LoopDevice, LoopOptions, MountOptions, Session, Stale, detach_stale, unmount_stale,
 };
 use lab::{id, missing, skip, volumes};
 use std::fs::OpenOptions;
@@ -90,8 +90,8 @@ fn the_next_server_takes_away_what_a_killed_one_left() {
     assert_eq!(dead.raw_os_error(), Some(libc::ENOTCONN));
     let refused = Session::mount(&dir, volumes(), MountOptions::default()).unwrap_err();
     assert!(refused.to_string().contains("vg"), "{refused}");
-    assert!(!detach_stale(number, &dir.join("root")).unwrap(), "that is another file");
-    assert!(detach_stale(number, &dir.join("home")).unwrap());
+    assert_eq!(detach_stale(number, &dir.join("root")).unwrap(), Stale::NotOurs, "that is another file");
+    assert_eq!(detach_stale(number, &dir.join("home")).unwrap(), Stale::Detached);
     assert!(unmount_stale(&dir).unwrap());
     assert!(!unmount_stale(&dir).unwrap());
     let again = serve(&dir);

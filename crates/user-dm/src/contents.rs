@@ -8,8 +8,8 @@
 use crate::map::{Map, Piece, Place};
 use crate::mapped::Route;
 use crate::run::UserDm;
+use crate::which::Which;
 use foldback_device::Disks;
-use foldback_dm_table::DmName;
 use foldback_engine::Volume;
 use foldback_units::{SECTOR, SectorRange, Sectors};
 
@@ -30,13 +30,13 @@ pub enum Content {
 impl<D: Disks> UserDm<D> {
     /// What a range of a device holds, from its first sector on; it may end early, and an empty list says that nothing is
     /// known.
-    pub fn contents(&self, device: &DmName, range: SectorRange) -> Vec<(Sectors, Content)> {
-        self.plain_map(device).map_or_else(Vec::new, |map| self.look(map, range))
+    pub fn contents<'a>(&self, device: impl Into<Which<'a>>, range: SectorRange) -> Vec<(Sectors, Content)> {
+        self.plain_map(device.into()).map_or_else(Vec::new, |map| self.look(map, range))
     }
 
     /// Where the device's sectors lie, if that is all there is to them: of an origin, while nothing merges into it.
-    fn plain_map(&self, device: &DmName) -> Option<&Map> {
-        let device = self.devices.get(&self.names().device(&device.0)?)?;
+    fn plain_map(&self, device: Which<'_>) -> Option<&Map> {
+        let device = self.devices.get(&self.which(device)?)?;
         match &device.route {
             _ if device.suspended => None,
             Route::Plain(map) => Some(map),

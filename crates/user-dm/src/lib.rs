@@ -35,6 +35,7 @@ mod transact;
 mod verbs;
 mod volume;
 mod wanted;
+mod which;
 
 pub use contents::Content;
 pub use counts::{DiskCounts, Queue, RequestCounts};
@@ -43,6 +44,8 @@ pub use foldback_engine::{ChunkMap, Counters, Fault, MapOf, RequestKind, WhenFul
 pub use full::FullStore;
 pub use group::Settings;
 pub use lent::LentDisks;
+pub use mapped::DeviceId;
 pub use requests::{Ticket, VolumeRequest};
 pub use run::UserDm;
 pub use volume::{MergeEnd, Progress};
+pub use which::Which;

@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 /// A mapped device's number; never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct DeviceId(pub(crate) u32);
+pub struct DeviceId(pub(crate) u32);
 
 /// What a table can stand on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -15,8 +15,8 @@ use crate::map::Map;
 use crate::mapped::{DeviceId, Mapped, Route};
 use crate::run::UserDm;
 use crate::traffic::Owner;
+use crate::which::Which;
 use foldback_device::{Disks, Op, Slice};
-use foldback_dm_table::DmName;
 use foldback_engine::{Fault, Request, RequestId, RequestKind, Volume};
 use foldback_units::{SectorRange, Sectors};
 use std::rc::Rc;
@@ -48,10 +48,10 @@ pub(crate) struct Pending {
 
 impl<D: Disks> UserDm<D> {
     /// Takes a request; the answer comes from [`UserDm::poll_answer`], refusals included.
-    pub fn submit(&mut self, device: &DmName, request: VolumeRequest) -> Ticket {
+    pub fn submit<'a>(&mut self, device: impl Into<Which<'a>>, request: VolumeRequest) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket = self.next_ticket.saturating_add(1);
-        match self.admit(device, &request) {
+        match self.admit(device.into(), &request) {
             Ok(Some(device)) => {
                 let pending = Pending { device, request, group: None, begun: false };
                 drop(self.requests.insert(ticket.0, pending));
@@ -74,8 +74,8 @@ impl<D: Disks> UserDm<D> {
         self.requests.len()
     }
 
-    fn admit(&self, name: &DmName, request: &VolumeRequest) -> Result<Option<DeviceId>, IoError> {
-        let id = self.names().device(&name.0).ok_or(IoError::NoDevice)?;
+    fn admit(&self, device: Which<'_>, request: &VolumeRequest) -> Result<Option<DeviceId>, IoError> {
+        let id = self.which(device).ok_or(IoError::NoDevice)?;
         let live = self.devices.get(&id).and_then(|device| device.live.as_ref()).ok_or(IoError::NoDevice)?;
         if request.kind == RequestKind::Flush {
             return Ok(Some(id));
@@ -223,8 +223,8 @@ impl<D: Disks> UserDm<D> {
     }
 
     /// The length of a device's live table.
-    pub fn size(&self, name: &DmName) -> Option<Sectors> {
-        let id = self.names().device(&name.0)?;
+    pub fn size<'a>(&self, device: impl Into<Which<'a>>) -> Option<Sectors> {
+        let id = self.which(device)?;
         self.devices.get(&id)?.live.as_ref().map(|live| live.table.len())
     }
 }

@@ -34,7 +34,7 @@ impl<D: Disks> UserDm<D> {
     }
 
     pub(crate) fn find(&self, name: &DmName) -> Result<DeviceId, DmErrorKind> {
-        self.names().device(&name.0).ok_or(DmErrorKind::Missing)
+        self.number(name).ok_or(DmErrorKind::Missing)
     }
 
     fn create(&mut self, name: &DmName, uuid: &str) -> Result<(), DmErrorKind> {
@@ -245,25 +245,24 @@ impl<D: Disks> UserDm<D> {
         Ok(())
     }
 
-    /// Counts a user of the device: while there is one, `remove` is refused.
+    /// Counts a user of the device: while there is one, `remove` is refused. A rename changes nothing of that.
     ///
     /// # Errors
     /// There is no such device, or it has no live table.
-    pub fn open(&mut self, name: &DmName) -> Result<(), DmError> {
-        let opened = self.find(name).and_then(|id| {
-            let device = self.devices.get_mut(&id).ok_or(DmErrorKind::Missing)?;
-            device.live.as_ref().ok_or(DmErrorKind::NoTable)?;
-            device.opens = device.opens.saturating_add(1);
-            Ok(())
-        });
-        opened.map_err(|kind| Self::failed("opening", &name.0, kind))
+    pub fn open(&mut self, number: DeviceId) -> Result<(), DmError> {
+        let Some(device) = self.devices.get_mut(&number) else {
+            return Err(Self::failed("opening", &format!("device {}", number.0), DmErrorKind::Missing));
+        };
+        if device.live.is_none() {
+            return Err(Self::failed("opening", &device.name.0, DmErrorKind::NoTable));
+        }
+        device.opens = device.opens.saturating_add(1);
+        Ok(())
     }
 
-    /// The end of [`UserDm::open`].
-    pub fn close(&mut self, name: &DmName) {
-        if let Ok(id) = self.find(name)
-            && let Some(device) = self.devices.get_mut(&id)
-        {
+    /// The end of [`UserDm::open`]; nothing where the device is gone.
+    pub fn close(&mut self, number: DeviceId) {
+        if let Some(device) = self.devices.get_mut(&number) {
             device.opens = device.opens.saturating_sub(1);
         }
     }

@@ -9,6 +9,7 @@ use crate::group::OriginGroup;
 use crate::mapped::Route;
 use crate::requests::{Ticket, VolumeRequest};
 use crate::run::UserDm;
+use crate::which::Which;
 use foldback_device::{Disks, Memory};
 use foldback_dm_table::DmName;
 use foldback_engine::{ChunkMap, Counters, Fault, RequestKind, Volume};
@@ -144,9 +145,9 @@ impl<D: Disks> UserDm<D> {
     }
 
     /// Whether writes to a device are refused by its live table.
-    pub fn is_read_only(&self, device: &DmName) -> bool {
-        let live = self.known("looking at", device).ok().and_then(|device| device.live.as_ref());
-        live.is_some_and(|live| live.read_only)
+    pub fn is_read_only<'a>(&self, device: impl Into<Which<'a>>) -> bool {
+        let device = self.which(device).and_then(|id| self.devices.get(&id));
+        device.and_then(|device| device.live.as_ref()).is_some_and(|live| live.read_only)
     }
 
     /// The devices whose merge is finished: their tables can be exchanged.

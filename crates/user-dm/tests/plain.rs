@@ -152,10 +152,11 @@ fn names_and_users_are_respected() {
         assert!(matches!(refusal(&mut dm, &verb).kind, DmErrorKind::Missing));
     }
     assert!(matches!(refusal(&mut dm, &remove("low")).kind, DmErrorKind::Used(user) if user == name("top")));
-    dm.open(&name("top")).unwrap();
+    let top = dm.number(&name("top")).unwrap();
+    dm.open(top).unwrap();
     assert!(matches!(refusal(&mut dm, &remove("top")).kind, DmErrorKind::Open));
     assert_eq!(dm.list().unwrap().iter().map(|info| info.open_count).collect::<Vec<_>>(), [1, 1]);
-    dm.close(&name("top"));
+    dm.close(top);
     apply(&mut dm, &[remove("top"), remove("low")]);
     assert!(dm.list().unwrap().is_empty());
 }
@@ -228,7 +229,8 @@ fn an_open_device_is_renamed_and_tables_follow_it() {
     activate(&mut dm, "low", "0 64 linear /pv0.img 2048");
     activate(&mut dm, "lv", "0 32 linear low 0\n32 32 linear /dev/mapper/low 32");
     apply(&mut dm, &[load("lv", "0 64 linear low 0")]);
-    dm.open(&name("low")).unwrap();
+    let low = dm.number(&name("low")).unwrap();
+    dm.open(low).unwrap();
     write(&mut dm, "lv", 0, 8, 3);
     let rename = |from: &str, to: &str| Verb::Rename { name: name(from), new: name(to) };
     apply(&mut dm, &[rename("low", "lower")]);
@@ -242,6 +244,32 @@ fn an_open_device_is_renamed_and_tables_follow_it() {
     assert_eq!(read(&mut dm, "lower", 40, 8), [4; 8]);
     assert!(matches!(refusal(&mut dm, &rename("low", "x")).kind, DmErrorKind::Missing));
     assert!(matches!(refusal(&mut dm, &rename("lv", "lower")).kind, DmErrorKind::Exists));
-    dm.close(&name("lower"));
+    dm.close(low);
     apply(&mut dm, &[remove("lv"), remove("lower")]);
+}
+
+/// Who has a device open knows it by its number: between a renaming and the word of it are requests, and an end.
+#[test]
+fn a_number_means_one_device_whatever_is_called_so() {
+    let disks = blank(24);
+    let mut dm = over(&disks);
+    activate(&mut dm, "a", "0 64 linear /pv0.img 2048");
+    activate(&mut dm, "b", "0 32 linear /pv0.img 4096");
+    let a = dm.number(&name("a")).unwrap();
+    dm.open(a).unwrap();
+    let rename = |from: &str, to: &str| Verb::Rename { name: name(from), new: name(to) };
+    apply(&mut dm, &[rename("a", "c"), rename("b", "a")]);
+    assert_eq!(dm.size(a).unwrap().get(), 64, "and not of what is called a by now");
+    let ticket = dm.submit(a, request(RequestKind::WriteZeroes { fua: true }, 40, 8));
+    while dm.step(true).unwrap() {}
+    assert_eq!(dm.poll_answer(), Some((ticket, Ok(()))));
+    assert!(matches!(refusal(&mut dm, &remove("c")).kind, DmErrorKind::Open));
+    dm.close(a);
+    apply(&mut dm, &[remove("c")]);
+    // Another device of that name is another device.
+    activate(&mut dm, "c", "0 64 linear /pv0.img 2048");
+    let ticket = dm.submit(a, request(RequestKind::Flush, 0, 0));
+    assert_eq!(dm.poll_answer(), Some((ticket, Err(IoError::NoDevice))));
+    assert!(dm.open(a).is_err() && dm.size(a).is_none());
+    dm.close(a);
 }

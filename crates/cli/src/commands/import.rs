@@ -243,7 +243,7 @@ impl Copy<'_> {
             let range = SectorRange::new(place, Bytes(len).to_sectors_floor()).ok_or_else(no_memory)?;
             let kind = RequestKind::Write { fua: false };
             let buffer = memory.slice(run.start, run.len());
-            tickets.push(mapper.submit(device, VolumeRequest { kind, range, buffer }));
+            tickets.push(mapper.submit(&*device, VolumeRequest { kind, range, buffer }));
             written = written.saturating_add(len);
         }
         // Every ticket is waited for, also after one that failed: nothing may be under way when this returns.

@@ -7,12 +7,11 @@
 use super::poller::{Poller, Ready, Watched};
 use super::{Mapper, Replies, Reply};
 use foldback_device::{Slice, socket};
-use foldback_dm_table::DmName;
 use foldback_frontend_nbd::{
     Allocation, Connection, Export, Interest, Opened, Refusal, Stream, VolumeId, Volumes,
 };
 use foldback_units::{SectorRange, Sectors};
-use foldback_user_dm::{Content, Ticket, VolumeRequest};
+use foldback_user_dm::{Content, DeviceId, Ticket, VolumeRequest};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -20,8 +19,9 @@ use std::sync::Arc;
 /// What a listener serves.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct NbdExport {
-    pub(crate) device: DmName,
-    /// What clients call it.
+    /// Its number: clients stay with it whatever it is called.
+    pub(crate) device: DeviceId,
+    /// What clients call it: the LV's name now.
     pub(crate) name: String,
 }
 
@@ -96,8 +96,8 @@ pub(super) struct View<'a> {
 impl View<'_> {
     fn export(&self) -> Result<Export, Refusal> {
         let NbdExport { device, name } = self.export;
-        let size = self.dm.size(device).ok_or(Refusal::Unknown)?;
-        let read_only = self.dm.is_read_only(device);
+        let size = self.dm.size(*device).ok_or(Refusal::Unknown)?;
+        let read_only = self.dm.is_read_only(*device);
         Ok(Export { name: name.clone(), description: String::new(), size, read_only })
     }
 }
@@ -119,24 +119,24 @@ impl Volumes for View<'_> {
 
     fn open(&mut self, name: &str) -> Result<Opened, Refusal> {
         let export = self.describe(name)?;
-        self.dm.open(&self.export.device).map_err(|error| Refusal::Policy(error.to_string()))?;
+        self.dm.open(self.export.device).map_err(|error| Refusal::Policy(error.to_string()))?;
         self.opened = true;
         Ok(Opened { volume: VolumeId(self.number), export })
     }
 
     fn close(&mut self, _: VolumeId) {
-        self.dm.close(&self.export.device);
+        self.dm.close(self.export.device);
         self.given_back = true;
     }
 
     fn submit(&mut self, _: VolumeId, request: VolumeRequest) -> Ticket {
-        let ticket = self.dm.submit(&self.export.device, request);
+        let ticket = self.dm.submit(self.export.device, request);
         drop(self.replies.insert(ticket, Reply::Nbd(self.number)));
         ticket
     }
 
     fn allocation(&mut self, _: VolumeId, range: SectorRange) -> Vec<(Sectors, Allocation)> {
-        let told = self.dm.contents(&self.export.device, range).into_iter();
+        let told = self.dm.contents(self.export.device, range).into_iter();
         told.map(|(len, content)| (len, allocation(content))).collect()
     }
 }

@@ -17,7 +17,7 @@ use foldback_device::{Disks, Memory, Slice};
 use foldback_dm_table::{DeviceMapper, DmName, Stage, Transaction, Verb};
 use foldback_engine::RequestKind;
 use foldback_units::{SectorRange, Sectors};
-use foldback_user_dm::{DmError, IoError, Settings, Ticket, UserDm, VolumeRequest};
+use foldback_user_dm::{DeviceId, DmError, IoError, Settings, Ticket, UserDm, VolumeRequest};
 use nbd::{Ground, Nbd};
 use pace::Paces;
 use poller::{Poller, Watched};
@@ -56,8 +56,8 @@ type Replies = HashMap<Ticket, Reply>;
 
 /// One request from another thread.
 pub struct CarrierRequest {
-    /// To which device.
-    pub device: DmName,
+    /// To which device, whatever it is called when this arrives.
+    pub device: DeviceId,
     /// What is wanted.
     pub kind: RequestKind,
     /// Which sectors.
@@ -162,23 +162,26 @@ impl CarrierHandle {
     }
 
     /// Ends serving a device over NBD: what its clients have asked for is still answered.
-    pub(crate) fn nbd_stop(&self, device: &DmName) -> Result<(), CarrierGone> {
-        let device = device.clone();
-        self.call(move |carrier| carrier.with_nbd(|nbd, ground| nbd.stop(&device, ground)))
+    pub(crate) fn nbd_stop(&self, device: DeviceId) -> Result<(), CarrierGone> {
+        self.call(move |carrier| carrier.with_nbd(|nbd, ground| nbd.stop(device, ground)))
+    }
+
+    /// Clients find the export of a device by this name from now on; those that are connected stay.
+    pub(crate) fn nbd_rename(&self, device: DeviceId, name: &str) -> Result<(), CarrierGone> {
+        let name = name.to_owned();
+        self.call(move |carrier| carrier.nbd.rename(device, &name))
     }
 
     /// How many NBD clients have a device open.
-    pub(crate) fn nbd_users(&self, device: &DmName) -> Result<usize, CarrierGone> {
-        let device = device.clone();
-        self.call(move |carrier| carrier.nbd.users(&device))
+    pub(crate) fn nbd_users(&self, device: DeviceId) -> Result<usize, CarrierGone> {
+        self.call(move |carrier| carrier.nbd.users(device))
     }
 
     /// Keeps NBD clients from opening a device until the claim is dropped; `None` where one has it open.
-    pub(crate) fn nbd_close(&self, device: &DmName) -> Result<Option<NbdClaim>, CarrierGone> {
-        let name = device.clone();
+    pub(crate) fn nbd_close(&self, device: DeviceId) -> Result<Option<NbdClaim>, CarrierGone> {
         let closed =
-            self.call(move |carrier| carrier.with_nbd(|nbd, ground| nbd.close(&name, ground)))?.is_ok();
-        Ok(closed.then(|| NbdClaim { carrier: self.clone(), device: device.clone() }))
+            self.call(move |carrier| carrier.with_nbd(|nbd, ground| nbd.close(device, ground)))?.is_ok();
+        Ok(closed.then(|| NbdClaim { carrier: self.clone(), device }))
     }
 
     /// Hands a request over; with a carrier that is gone it fails at once.
@@ -205,14 +208,14 @@ impl CarrierHandle {
 #[derive(Debug)]
 pub(crate) struct NbdClaim {
     carrier: CarrierHandle,
-    device: DmName,
+    device: DeviceId,
 }
 
 impl Drop for NbdClaim {
     fn drop(&mut self) {
-        let device = self.device.clone();
+        let device = self.device;
         // With a carrier that is gone nobody opens anything.
-        self.carrier.send(Message::Run(Box::new(move |carrier| carrier.nbd.reopen(&device)))).ok();
+        self.carrier.send(Message::Run(Box::new(move |carrier| carrier.nbd.reopen(device)))).ok();
     }
 }
 
@@ -340,7 +343,7 @@ impl Carrier {
             },
         };
         let read = buffer.clone().filter(|_| kind == RequestKind::Read);
-        let ticket = self.dm.submit(&device, VolumeRequest { kind, range, buffer });
+        let ticket = self.dm.submit(device, VolumeRequest { kind, range, buffer });
         drop(self.replies.insert(ticket, Reply::Told(done, read)));
     }
 

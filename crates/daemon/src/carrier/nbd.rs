@@ -9,9 +9,8 @@
 use super::client::{Client, NbdExport, Socket, View};
 use super::poller::{Poller, Ready, Watched};
 use super::{Mapper, Replies};
-use foldback_dm_table::DmName;
 use foldback_frontend_nbd::State;
-use foldback_user_dm::{IoError, Ticket};
+use foldback_user_dm::{DeviceId, IoError, Ticket};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, sockopt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +51,7 @@ pub(super) struct Ground<'a> {
 pub(super) struct Nbd {
     listeners: BTreeMap<u64, Listener>,
     clients: BTreeMap<u64, Client>,
-    closed: BTreeSet<DmName>,
+    closed: BTreeSet<DeviceId>,
     /// Clients that got an answer since they were driven.
     answered: BTreeSet<u64>,
     /// Numbers are never used twice.
@@ -87,11 +86,21 @@ impl Nbd {
         Ok(number)
     }
 
+    /// Calls a device's export what its LV is called by now, for whoever asks from now on.
+    pub(super) fn rename(&mut self, device: DeviceId, name: &str) {
+        let export = Arc::new(NbdExport { device, name: name.to_owned() });
+        let listeners = self.listeners.values_mut().map(|listener| &mut listener.export);
+        let clients = self.clients.values_mut().map(|client| &mut client.export);
+        for known in listeners.chain(clients).filter(|known| known.device == device) {
+            *known = Arc::clone(&export);
+        }
+    }
+
     /// Ends the listeners of a device, and its clients when what they have asked for is answered. Who has been told to end
     /// before ends now.
-    pub(super) fn stop(&mut self, device: &DmName, ground: &mut Ground<'_>) {
+    pub(super) fn stop(&mut self, device: DeviceId, ground: &mut Ground<'_>) {
         self.listeners.retain(|_, listener| {
-            let stays = listener.export.device != *device;
+            let stays = listener.export.device != device;
             if !stays {
                 // What is closed is not watched in any case.
                 ground.poller.forget(&listener.socket).ok();
@@ -110,8 +119,8 @@ impl Nbd {
         }
     }
 
-    fn clients_of(&self, device: &DmName) -> Vec<u64> {
-        let of = self.clients.iter().filter(|(_, client)| client.export.device == *device);
+    fn clients_of(&self, device: DeviceId) -> Vec<u64> {
+        let of = self.clients.iter().filter(|(_, client)| client.export.device == device);
         of.map(|(number, _)| *number).collect()
     }
 
@@ -124,13 +133,13 @@ impl Nbd {
     }
 
     /// How many clients have a device open.
-    pub(super) fn users(&self, device: &DmName) -> usize {
-        let open = |client: &&Client| client.open && client.export.device == *device;
+    pub(super) fn users(&self, device: DeviceId) -> usize {
+        let open = |client: &&Client| client.open && client.export.device == device;
         self.clients.values().filter(open).count()
     }
 
     /// Keeps a device from being opened, where nobody has it open.
-    pub(super) fn close(&mut self, device: &DmName, ground: &mut Ground<'_>) -> Result<(), usize> {
+    pub(super) fn close(&mut self, device: DeviceId, ground: &mut Ground<'_>) -> Result<(), usize> {
         for number in self.clients_of(device) {
             if self.clients.get(&number).is_some_and(|client| client.stopped) {
                 self.abandon(number, ground);
@@ -141,7 +150,7 @@ impl Nbd {
         }
         match self.users(device) {
             0 => {
-                let _new = self.closed.insert(device.clone());
+                let _new = self.closed.insert(device);
                 Ok(())
             }
             users => Err(users),
@@ -149,8 +158,8 @@ impl Nbd {
     }
 
     /// The end of [`Nbd::close`].
-    pub(super) fn reopen(&mut self, device: &DmName) {
-        let _was = self.closed.remove(device);
+    pub(super) fn reopen(&mut self, device: DeviceId) {
+        let _was = self.closed.remove(&device);
     }
 
     /// Something is ready.

@@ -21,7 +21,7 @@ use crate::vg::LvStatus;
 use block::Block;
 use foldback_dm_table::DmName;
 use foldback_frontend_fuse::{
-    FileClaim, FileId, FuseError, LoopClaim, LoopOptions, MountOptions, Session, Shape, detach_stale,
+    FileClaim, FileId, FuseError, LoopClaim, LoopOptions, MountOptions, Session, Shape, Stale, detach_stale,
     unmount_stale,
 };
 use foldback_units::{LvmUuid, VgName};
@@ -210,10 +210,11 @@ impl Front {
                     block.relink(&links, &mut |text| tell(&text));
                 }
             }
-            if now.is_some_and(|now| now.shape != was.shape) {
+            if let Some(now) = now.filter(|now| now.shape != was.shape) {
                 session.invalidate(*id).unwrap_or_else(|error| tell(&error.to_string()));
+                let file = session.path(&now.name);
                 for (_, block) in self.blocks.iter().filter(|(other, _)| other == id) {
-                    block.device.resize().unwrap_or_else(|error| tell(&error.to_string()));
+                    block.device.resize(&file).unwrap_or_else(|error| tell(&error.to_string()));
                 }
             }
         }
@@ -369,12 +370,14 @@ impl Front {
 
     /// What the next daemon has to clear away.
     pub(crate) fn left(&self) -> Vec<Left> {
-        let left = |(_, lv): (FileId, ServedLv)| {
+        let left = |(id, lv): (FileId, ServedLv)| {
             let places = self.places(&lv.lv);
             let text = |path: PathBuf| path.to_string_lossy().into_owned();
+            let attached = self.blocks.iter().find(|(other, _)| *other == id);
+            let file = attached.map(|(_, block)| text(block.device.backing().to_path_buf()));
             Left {
                 lv: lv.lv.to_string(),
-                file: places.file.map(text),
+                file,
                 block: places.block.map(text),
                 links: places.links.into_iter().map(text).collect(),
                 nbd: places.nbd,
@@ -406,7 +409,8 @@ fn links_of(vg: &VgName, lv: &ServedLv) -> [PathBuf; 2] {
 fn served(vg: &VgName, lv: &LvStatus, holes: bool) -> Option<ServedLv> {
     let name = lv_name(vg, &lv.device)?;
     let shape = Shape { size: lv.size, read_only: lv.read_only };
-    Some(ServedLv { lv: lv.id, name, device: lv.device.clone(), shape, discards: lv.discards && holes })
+    let (device, discards) = (lv.device.clone(), lv.discards && holes);
+    Some(ServedLv { lv: lv.id, name, device, number: lv.number, shape, discards })
 }
 
 /// Clears away what a daemon that died has left: loop devices first, then its mount.
@@ -422,10 +426,18 @@ pub(crate) fn clear(run: &RunDir, vg: &str, left: &[Left]) {
             for name in &front.links {
                 block::unlink(Path::new(block), Path::new(name));
             }
-            if let Ok(number) = number
-                && let Err(error) = detach_stale(number, Path::new(file))
-            {
-                tell(&error.to_string());
+            match number.map(|number| detach_stale(number, Path::new(file))) {
+                Ok(Ok(Stale::InUse(users))) => tell(&format!(
+                    "{block} of {vg} is dead, and {users}; unmount what is mounted on it, and mount the volume anew: \
+                     {block} goes when nobody uses it any more"
+                )),
+                Ok(Ok(Stale::NotOurs)) => {
+                    tell(&format!(
+                        "{block}, which served {file}, is attached to that no more; it is left alone"
+                    ));
+                }
+                Ok(Ok(Stale::Detached)) | Err(_) => {}
+                Ok(Err(error)) => tell(&error.to_string()),
             }
         }
     }

@@ -2,13 +2,15 @@
 //!
 //! What must hold:
 //! - A file's number means one LV for as long as the VG is served: names, devices and sizes may change under it.
+//! - A request goes to a device by its number. What is told here of a renaming comes later than the renaming, and a request
+//!   in between must not find nobody.
 
 use crate::carrier::{CarrierHandle, CarrierRequest};
 use crate::vg::locked;
 use foldback_dm_table::DmName;
 use foldback_frontend_fuse::{Done, Entry, FileId, Opener, Request, Shape, Volumes};
 use foldback_units::LvmUuid;
-use foldback_user_dm::IoError;
+use foldback_user_dm::{DeviceId, IoError};
 use std::sync::{Arc, Mutex};
 
 /// A volume that is served.
@@ -17,6 +19,8 @@ pub(crate) struct ServedLv {
     pub(crate) lv: LvmUuid,
     pub(crate) name: String,
     pub(crate) device: DmName,
+    /// What its requests go to, whatever it is called meanwhile.
+    pub(crate) number: DeviceId,
     pub(crate) shape: Shape,
     /// Discards of it reach the disks.
     pub(crate) discards: bool,
@@ -91,7 +95,7 @@ impl Volumes for Table {
     fn submit(&self, file: FileId, request: Request, done: Done) {
         let device = {
             let known = locked(&self.known);
-            known.served.iter().find(|(id, _)| *id == file).map(|(_, lv)| lv.device.clone())
+            known.served.iter().find(|(id, _)| *id == file).map(|(_, lv)| lv.number)
         };
         let Some(device) = device else { return done(Err(IoError::NoDevice)) };
         let Request { kind, range, bytes } = request;

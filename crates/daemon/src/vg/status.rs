@@ -8,6 +8,7 @@ use super::{ChangeError, StoreWait, Vg, locked};
 use crate::carrier::Carrier;
 use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus, Table, Target};
 use foldback_units::{LvmUuid, Sectors};
+use foldback_user_dm::DeviceId;
 use std::time::Instant;
 
 /// How far a merge is.
@@ -36,8 +37,10 @@ pub struct MergeStatus {
 pub struct LvStatus {
     /// The LV's UUID.
     pub id: LvmUuid,
-    /// Its device.
+    /// Its device's name, which may change.
     pub device: DmName,
+    /// Its device's number, which does not.
+    pub number: DeviceId,
     /// Its length.
     pub size: Sectors,
     /// Writes are refused.
@@ -120,6 +123,7 @@ pub(crate) fn is_in_a_group(table: &Table) -> bool {
 
 fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
     let id = lv_of(vg, &info.uuid)?;
+    let number = carrier.dm.number(&info.name)?;
     let table = carrier.dm.table(&info.name).ok()??;
     let is_error = table.lines.iter().all(|line| line.target == Target::Error);
     if is_error && !carrier.dm.is_cut_off(&info.name) {
@@ -138,6 +142,7 @@ fn lv(carrier: &mut Carrier, vg: &str, info: &Info) -> Option<LvStatus> {
     Some(LvStatus {
         id,
         device: info.name.clone(),
+        number,
         size: table.len(),
         read_only: carrier.dm.is_read_only(&info.name),
         discards: !is_in_a_group(&table),

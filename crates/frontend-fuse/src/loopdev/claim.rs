@@ -2,7 +2,8 @@
 //!
 //! What must hold:
 //! - Who has a claim is the only user: O_EXCL keeps mounts out, and nobody else had the device open when it was taken.
-//! - A device is told to detach only through a claim, or, where its server is gone, through the same O_EXCL.
+//! - A device whose server lives is told to detach only through a claim. One whose server is gone is dead for whoever uses
+//!   it: it is told so in any case, and goes with the last of them.
 //! - Detached means that the kernel says so, not that it was told to.
 
 use super::{LoopDevice, ioctl, sysfs, users};
@@ -69,31 +70,52 @@ impl LoopClaim {
     }
 }
 
-/// Detaches what a daemon that died has left: device `number`, if its backing file is `backing` by its path. False where
-/// it is attached to something else, or to nothing. To be called before the stale mount below is unmounted: after that the
-/// path is not what it was.
+/// What became of a device that a daemon that died has left.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stale {
+    /// It is attached to something else, or to nothing.
+    NotOurs,
+    /// It is detached.
+    Detached,
+    /// Somebody uses it still, and gets nothing but errors: its server does not come back. It detaches when they let it go.
+    InUse(InUse),
+}
+
+/// Detaches what a daemon that died has left: device `number`, if its backing file is `backing` by its path, as it was when
+/// it was attached. To be called before the stale mount below is unmounted: after that the path is not what it was.
 ///
 /// # Errors
-/// [`FuseErrorKind::InUse`] with the users: what is mounted has to be unmounted first, its server does not come back.
-pub fn detach_stale(number: u32, backing: &Path) -> Result<bool, FuseError> {
+/// What the system says.
+pub fn detach_stale(number: u32, backing: &Path) -> Result<Stale, FuseError> {
     let node = sysfs::node(number);
     let failed = |error: io::Error| FuseError::of(DETACHING, &node, error);
     let is_it =
         || Ok::<_, FuseError>(sysfs::backing(number).map_err(failed)?.is_some_and(|it| it == backing));
     if !is_it()? {
-        return Ok(false);
+        return Ok(Stale::NotOurs);
     }
     let opened = patiently(|| OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(&node));
-    let exclusive = opened.map_err(|error| match error.raw_os_error() {
-        Some(libc::EBUSY) => FuseError::of(DETACHING, &node, InUse::by(users(number).unwrap_or_default())),
-        _ => failed(error),
-    })?;
+    let (device, alone) = match opened {
+        Ok(exclusive) => (exclusive, true),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+            (OpenOptions::new().read(true).open(&node).map_err(failed)?, false)
+        }
+        Err(error) => return Err(failed(error)),
+    };
     // Held now, so what is seen now stays.
     if !is_it()? {
-        return Ok(false);
+        return Ok(Stale::NotOurs);
     }
-    detach(number, exclusive)?;
-    Ok(true)
+    if alone {
+        return detach(number, device).map(|()| Stale::Detached);
+    }
+    let users = InUse::by(users(number).unwrap_or_default());
+    // The next user of this number should be able to discard; where the kernel refuses that, it is so until the number is
+    // made anew.
+    drop(sysfs::allow_discard(number));
+    // With users left the kernel detaches it when the last of them ends.
+    ioctl::clear(&device).map_err(failed)?;
+    Ok(Stale::InUse(users))
 }
 
 fn detach(number: u32, exclusive: File) -> Result<(), FuseError> {

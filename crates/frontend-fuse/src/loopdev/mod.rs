@@ -2,7 +2,7 @@
 //!
 //! What must hold:
 //! - No discard reaches the file unless its owner wants that: `discard_max_bytes` is 0 before anybody but us can open the device.
-//! - A device is detached only by who holds it with O_EXCL: LOOP_CLR_FD succeeds on a mounted one.
+//! - A device whose server lives is detached only by who holds it with O_EXCL: LOOP_CLR_FD succeeds on a mounted one.
 //! - A device is looked at again before each step: by then it may be attached to somebody else's file.
 //! - No descriptor of the device stays open between the steps: it would count as a user.
 //!
@@ -13,7 +13,7 @@ mod claim;
 pub(crate) mod ioctl;
 mod sysfs;
 
-pub use claim::{LoopClaim, detach_stale};
+pub use claim::{LoopClaim, Stale, detach_stale};
 
 use crate::error::{FuseError, FuseErrorKind};
 use crate::in_use::{self, User, Wanted};
@@ -109,7 +109,7 @@ impl LoopDevice {
         sysfs::node(self.number)
     }
 
-    /// The file, as it was named.
+    /// The file, as it was named when it was attached.
     pub fn backing(&self) -> &Path {
         &self.backing
     }
@@ -123,14 +123,14 @@ impl LoopDevice {
         sysfs::is_direct(self.number).map_err(|error| self.failed("asking", error))
     }
 
-    /// Takes over the length that the file has by now.
+    /// Takes over the length that `file` has by now: what was attached, by the name that it has now.
     ///
     /// # Errors
     /// [`FuseErrorKind::Gone`]; what the system says.
-    pub fn resize(&self) -> Result<(), FuseError> {
+    pub fn resize(&self, file: &Path) -> Result<(), FuseError> {
         // Older kernels take the length that was last asked for.
-        let stat = fs::metadata(&self.backing);
-        stat.map_err(|error| FuseError::of("measuring", &self.backing, error))?;
+        let stat = fs::metadata(file);
+        stat.map_err(|error| FuseError::of("measuring", file, error))?;
         let device = self.open(0)?;
         ioctl::set_capacity(&device).map_err(|error| self.failed("resizing", error))
     }

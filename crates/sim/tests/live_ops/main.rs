@@ -98,7 +98,8 @@ fn who_has_a_removed_snapshot_open_reads_and_writes_nothing() {
     let mut world = World::new(4);
     world.create("root", 3);
     world.take(&[("root", "a", 2)]);
-    world.dm.open(&device("a")).unwrap();
+    let a = world.dm.number(&device("a")).unwrap();
+    world.dm.open(a).unwrap();
     let found = world.found();
     let removal = lv_remove::plan_several(&found.vg, &[lv("a")], &|_| true).unwrap();
     let outcome = world.try_change(removal.vg, |before, after, headers| {
@@ -185,7 +186,8 @@ fn open_volumes_are_renamed_with_all_their_devices() {
     let mut world = World::new(7);
     world.create("root", 3);
     world.take(&[("root", "a", 2)]);
-    world.dm.open(&device("root")).unwrap();
+    let open = world.dm.number(&device("root")).unwrap();
+    world.dm.open(open).unwrap();
     rename(&mut world, "root", "new-root");
     rename(&mut world, "a", "b");
     assert_eq!(world.devices(), ["vg-b", "vg-b-cow", "vg-new--root", "vg-new--root-real"]);
@@ -196,7 +198,7 @@ fn open_volumes_are_renamed_with_all_their_devices() {
     world.take(&[("new-root", "c", 2)]);
     world.scribble("new-root", 10);
     world.verify();
-    world.dm.close(&device("new-root"));
+    world.dm.close(open);
     world.reactivate();
     world.verify();
 }
@@ -280,7 +282,8 @@ fn a_kept_snapshot_is_served_without_a_break_and_ends_as_a_plain_volume() {
     world.take(&[("root", "trial", 4)]);
     world.scribble("root", 10);
     world.scribble("trial", 25);
-    world.dm.open(&device("trial")).unwrap();
+    let open = world.dm.number(&device("trial")).unwrap();
+    world.dm.open(open).unwrap();
     let (uuid, id) = (world.uuid("vg-trial"), world.found().vg.lv(&lv("trial")).unwrap().id);
     let found = world.found();
     let kept = keep::swap_and_mark(&found.vg, &fresh(&found, "trial"));
@@ -307,7 +310,7 @@ fn a_kept_snapshot_is_served_without_a_break_and_ends_as_a_plain_volume() {
     // `trial keep` ends by giving it the origin's old name, while it is open.
     rename(&mut world, "trial", "root");
     world.verify();
-    world.dm.close(&device("root"));
+    world.dm.close(open);
     let vg = world.found().vg;
     assert_eq!((vg.lvs.len(), vg.lvs[0].id), (1, id));
     assert!(vg.lvs[0].status.contains(&LvStatus::Visible));
