@@ -50,7 +50,7 @@ fn a_block_device_is_told_what_to_forget() {
         }
     };
     for backend in [Backend::Blocking, Backend::Uring] {
-        let files = open_files(&[device.0.clone()], Access::Write).unwrap();
+        let files = open_files(std::slice::from_ref(&device.0), Access::Write).unwrap();
         assert!(files.iter().all(|file| file.kind() == DiskKind::Block && !file.makes_holes()));
         let mut disks = open_disks(&files, backend).unwrap();
         write_all(&mut *disks, DiskId(0), Bytes(0), &vec![7; SIZE], true).unwrap();
