@@ -41,7 +41,11 @@ static LEFT: OnceLock<Vec<LeftInfo>> = OnceLock::new();
 /// not take up is warned of.
 pub(crate) fn daemon() -> Result<Option<Client>, CliError> {
     let found = match connect()? {
-        None if RunDir::of_user().was_active() => Some(daemon_started()?),
+        None if RunDir::of_user().was_active() => {
+            let mut client = daemon_started()?;
+            tell_death(&client.list()?);
+            Some(client)
+        }
         found => found,
     };
     let Some(mut client) = found else { return Ok(None) };
@@ -56,6 +60,18 @@ pub(crate) fn daemon() -> Result<Option<Client>, CliError> {
         LEFT.set(left).ok();
     }
     Ok(Some(client))
+}
+
+/// Says of the VGs that a new daemon has taken up what their users have to do.
+fn tell_death(again: &[VgInfo]) {
+    let names: Vec<&str> = again.iter().map(|vg| vg.name.as_str()).collect();
+    if !names.is_empty() {
+        Console::new(0, 0).warn(&format!(
+            "The daemon that served {} has died, and another one does now. File systems that were mounted on these volumes have to be \
+             unmounted and mounted anew.",
+            names.join(", ")
+        ));
+    }
 }
 
 /// Gives a VG up that could not be taken up again; `false` where it is live by now.

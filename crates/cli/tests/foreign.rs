@@ -15,6 +15,7 @@ mod lab;
 
 use lab::Lab;
 use lab::live::{Live, lvm2, no_lvm2};
+use std::cell::Cell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::channel;
@@ -106,7 +107,7 @@ fn a_pv_that_lvm2_adds_holds_no_volume() {
 fn a_spoilt_area_of_a_second_pv_holds_no_volume() {
     let lab = Lab::empty(64);
     second_disk(&lab);
-    let live = Live { lab, vg: format!("fbspoilt{}", std::process::id()) };
+    let live = Live { lab, vg: format!("fbspoilt{}", std::process::id()), died: Cell::new(false) };
     assert_eq!(with_both(&live, &["vgcreate", "VG", "disk.img", "disk2.img"]).code, Some(0));
     assert_eq!(with_both(&live, &["lvcreate", "-L", "16M", "-n", "root", "VG"]).code, Some(0));
     assert_eq!(with_both(&live, &["vgchange", "-ay", "VG"]).code, Some(0));

@@ -21,7 +21,6 @@ mod lab;
 
 use lab::live::{Live, no_block_devices};
 use lab::{random, skip};
-use rustix::process::{Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -128,14 +127,13 @@ impl Story {
         let mut drawn = [0; 8];
         drawn.copy_from_slice(&random(round ^ u64::from(std::process::id()), 8));
         let moment = Duration::from_millis(u64::from_le_bytes(drawn) % LONGEST);
-        let daemon = self.live.daemon().unwrap();
         let files: Vec<File> = (0..WRITERS).map(|_| Self::open(&self.live, "root")).collect();
         let known = &self.known;
         let allowed: Vec<May> = std::thread::scope(|scope| {
             let begin = |(writer, file)| scope.spawn(move || write(file, writer, round, known));
             let writers: Vec<_> = files.iter().enumerate().map(begin).collect();
             std::thread::sleep(moment);
-            kill_process(daemon, Signal::KILL).unwrap();
+            self.live.kill_daemon();
             writers.into_iter().map(|writer| writer.join().unwrap()).collect()
         });
         drop(files);

@@ -22,6 +22,7 @@ mod lab;
 
 use lab::live::{Live, Mounted, sh, wait_until_free};
 use lab::{Lab, random, skip};
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -383,7 +384,7 @@ fn a_vg_may_be_called_as_the_daemons_files() {
     if Live::as_root("names", 64).is_none() {
         return;
     }
-    let live = Live { lab: Lab::empty(64), vg: "active.json".to_owned() };
+    let live = Live { lab: Lab::empty(64), vg: "active.json".to_owned(), died: Cell::new(false) };
     live.ok("vgcreate VG disk.img");
     live.ok("lvcreate -L 16M -n root VG");
     live.ok("vgchange -ay VG");

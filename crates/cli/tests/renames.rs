@@ -207,7 +207,9 @@ fn a_block_device_that_was_mounted_when_the_daemon_died_goes_with_the_mount() {
     live.ok("lvrename VG/root other");
     let left = loop_of(&live, "other");
     live.kill_daemon();
-    live.ok("lvs");
+    let said = live.run("lvs");
+    assert!(said.stderr.contains(&live.vg) && said.stderr.contains("has died"), "{}", said.stderr);
+    assert!(!live.run("lvs").stderr.contains("has died"), "it is said once");
     let (log, told) = (live.log(), format!("/dev/{left} of {} is dead", live.vg));
     assert!(log.contains(&told) && log.contains(&format!("mounted on {at}; unmount")), "{log}");
     assert_ne!(loop_of(&live, "other"), left, "a device that is used is left to its user");
