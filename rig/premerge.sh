@@ -4,6 +4,9 @@ STEP=premerge
 fold() { "$FOLDBACK" "$@" --devices "$PV"; }
 lvs_of() { lvs -a --noheadings -o lv_name,lv_attr --separator ' ' vgp | sort | awk '{ print $1, $2 }' | tr '\n' ';'; }
 devices() { dmsetup info -c --noheadings -o name,open --separator ' ' | grep '^vgp-root\|^vgp-snap' | sort | tr '\n' ';'; }
+# LVM2 looks whether a merge has ended every second.
+SOON='activation{polling_interval=1}'
+no_snap() { ! lvs -a --noheadings -o lv_name vgp | grep -q snap; }
 is_up() { dmsetup info vgp-root-real; }
 # waits COMMAND...: until it succeeds, ten seconds at most.
 waits() {
@@ -47,10 +50,8 @@ prepare() {
 # Brings root up by LVM2 and the kernel, which ends what is left of a merge, and compares.
 compare() {
 	delay 0
-	must lvchange -ay --poll n vgp/root
-	if lvs -a --noheadings -o lv_name vgp | grep -q snap; then
-		must lvconvert --merge -i 1 vgp/snap
-	fi
+	must lvchange -ay --config "$SOON" vgp/root
+	check "$1.ended" waits no_snap
 	same "$1.content" "$SNAP" "$(digest /dev/vgp/root)"
 	same "$1.lvs" "other -wi-ao----;root -wi-a-----;" "$(lvs_of)"
 	must lvchange -an vgp/root
@@ -72,7 +73,7 @@ must lvchange -an vgp/root
 # While our engine merges nobody activates the LVs, and the other LV of the VG stays in use.
 prepare 2
 delay 700
-fold lvconvert --merge vgp/snap >/run/merge 2>&1 &
+"$FOLDBACK" lvconvert --merge vgp/snap --devices "$PV" >/run/merge 2>&1 &
 merge=$!
 check claimed waits is_up
 same claimed.devices "vgp-root-real 1;vgp-snap-cow 1;" "$(devices)"
@@ -89,7 +90,7 @@ compare claimed
 for who in kernel again; do
 	prepare 3
 	delay 700
-	fold lvconvert --merge vgp/snap >/run/merge 2>&1 &
+	"$FOLDBACK" lvconvert --merge vgp/snap --devices "$PV" >/run/merge 2>&1 &
 	merge=$!
 	check "killed-$who.up" waits is_up
 	kill -9 $merge
@@ -118,7 +119,8 @@ must lvconvert --merge vgp/snap
 must lvchange -ay --poll n vgp/root
 check premerge.active fold premerge vgp
 check premerge.active.kernels sh -c 'dmsetup table vgp-root | grep -q snapshot-merge'
-must lvconvert --merge -i 1 vgp/snap
+must lvchange --poll y --config "$SOON" vgp/root
+check premerge.active.ended waits no_snap
 must lvchange -an vgp/root
 
 # Under LVM2's name it waits for the activation, in LVM2's words.
