@@ -116,10 +116,7 @@ impl Kernel {
         let _lock = locks(&session.config).vg(vg, LockMode::Exclusive)?;
         let discovery = session.discover();
         let found = one_vg(&discovery, vg)?;
-        let set = match lvs {
-            None => to_deactivate(found),
-            Some(lvs) => named(found, lvs, Wish { ignore_skip: true, auto: false })?,
-        };
+        let set = active_of(found, lvs)?;
         let mut exit = Exit::Success;
         if lvs.is_none() {
             self.refuse_open(&set, vg)?;
@@ -187,8 +184,16 @@ impl Kernel {
     }
 }
 
+/// The groups of LVs that may be active and are meant, all where none is named.
+pub(super) fn active_of(found: &FoundVg, lvs: Option<&[LvName]>) -> Result<ActivationSet, CliError> {
+    match lvs {
+        None => Ok(to_deactivate(found)),
+        Some(lvs) => named(found, lvs, Wish { ignore_skip: true, auto: false }),
+    }
+}
+
 /// The groups of LVs that are named.
-pub(super) fn named(found: &FoundVg, lvs: &[LvName], wish: Wish) -> Result<ActivationSet, CliError> {
+fn named(found: &FoundVg, lvs: &[LvName], wish: Wish) -> Result<ActivationSet, CliError> {
     let mut set = ActivationSet::default();
     // Those that are not there were told already.
     for name in lvs.iter().filter(|name| found.vg.lv(name).is_some()) {

@@ -6,7 +6,7 @@
 //! - A merge that waits begins where its volumes are closed; one that runs gets its poller.
 
 use super::Kernel;
-use super::activation::named;
+use super::activation::active_of;
 use crate::changing::one_vg;
 use crate::commands::Context;
 use crate::commands::start_deferred;
@@ -18,7 +18,7 @@ use foldback_daemon::RunDir;
 use foldback_dm_table::DeviceMapper;
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::{
-    Change as GroupChange, Device, Group, Tables, Wish, go_on, merge_came_up, tables, to_deactivate,
+    Change as GroupChange, Device, Group, Tables, go_on, merge_came_up, tables,
 };
 use foldback_manager::config::Config;
 use foldback_manager::host::locks;
@@ -49,10 +49,7 @@ impl Kernel {
         let lock = locks(&session.config).vg(vg, LockMode::Exclusive)?;
         let discovery = session.discover();
         let found = one_vg(&discovery, vg)?;
-        let set = match lvs {
-            None => to_deactivate(found),
-            Some(lvs) => named(found, lvs, Wish { ignore_skip: true, auto: false })?,
-        };
+        let set = active_of(found, lvs)?;
         let there = tables(&mut self.mapper)?;
         let mut exit = Exit::Success;
         let mut deferred = Vec::new();
