@@ -20,6 +20,7 @@ mod cut;
 mod error;
 mod full;
 mod group;
+mod handover;
 mod lent;
 mod map;
 mod mapped;

@@ -11,21 +11,21 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// What a line of a table stands on.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Below {
     Disk(DiskId),
     Map(Rc<Map>),
 }
 
 /// One stretch.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Stretch {
     pub(crate) start: u64,
     pub(crate) len: u64,
     pub(crate) kind: Kind,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Linear { below: Below, offset: u64 },
     Striped { chunk: u64, lanes: Vec<(Below, u64)> },
@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 }
 
 /// A device's stretches, in order and touching.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Map {
     stretches: Vec<Stretch>,
 }

@@ -2,8 +2,8 @@
 //! held, and where each device's requests go.
 //!
 //! What must hold:
-//! - A group changes only while it is quiet. A store that a merge takes over moves with its table in memory (handover,
-//!   lvm2.md 2.6), unread.
+//! - A group changes only while it is quiet. A store that another group or a merge takes over moves with its table in
+//!   memory, unread (`handover`): all groups let go what they do not want before any takes what it wants.
 //! - Where an engine cannot be changed in place, the group is made anew from what lies on the disks: a quiet group and
 //!   its disks say the same.
 //! - Requests that a vanished group had not begun go where their device leads now.
@@ -12,6 +12,7 @@
 
 use crate::error::DmErrorKind;
 use crate::group::{Attached, GroupId, OriginGroup, Pacing};
+use crate::handover::LetGo;
 use crate::map::Map;
 use crate::mapped::Lower;
 use crate::run::UserDm;
@@ -34,6 +35,7 @@ impl<D: Disks> UserDm<D> {
         let wanted = self.wanted()?;
         self.check_bases(&wanted)?;
         let mut stranded = Vec::new();
+        let mut let_go = LetGo::default();
         let unwanted: Vec<GroupId> = self
             .groups
             .iter()
@@ -41,11 +43,19 @@ impl<D: Disks> UserDm<D> {
             .map(|(id, _)| *id)
             .collect();
         for id in unwanted {
-            stranded.extend(self.end_group(id)?);
+            stranded.extend(self.end_group(id, &mut let_go)?);
         }
         let mut outcome = Ok(());
+        let mut ready = Vec::new();
         for (origin, wanted) in wanted {
-            outcome = outcome.and(self.settle_group(origin, wanted, &mut opened, &mut stranded));
+            match self.make_ready(origin, &wanted, &mut let_go, &mut stranded) {
+                Ok(Some(id)) => ready.push((id, wanted)),
+                Ok(None) => {}
+                Err(kind) => outcome = outcome.and(Err(kind)),
+            }
+        }
+        for (id, wanted) in ready {
+            outcome = outcome.and(self.attach_wanted(id, wanted, &mut opened, &mut let_go));
         }
         outcome = outcome.and(self.find_routes());
         self.hold_and_release()?;
@@ -72,38 +82,33 @@ impl<D: Disks> UserDm<D> {
         Ok(())
     }
 
-    fn settle_group(
+    /// A quiet group that has nothing which is not wanted; `None` where the one that runs is as wanted.
+    fn make_ready(
         &mut self,
         origin: Lower,
-        wanted: WantedGroup,
-        opened: &mut Opened,
+        wanted: &WantedGroup,
+        let_go: &mut LetGo,
         stranded: &mut Vec<u64>,
-    ) -> Result<(), DmErrorKind> {
+    ) -> Result<Option<GroupId>, DmErrorKind> {
         if !wanted.stores.values().any(|store| store.merge) {
             // The next merge into this origin is another one.
             self.pacing.remove(&origin);
         }
         let existing = self.groups.iter().find(|(_, group)| group.origin == origin).map(|(id, _)| *id);
-        let id = match existing {
-            Some(id) => {
-                self.grow_stores(id, &wanted)?;
-                if self.groups.get(&id).is_some_and(|group| is_as_wanted(group, &wanted)) {
-                    self.follow_maps(id, &wanted);
-                    return Ok(());
-                }
-                self.hold_until_quiet(id)?;
-                if self.groups.get(&id).is_some_and(|group| can_change(group, &wanted)) {
-                    self.detach_unwanted(id, &wanted)?;
-                    self.follow_maps(id, &wanted);
-                    id
-                } else {
-                    stranded.extend(self.end_group(id)?);
-                    self.new_group(origin, &wanted)?
-                }
-            }
-            None => self.new_group(origin, &wanted)?,
-        };
-        self.attach_wanted(id, wanted, opened)
+        let Some(id) = existing else { return self.new_group(origin, wanted).map(Some) };
+        self.grow_stores(id, wanted)?;
+        if self.groups.get(&id).is_some_and(|group| is_as_wanted(group, wanted)) {
+            self.follow_maps(id, wanted);
+            return Ok(None);
+        }
+        self.hold_until_quiet(id)?;
+        if self.groups.get(&id).is_some_and(|group| can_change(group, wanted)) {
+            self.detach_unwanted(id, wanted, let_go)?;
+            self.follow_maps(id, wanted);
+            return Ok(Some(id));
+        }
+        stranded.extend(self.end_group(id, let_go)?);
+        self.new_group(origin, wanted).map(Some)
     }
 
     fn new_group(&mut self, origin: Lower, wanted: &WantedGroup) -> Result<GroupId, DmErrorKind> {
@@ -127,13 +132,17 @@ impl<D: Disks> UserDm<D> {
         }
     }
 
-    fn detach_unwanted(&mut self, id: GroupId, wanted: &WantedGroup) -> Result<(), DmErrorKind> {
+    fn detach_unwanted(
+        &mut self,
+        id: GroupId,
+        wanted: &WantedGroup,
+        let_go: &mut LetGo,
+    ) -> Result<(), DmErrorKind> {
         let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
         let unwanted: Vec<StoreId> =
             group.stores.iter().filter(|(_, store)| !is_kept(store, wanted)).map(|(id, _)| *id).collect();
         for store in unwanted {
-            drop(group.engine.detach(store)?);
-            drop(group.stores.remove(&store));
+            let_go.detach(group, store)?;
         }
         Ok(())
     }
@@ -143,20 +152,21 @@ impl<D: Disks> UserDm<D> {
         id: GroupId,
         wanted: WantedGroup,
         opened: &mut Opened,
+        let_go: &mut LetGo,
     ) -> Result<(), DmErrorKind> {
         let mut merging = None;
         // Snapshots of the merged view join when there is one.
         let (views, others): (Vec<_>, Vec<_>) = wanted.stores.into_iter().partition(|(_, store)| store.view);
         for (cow, wanted) in others {
             let merge = wanted.merge;
-            let store = self.attach_once(id, cow, wanted, opened)?;
+            let store = self.attach_once(id, cow, wanted, opened, let_go)?;
             merging = merging.or(merge.then_some(store));
         }
         if let Some(store) = merging {
             self.start_merge(id, store)?;
         }
         for (cow, wanted) in views {
-            self.attach_once(id, cow, wanted, opened)?;
+            self.attach_once(id, cow, wanted, opened, let_go)?;
         }
         Ok(())
     }
@@ -190,6 +200,7 @@ impl<D: Disks> UserDm<D> {
         cow: Lower,
         wanted: WantedStore,
         opened: &mut Opened,
+        let_go: &mut LetGo,
     ) -> Result<StoreId, DmErrorKind> {
         if let Some(group) = self.groups.get_mut(&id)
             && let Some(store) = group.store_on(cow)
@@ -199,7 +210,7 @@ impl<D: Disks> UserDm<D> {
             }
             return Ok(store);
         }
-        self.attach(id, cow, wanted, opened)
+        self.attach(id, cow, wanted, opened, let_go)
     }
 
     fn attach(
@@ -208,12 +219,15 @@ impl<D: Disks> UserDm<D> {
         cow: Lower,
         wanted: WantedStore,
         opened: &mut Opened,
+        let_go: &mut LetGo,
     ) -> Result<StoreId, DmErrorKind> {
-        let WantedStore { map, geometry, len, chunk, merge: _, view } = wanted;
-        let (store, opened) = match opened.remove(&cow) {
-            Some(opened) => opened,
-            None => self.open_store(&map, &geometry, len, chunk)?,
+        let (store, opened) = match (opened.remove(&cow), let_go.take(&wanted)) {
+            // Read when the table was loaded, before it was let go: what was let go is newer.
+            (_, Some(handed_over)) => (self.new_store_id(), handed_over),
+            (Some(opened), None) => opened,
+            (None, None) => self.open_store(&wanted.map, &wanted.geometry, wanted.len, wanted.chunk)?,
         };
+        let WantedStore { map, geometry, len, chunk: _, merge: _, view } = wanted;
         let chunk = opened.chunk_size();
         let when_full = self.when_full_of(cow);
         let Some(group) = self.groups.get_mut(&id) else { return Err(DmErrorKind::Missing) };
@@ -273,8 +287,15 @@ impl<D: Disks> UserDm<D> {
     }
 
     /// Ends a group; what it had not begun is returned.
-    fn end_group(&mut self, id: GroupId) -> Result<Vec<u64>, DmErrorKind> {
+    fn end_group(&mut self, id: GroupId, let_go: &mut LetGo) -> Result<Vec<u64>, DmErrorKind> {
         self.hold_until_quiet(id)?;
+        if let Some(group) = self.groups.get_mut(&id) {
+            let free: Vec<StoreId> =
+                group.stores.iter().filter(|(_, store)| !store.merging).map(|(id, _)| *id).collect();
+            for store in free {
+                let_go.detach(group, store)?;
+            }
+        }
         drop(self.groups.remove(&id));
         Ok(self.take_back(id))
     }

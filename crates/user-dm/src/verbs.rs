@@ -2,7 +2,8 @@
 //!
 //! What must hold:
 //! - `load` fills the inactive slot and changes nothing that runs; the exception store is read then, as the kernel does,
-//!   unless a live snapshot has it: then it is handed over on resume, unread.
+//!   unless a live snapshot has it, on the same device or on another over the same sectors: then it is handed over on
+//!   resume, unread.
 //! - `resume` swaps; one that fails returns to the old table, running (K8). It also starts a failed merge again.
 //! - `suspend` returns when nothing of the device is under way.
 //! - `remove` is refused while a table, live or not, names the device, or while it is open.
@@ -73,11 +74,11 @@ impl<D: Disks> UserDm<D> {
         if cow == origin {
             return Err(DmErrorKind::Cycle(1));
         }
-        let is_live = |cow: Lower| self.groups.values().any(|group| group.store_on(cow).is_some());
-        if cow.is_some_and(is_live) {
+        let (_, map, geometry) = self.space(&params.cow)?;
+        let mut live = self.groups.values().flat_map(|group| group.stores.values());
+        if live.any(|store| store.map == map) {
             return Ok(None);
         }
-        let (_, map, geometry) = self.space(&params.cow)?;
         self.open_store(&map, &geometry, table.len(), params.chunk_size).map(Some)
     }
 
@@ -188,6 +189,9 @@ impl<D: Disks> UserDm<D> {
     /// A store that another device's live snapshot has is handed over only when that device is suspended.
     fn handover_ready(&self, id: DeviceId, table: &Table) -> Result<(), DmErrorKind> {
         let Some(cow) = self.cow_of(table) else { return Ok(()) };
+        let map = self.names().map_of(cow)?;
+        let mut live = self.groups.values().flat_map(|group| group.stores.values());
+        let Some(cow) = live.find(|store| store.map == map).map(|store| store.cow) else { return Ok(()) };
         let source = self.devices.iter().find(|(other, device)| {
             let has = device.live_snapshot().or_else(|| device.live_merge());
             **other != id && has.and_then(|params| self.names().lower(&params.cow)) == Some(cow)
