@@ -7,8 +7,10 @@
 //!
 //! What is mapped when this is called is in memory at once. What is mapped later (stacks, rings, buffers) stays once it was
 //! touched: threads of ours reserve far more than they use, and taking all of that would cost a small machine more than it
-//! gives. The kernel looks for the page of a first touch without writing to a disk, since the flag forbids it.
+//! gives. The kernel looks for the page of a first touch without writing to a disk, since the flag forbids it. What requests take
+//! is touched beforehand: a reserve that the allocator keeps.
 
+use foldback_device::reserve_memory;
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall, munlockall};
 use rustix::process::{Resource, Rlimit, configure_io_flusher_behavior, getrlimit, setrlimit};
@@ -18,10 +20,13 @@ const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 /// Never: the file systems on the volumes would stand until somebody unmounts them.
 const NEVER: &str = "-1000";
 
+/// More than the requests under way take at once: the kernel's through FUSE, and one NBD client's.
+const RESERVE: usize = 16 << 20;
+
 /// Does what can be done, and says on one line what could not.
 pub(crate) fn prevent() {
     let missing: Vec<String> =
-        [flush_io(), be_spared(), lock_memory()].into_iter().filter_map(Result::err).collect();
+        [flush_io(), be_spared(), lock_memory(), reserve()].into_iter().filter_map(Result::err).collect();
     if !missing.is_empty() {
         say!("foldback: under memory pressure volumes may be slow: {}", missing.join("; "));
     }
@@ -53,6 +58,11 @@ fn lock_memory() -> Result<(), String> {
         return Err("locking memory: its limit is too low".to_owned());
     }
     Ok(())
+}
+
+/// After the lock, so that it stays.
+fn reserve() -> Result<(), String> {
+    reserve_memory(RESERVE).then_some(()).ok_or_else(|| "reserving memory: the allocator does not".to_owned())
 }
 
 /// Whether memory beyond a limit can be mapped. It is given back untouched.
