@@ -448,7 +448,8 @@ fn an_origin_is_removed_after_its_full_snapshot() {
     }
     drop(full.wait_until_held(""));
     drop(client);
-    full.run("lvremove -y VG/root").failed_with(5, &["in use: an NBD client; nothing was changed"]);
+    let why = "in use: an NBD client that has gone, but its requests are not over; nothing was changed";
+    full.run("lvremove -y VG/root").failed_with(5, &[why]);
     full.ok("lvremove -y VG/snap");
     let begun = Instant::now();
     while full.run("lvremove -y VG/root").code != Some(0) {

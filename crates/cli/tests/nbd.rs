@@ -43,7 +43,8 @@ fn a_client_changes_the_volume_and_holds_it() {
     assert_eq!(live.connect().read(0, SIZE), content, "another connection sees it");
     let (code, why) = live.run(&["lvchange", "-an", "vg/root"]);
     assert_eq!(code, Some(5));
-    assert!(why.contains("in use: an NBD client"), "{why}");
+    let me = format!("in use: an NBD client, process {} (", std::process::id());
+    assert!(why.contains(&me), "{why}");
     assert_eq!(client.read(4096, 4096), content[4096..8192], "it is served on");
     drop(client);
     live.end();
@@ -71,7 +72,11 @@ fn a_client_that_misbehaves_is_dropped_alone() {
     let idle: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(place).unwrap()).collect();
     assert_eq!(Client::enter(TcpStream::connect(place).unwrap(), "root").read(0, 512), content[..512]);
     assert_eq!(good.read(0, 512), content[..512]);
-    drop((idle, good));
+    drop(idle);
+    let (code, why) = live.run(&["vgchange", "-an", "vg"]);
+    let me = format!("an NBD client at {}", good.stream.local_addr().unwrap());
+    assert!(code == Some(5) && why.contains(&me), "{why}");
+    drop(good);
     live.end();
 }
 

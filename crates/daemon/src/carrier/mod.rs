@@ -8,6 +8,7 @@
 mod client;
 mod nbd;
 mod pace;
+mod peer;
 mod poller;
 mod wake;
 
@@ -177,11 +178,10 @@ impl CarrierHandle {
         self.call(move |carrier| carrier.nbd.users(device))
     }
 
-    /// Keeps NBD clients from opening a device until the claim is dropped; `None` where one has it open.
-    pub(crate) fn nbd_close(&self, device: DeviceId) -> Result<Option<NbdClaim>, CarrierGone> {
-        let closed =
-            self.call(move |carrier| carrier.with_nbd(|nbd, ground| nbd.close(device, ground)))?.is_ok();
-        Ok(closed.then(|| NbdClaim { carrier: self.clone(), device }))
+    /// Keeps NBD clients from opening a device until the claim is dropped; the error is who has it open.
+    pub(crate) fn nbd_close(&self, device: DeviceId) -> Result<Result<NbdClaim, String>, CarrierGone> {
+        let closed = self.call(move |carrier| carrier.with_nbd(|nbd, ground| nbd.close(device, ground)))?;
+        Ok(closed.map(|()| NbdClaim { carrier: self.clone(), device }))
     }
 
     /// Hands a request over; with a carrier that is gone it fails at once.

@@ -7,6 +7,7 @@
 //! - A client that breaks the protocol, sends slowly, reads slowly or vanishes ends or waits alone.
 
 use super::client::{Client, NbdExport, Socket, View};
+use super::peer;
 use super::poller::{Poller, Ready, Watched};
 use super::{Mapper, Replies};
 use foldback_frontend_nbd::State;
@@ -138,8 +139,8 @@ impl Nbd {
         self.clients.values().filter(open).count()
     }
 
-    /// Keeps a device from being opened, where nobody has it open.
-    pub(super) fn close(&mut self, device: DeviceId, ground: &mut Ground<'_>) -> Result<(), usize> {
+    /// Keeps a device from being opened, where nobody has it open; else who does.
+    pub(super) fn close(&mut self, device: DeviceId, ground: &mut Ground<'_>) -> Result<(), String> {
         for number in self.clients_of(device) {
             if self.clients.get(&number).is_some_and(|client| client.stopped) {
                 self.abandon(number, ground);
@@ -148,13 +149,14 @@ impl Nbd {
                 self.drive(number, Ready { read: true, ..Ready::default() }, ground);
             }
         }
-        match self.users(device) {
-            0 => {
-                let _new = self.closed.insert(device);
-                Ok(())
-            }
-            users => Err(users),
+        // One that has several connections is told of once.
+        let open = self.clients.values().filter(|client| client.open && client.export.device == device);
+        let users: BTreeSet<String> = open.map(|client| peer::describe(client.connection.stream())).collect();
+        if users.is_empty() {
+            let _new = self.closed.insert(device);
+            return Ok(());
         }
+        Err(users.into_iter().collect::<Vec<_>>().join(", "))
     }
 
     /// The end of [`Nbd::close`].

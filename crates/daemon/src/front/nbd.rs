@@ -172,8 +172,8 @@ impl Exports {
             return Ok(None);
         }
         match self.carrier.nbd_close(lv.number) {
-            Ok(Some(claim)) => Ok(Some(claim)),
-            Ok(None) => Err((lv.device.clone(), "an NBD client".to_owned())),
+            Ok(Ok(claim)) => Ok(Some(claim)),
+            Ok(Err(by)) => Err((lv.device.clone(), by)),
             Err(gone) => Err((lv.device.clone(), gone.to_string())),
         }
     }
