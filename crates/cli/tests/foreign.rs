@@ -138,3 +138,26 @@ fn metadata_that_cannot_be_read_for_a_moment_hold_no_volume() {
     assert!(goes_on(&live, "root"), "{}", live.log());
     live.ok("vgchange -an VG");
 }
+
+/// LVM2 renames the VG: its volumes lie where they lay, and can be taken down by the name that they have by now.
+#[test]
+fn a_vg_that_lvm2_renames_is_served_on() {
+    if no_lvm2("a_vg_that_lvm2_renames_is_served_on") {
+        return;
+    }
+    let live = Live::new("renamed", 64);
+    live.ok("lvcreate -L 16M -n root VG");
+    live.ok("vgchange -ay VG");
+    let vg = live.vg.clone();
+    lvm2(&live, &["disk.img"], |_| ["vgrename", &vg, "other"].map(str::to_owned).to_vec());
+    sleep(TWO_LOOKS);
+    assert!(goes_on(&live, "root"), "{}", live.log());
+    let served = live.ok("lvs --noheadings -o vg_name,lv_active other");
+    assert_eq!(served.split_whitespace().collect::<Vec<_>>(), ["other", "active"]);
+    live.ok("lvcreate -s -L 4M -n snap other/root");
+    assert!(goes_on(&live, "root"), "{}", live.log());
+    live.run("vgchange -an VG").failed_with(5, &["not found"]);
+    live.ok("vgchange -an other");
+    live.ok("vgchange -ay other");
+    live.ok("vgchange -an other");
+}

@@ -35,10 +35,10 @@ impl Vg {
         // What was read before may be from the middle of a change.
         let Some(found) = keeper::look_and_hold(self) else { return Ok(()) };
         let mut outcome = Ok(());
-        for verb in renames(&found, &keeper::tables(self)) {
-            let told = format!("{verb:?}");
-            match self.apply(vec![verb.clone()]) {
-                Ok(()) => say!("foldback: a device is called as the metadata call it: {told}"),
+        for (name, new) in renames(&found, &keeper::tables(self)) {
+            let told = format!("{} is called {} now, as the metadata call it", name.0, new.0);
+            match self.apply(vec![Verb::Rename { name, new }]) {
+                Ok(()) => say!("foldback: {told}"),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
@@ -47,8 +47,8 @@ impl Vg {
     }
 }
 
-/// What renames the live devices of the VG.
-fn renames(found: &FoundVg, live: &Live) -> Vec<Verb> {
+/// The live devices of the VG that are called otherwise than the metadata call them, and how.
+fn renames(found: &FoundVg, live: &Live) -> Vec<(DmName, DmName)> {
     let mut names: BTreeMap<String, DmName> = BTreeMap::new();
     let vg = found.vg.id.compact();
     let is_live = |lv: &&Lv| live.contains_key(&format!("LVM-{vg}{}", lv.id.compact()));
@@ -63,7 +63,7 @@ fn renames(found: &FoundVg, live: &Live) -> Vec<Verb> {
     }
     let differs = |(uuid, (name, _)): (&String, &(DmName, foldback_dm_table::Table))| {
         let new = names.get(uuid).filter(|new| *new != name)?;
-        Some(Verb::Rename { name: name.clone(), new: new.clone() })
+        Some((name.clone(), new.clone()))
     };
     live.iter().filter_map(differs).collect()
 }
