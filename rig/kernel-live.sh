@@ -239,11 +239,20 @@ same monitor.extended 16384 "$(blockdev --getsz /dev/mapper/vga-fills-cow)"
 check monitor.n fb vgchange --monitor n vga
 sleep 2
 same monitor.unwatched 0 "$(pgrep -cf 'foldback lvmonitor')"
-check monitor.y fb vgchange --monitor y --config "$policy" vga
+same monitor.said "" "$(cat /run/foldback/daemon.log)"
+# With a threshold of 100 it warns: when the store is nearly full, once, and when the snapshot is lost.
+check monitor.y fb vgchange --monitor y vga
+must "$XTASK" guest write /dev/vga/root random 4096 950 8
+sleep 3
+grep -c 'WARNING: Snapshot vga/fills is now 8[0-9]\.[0-9]*% full' /run/foldback/daemon.log >/run/out
+same monitor.warned 1 "$(cat /run/out)"
+must "$XTASK" guest write /dev/vga/root random 4096 2300 9
+sleep 3
+same monitor.lost 1 "$(grep -c 'WARNING: Snapshot vga/fills is lost' /run/foldback/daemon.log)"
+rm /run/foldback/daemon.log
 check monitor.remove fb lvremove -y vga/fills
 sleep 2
 same monitor.ended 0 "$(pgrep -cf 'foldback lvmonitor')"
-same monitor.said "" "$(cat /run/foldback/daemon.log)"
 
 # A change that is committed while a device cannot follow (K8): its disk was made shorter between the command's look and its
 # change, so that the new table is refused as the device is resumed. It runs on with the old one; a refresh brings the new.

@@ -3,7 +3,7 @@
 //! What must hold:
 //! - One for a merge. It outlives the command that started it, holds no lock while it waits, and ends the merge within a
 //!   second of the kernel's being done.
-//! - One for a VG with live snapshots, where lvm.conf wants stores to be extended.
+//! - One for a VG with live snapshots, where lvm.conf wants them to be monitored.
 //! - The commands that start it return at once. What it has to say is in the log of the run directory.
 
 use crate::backend::live_lvs;
@@ -79,7 +79,7 @@ fn start_one(
     spawn(command, &format!("starting the process that ends the merge of {vg}/{snapshot}"))
 }
 
-/// Starts the process that has stores of a VG's snapshots extended when they fill.
+/// Starts the process that watches the stores of a VG's snapshots.
 pub(crate) fn start_monitor(context: &Context, paths: &[String], vg: &VgName) -> Result<(), CliError> {
     let mut command = helper(context, paths, "lvmonitor")?;
     detach(command.arg(vg.as_str()));

@@ -172,7 +172,7 @@ impl Kernel {
         if !whole || context.options.test {
             return Ok(());
         }
-        let there = devices_of(&mut self.mapper, &found.vg)?;
+        let there = devices_of(&mut self.mapper, &found.vg.id)?;
         let links = found.vg.snapshots();
         let seen = found.vg.lvs.iter().filter(|lv| lv.snapshot().is_none());
         let seen = seen.filter(|lv| links.is_visible(lv) || links.is_cow(&lv.name));

@@ -68,7 +68,7 @@ impl KernelHost {
         let system_id = self.config.system_id.as_deref();
         let discovery = discover(&mut DiskSet::new(&mut *self.disks, &self.paths), system_id);
         let found = one_vg(&discovery, vg)?;
-        let there = devices_of(&mut self.mapper.0, &found.vg)?;
+        let there = devices_of(&mut self.mapper.0, &found.vg.id)?;
         let merging = running(&mut self.mapper, found, &there, Some(std::slice::from_ref(lv)));
         start(context, &self.paths, vg, &merging, Listens::Nobody).map(drop)
     }

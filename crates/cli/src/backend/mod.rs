@@ -21,12 +21,12 @@ use clap::ValueEnum;
 use foldback_device::{Access, DiskKind};
 use foldback_dm_table::{DeviceMapper, Info};
 use foldback_kernel_dm::{KernelDm, KernelDmError};
-use foldback_lvm2_format::vg::{Lv, Vg};
+use foldback_lvm2_format::vg::Lv;
 use foldback_manager::activation::{Device, Group, Layer};
 use foldback_manager::host::locks;
 use foldback_manager::lock::LockMode;
 use foldback_manager::store::{Discovery, FoundVg};
-use foldback_units::{LvName, VgName, dm_name};
+use foldback_units::{LvName, LvmUuid, VgName, dm_name};
 
 pub(crate) use activation::Boot;
 pub(crate) use claims::Claims;
@@ -89,7 +89,7 @@ impl Kernel {
             Err(error) if wish == Some(Backend::Kernel) => return Err(error.into()),
             Err(_) => return Ok(None),
         };
-        let there = devices_of(&mut mapper, &one_vg(&discovery, vg)?.vg)?;
+        let there = devices_of(&mut mapper, &one_vg(&discovery, vg)?.vg.id)?;
         let kernel = Self { mapper, there };
         Ok(kernel.chosen(context, vg, goes_up)?.then_some((kernel, session, discovery)))
     }
@@ -110,12 +110,21 @@ impl Kernel {
             return Ok(None);
         }
         let Ok(mut mapper) = KernelDm::open(&session.paths) else { return Ok(None) };
-        let there = devices_of(&mut mapper, &found.vg)?;
+        let there = devices_of(&mut mapper, &found.vg.id)?;
         if there.is_empty() {
             return Ok(None);
         }
         refuse_user(context, &found.vg.name)?;
         Ok(Some(Self { mapper, there }))
+    }
+
+    /// Whether the same devices of the VG are there as when this was made, under the same names.
+    pub(crate) fn is_unchanged(&mut self, vg: &LvmUuid) -> Result<bool, CliError> {
+        let now = devices_of(&mut self.mapper, vg)?;
+        let ids = |there: &'_ [Info]| -> Vec<_> {
+            there.iter().map(|info| (info.uuid.clone(), info.name.clone())).collect()
+        };
+        Ok(ids(&now) == ids(&self.there))
     }
 
     fn chosen(&self, context: &Context, vg: &VgName, goes_up: bool) -> Result<bool, CliError> {
@@ -164,8 +173,8 @@ pub(crate) fn is_in_kernel(vg: &VgName, lv: &LvName) -> bool {
 }
 
 /// The kernel's devices that belong to a VG, by their UUIDs.
-fn devices_of(mapper: &mut KernelDm, vg: &Vg) -> Result<Vec<Info>, KernelDmError> {
-    let prefix = format!("LVM-{}", vg.id.compact());
+fn devices_of(mapper: &mut KernelDm, vg: &LvmUuid) -> Result<Vec<Info>, KernelDmError> {
+    let prefix = format!("LVM-{}", vg.compact());
     Ok(mapper.list()?.into_iter().filter(|info| info.uuid.starts_with(&prefix)).collect())
 }
 
@@ -189,7 +198,7 @@ pub(crate) fn forget_killed_merges(session: &Session, found: &FoundVg) -> Result
     let vg = &found.vg;
     let _lock = locks(&session.config).vg(&vg.name, LockMode::Exclusive)?;
     let mut kernel = KernelDm::open(&session.paths)?;
-    let mut there = devices_of(&mut kernel, vg)?;
+    let mut there = devices_of(&mut kernel, &vg.id)?;
     Ok(clear_left_over(&mut kernel, &mut there)?)
 }
 
@@ -202,7 +211,7 @@ pub(crate) fn active_in_kernel(context: &Context) -> Result<Vec<VgName>, CliErro
     let Ok(mut mapper) = KernelDm::open(&session.paths) else { return Ok(Vec::new()) };
     let mut active = Vec::new();
     for found in session.discover().vgs {
-        if !devices_of(&mut mapper, &found.vg)?.is_empty() {
+        if !devices_of(&mut mapper, &found.vg.id)?.is_empty() {
             active.push(found.vg.name);
         }
     }

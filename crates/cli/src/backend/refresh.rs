@@ -91,7 +91,7 @@ impl Kernel {
         found: &FoundVg,
         lvs: Option<&[LvName]>,
     ) -> Result<(), CliError> {
-        let there = super::devices_of(&mut self.mapper, &found.vg)?;
+        let there = super::devices_of(&mut self.mapper, &found.vg.id)?;
         let merging = running(&mut self.mapper, found, &there, lvs);
         if merging.is_empty() || context.options.test {
             return Ok(());
@@ -105,9 +105,9 @@ impl Kernel {
     }
 }
 
-/// Starts the process that watches the stores of a VG, where lvm.conf wants them to be extended and one does not run.
+/// Starts the process that watches the stores of a VG's snapshots, where lvm.conf wants that and one does not run.
 pub(crate) fn monitor(context: &Context, session: &Session, vg: &Vg, wish: Monitor) -> Result<(), CliError> {
-    let Config { monitoring, snapshot_autoextend, .. } = &session.config;
+    let Config { monitoring, .. } = &session.config;
     match wish {
         _ if context.options.test => Ok(()),
         Monitor::No => {
@@ -115,7 +115,7 @@ pub(crate) fn monitor(context: &Context, session: &Session, vg: &Vg, wish: Monit
             Ok(())
         }
         Monitor::Configured if !monitoring => Ok(()),
-        _ if !snapshot_autoextend.is_on() || vg.snapshots().all().is_empty() => Ok(()),
+        _ if vg.snapshots().all().is_empty() => Ok(()),
         Monitor::Yes | Monitor::Configured => start_monitor(context, &session.paths, &vg.name),
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn look_at_kernel(paths: &[String], found: &Discovery, facts: &mut Fa
 fn look_at_vg(mapper: &mut KernelDm, found: &FoundVg, facts: &mut Facts) {
     let id = found.vg.id.to_string();
     let Some(vg) = facts.vgs.iter_mut().find(|vg| vg.uuid == id) else { return };
-    let there = devices_of(mapper, &found.vg).unwrap_or_default();
+    let there = devices_of(mapper, &found.vg.id).unwrap_or_default();
     if there.is_empty() {
         return;
     }

@@ -3,6 +3,7 @@
 pub mod allocation;
 pub mod autoextend;
 pub mod extend;
+pub mod fill_watch;
 pub mod glue;
 pub mod keep;
 pub mod lv_change;
