@@ -1,11 +1,13 @@
 //! What a command is told to work on: VGs, LVs, PVs and tags, as LVM2 lets them be named.
 //!
 //! What must hold:
-//! - `VG`, `VG/LV`, `/dev/VG/LV`, `/dev/mapper/VG-LV` and `@TAG` are understood; anything else is refused with
-//!   LVM2's sentence.
+//! - `VG`, `VG/LV`, `/dev/VG/LV`, `/dev/mapper/VG-LV` and `@TAG` are understood, with `DM_DEV_DIR` in the place of `/dev`
+//!   where it is set; anything else is refused with LVM2's sentence.
 
 use crate::error::CliError;
+use crate::scanning::dev_dir;
 use foldback_units::{BadName, LvName, TagName, VgName};
+use std::path::Path;
 
 /// A VG, an LV, or what carries a tag.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,15 +23,21 @@ pub(crate) enum Target {
 impl Target {
     /// Reads one.
     pub(crate) fn parse(text: &str) -> Result<Self, CliError> {
+        Self::parse_below(&dev_dir().unwrap_or_else(|| "/dev".into()), text)
+    }
+
+    /// The same where nodes lie in this directory.
+    fn parse_below(dev: &Path, text: &str) -> Result<Self, CliError> {
         if let Some(tag) = text.strip_prefix('@') {
             let tag =
                 TagName::new(tag).map_err(|_| CliError::failed(format!("Skipping invalid tag {text}.")))?;
             return Ok(Self::Tag(tag));
         }
-        let plain = match text.strip_prefix("/dev/mapper/") {
+        let node = Path::new(text).strip_prefix(dev).ok().and_then(Path::to_str);
+        let plain = match node.and_then(|node| node.strip_prefix("mapper/")) {
             Some(name) => undoubled(name)
                 .ok_or_else(|| CliError::failed(format!("\"{text}\": Invalid path for Logical Volume.")))?,
-            None => text.strip_prefix("/dev/").unwrap_or(text).to_owned(),
+            None => node.unwrap_or(text).to_owned(),
         };
         match plain.split_once('/') {
             None => Ok(Self::Vg(vg_name(&plain)?)),
@@ -65,6 +73,7 @@ fn undoubled(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::Target;
+    use std::path::Path;
 
     #[test]
     fn every_way_to_name_an_lv_is_the_same_lv() {
@@ -73,6 +82,18 @@ mod tests {
         assert_eq!(Target::parse("/dev/mapper/my--vg-root").unwrap(), lv);
         assert!(matches!(Target::parse("vg").unwrap(), Target::Vg(_)));
         assert!(matches!(Target::parse("@a/b").unwrap(), Target::Tag(_)));
+    }
+
+    /// As `DM_DEV_DIR` has it, with or without a slash at its end.
+    #[test]
+    fn nodes_may_lie_elsewhere() {
+        let lv = Target::parse("my-vg/root").unwrap();
+        for dir in ["/run/dev", "/run/dev/"] {
+            let parse = |text| Target::parse_below(Path::new(dir), text);
+            assert_eq!(parse("/run/dev/my-vg/root").unwrap(), lv);
+            assert_eq!(parse("/run/dev/mapper/my--vg-root").unwrap(), lv);
+            assert!(parse("/dev/my-vg/root").is_err());
+        }
     }
 
     #[test]

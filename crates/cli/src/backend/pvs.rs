@@ -5,6 +5,7 @@
 //!   by its UUID, which whoever reads it checks.
 //! - Nothing is scanned: a disk that carries nothing has to be named.
 
+use crate::scanning::dev_dir;
 use foldback_device::{Access, Backend, open_disks, open_files};
 use foldback_dm_table::DeviceMapper;
 use foldback_kernel_dm::KernelDm;
@@ -42,12 +43,13 @@ fn below(mapper: &mut KernelDm) -> BTreeSet<String> {
 
 /// The node of a device: one that the kernel calls by its number, or a mapped one.
 fn path_of(name: &str) -> Option<String> {
+    let dev = dev_dir().unwrap_or_else(|| "/dev".into());
     if !name.contains(':') {
-        return Some(format!("/dev/mapper/{name}"));
+        return Some(dev.join("mapper").join(name).display().to_string());
     }
     let event = std::fs::read_to_string(format!("/sys/dev/block/{name}/uevent")).ok()?;
     let name = event.lines().find_map(|line| line.strip_prefix("DEVNAME="))?;
-    Some(format!("/dev/{name}"))
+    Some(dev.join(name).display().to_string())
 }
 
 /// The other PVs of the VGs on these, where LVM2 saw them last.
