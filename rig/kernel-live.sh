@@ -106,10 +106,15 @@ echo new >/run/a/file
 twin second lvcreate -s -c 64k -L 16m -n s-2 VG/root
 twin store lvextend -L +8m VG/s1
 twin plain lvcreate -y -L 4m -n plain VG
+twin plain-read lvchange -p r VG/plain
+twin plain-write lvchange -p rw VG/plain
 check plain.longer fb lvextend -l +2 vga/plain
 same plain.size "$((12 * 2048))" "$(blockdev --getsz /dev/vga/plain)"
 must lvextend -l +2 vgb/plain
 twin rename lvrename VG s-2 s3
+twin snapshot-read lvchange -p r VG/s3
+twin snapshot-read-again lvchange -p r VG/s3
+twin snapshot-write lvchange -p rw VG/s3
 twin remove lvremove -y VG/plain
 twin remove-in-use lvremove -y VG/root
 wrote steps.writer

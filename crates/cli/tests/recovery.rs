@@ -18,7 +18,7 @@ use foldback_daemon::api::{ApiError, Client};
 use foldback_device::{Access, Backend, open_disks, open_files};
 use foldback_dm_table::{DmName, HeaderWrite, Stage, Table, Transaction, Verb};
 use foldback_lvm2_format::vg::Vg;
-use foldback_manager::activation::{Change, Group, Tables, extend, go_on};
+use foldback_manager::activation::{Change, Group, Tables, go_on, reload};
 use foldback_manager::environment::Machine;
 use foldback_manager::ops::extend::{Amount, Extension, Situation, plan};
 use foldback_manager::ops::{SizeRequest, lv_rename};
@@ -56,7 +56,7 @@ fn devices_that_did_not_follow_an_extension_are_brought_on_and_not_held_before()
         plan(&found.vg, &extension, Situation { active: true, as_lvm2: false }).unwrap().vg
     });
     let (before, after) = (Group::of(&found, &lv).unwrap(), Group::of(&next, &lv).unwrap());
-    let mut transaction = extend(&before, &after, headers);
+    let mut transaction = reload(&before, &after, headers);
     transaction.resume.insert(0, Verb::Resume { name: DmName("none".to_owned()) });
     let mut client = client(&live);
     let failed = client.transact(&live.vg, &transaction).unwrap_err();

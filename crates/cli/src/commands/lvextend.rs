@@ -13,7 +13,7 @@ use crate::names::Target;
 use crate::sizes::{Extents, Of, Size};
 use crate::switching::{Otherwise, Switch};
 use clap::Args;
-use foldback_manager::activation::{Change as GroupChange, Group, extend};
+use foldback_manager::activation::{Change as GroupChange, Group, reload};
 use foldback_manager::ops::extend::{Amount, Extension, Situation, plan};
 use foldback_manager::ops::{PercentOf, SizeRequest};
 use foldback_manager::store::FoundVg;
@@ -69,7 +69,7 @@ impl LvExtend {
                 let group = GroupChange::between(&Group::of(found, &lv)?, &Group::of(next, &lv)?);
                 let group = live.as_it_runs(group);
                 let after = group.after.as_ref().unwrap_or(&group.before);
-                let transaction = extend(&group.before, after, headers);
+                let transaction = reload(&group.before, after, headers);
                 Ok(Switch { transaction, otherwise: Otherwise::On(vec![group]) })
             })?;
         }

@@ -1,17 +1,21 @@
 //! `lvchange` and `vgchange` of what only the metadata say: permission, tags, the mark to skip activation.
 //!
 //! What must hold (compared with 2.03.16):
-//! - Volumes that are active are not touched by it; a permission, which they would have to follow, is changed only while they are not.
+//! - Devices follow a permission, where the kernel carries them; where our daemon does it is changed only while they are not
+//!   active. Nothing else touches what is active.
 
 use super::Context;
 use super::vgcreate::tags;
+use crate::carried::{Carrier, Live};
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::options::YesNo;
+use crate::switching::{Otherwise, Switch};
 use clap::{Args, ValueEnum};
 use foldback_dm_table::Transaction;
 use foldback_lvm2_format::vg::Vg;
+use foldback_manager::activation::{Change as GroupChange, reload};
 use foldback_manager::apply::commit;
 use foldback_manager::ops::lv_change::{LvWish, TagWish, plan, plan_vg};
 use foldback_manager::ops::{Notice, Refusal};
@@ -45,7 +49,7 @@ pub(super) struct TagOptions {
 pub(super) struct Properties {
     #[command(flatten)]
     tags: TagOptions,
-    /// r or rw; while the volume is not active
+    /// r or rw; of a volume that the daemon serves only while it is not active
     #[arg(short, long, value_name = "r|rw")]
     permission: Option<Permission>,
     /// Mark it so that activation skips it without -K
@@ -67,7 +71,7 @@ impl TagOptions {
     /// Changes a VG's own tags.
     pub(super) fn carry_out(&self, context: &Context, vg: &VgName) -> Result<Exit, CliError> {
         let wish = self.wish(context)?;
-        change(context, vg, Touches::Text, |_, found| Ok(plan_vg(&found.vg, &wish)))
+        change(context, vg, Touches::Text, |found| Ok(plan_vg(&found.vg, &wish)))
     }
 }
 
@@ -84,15 +88,10 @@ impl Properties {
             skip: self.setactivationskip.map(|skip| skip == YesNo::Yes),
             tags: self.tags.wish(context)?,
         };
-        let touches = if wish.writable.is_some() { Touches::Devices } else { Touches::Text };
         let mut exit = Exit::Success;
         for lv in lvs {
-            let one = change(context, vg, touches, |active, found| {
-                if wish.writable.is_some() && active(lv) {
-                    return Err(Refusal::PermissionActive { vg: vg.clone(), lv: lv.clone() });
-                }
-                plan(&found.vg, lv, &wish)
-            });
+            let touches = if wish.writable.is_some() { Touches::Devices(lv) } else { Touches::Text };
+            let one = change(context, vg, touches, |found| plan(&found.vg, lv, &wish));
             exit = exit.max(one.unwrap_or_else(|error| {
                 error.tell(context.console);
                 error.exit
@@ -102,34 +101,50 @@ impl Properties {
     }
 }
 
-/// Whether devices would have to follow a change.
+/// Whether devices have to follow a change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Touches {
-    /// They would not.
+enum Touches<'l> {
+    /// They do not.
     Text,
-    /// They would: nobody else may have the VG active either.
-    Devices,
+    /// Those of this LV do: nobody else may have the VG active either.
+    Devices(&'l LvName),
 }
 
-/// Changes a VG's text and nothing else; `plan` is told which LVs are active.
+/// Changes a VG's text, and what it says of devices.
 fn change(
     context: &Context,
     vg: &VgName,
-    touches: Touches,
-    plan: impl FnOnce(&dyn Fn(&LvName) -> bool, &FoundVg) -> Result<(Vg, Vec<Notice>), Refusal>,
+    touches: Touches<'_>,
+    plan: impl FnOnce(&FoundVg) -> Result<(Vg, Vec<Notice>), Refusal>,
 ) -> Result<Exit, CliError> {
     let mut change = Change::of_vg(context, vg, &[])?;
     let (discovery, mut live) = change.look(vg)?;
     let found = vg_to_change(&discovery, vg)?;
-    let active = |lv: &LvName| live.as_ref().is_some_and(|live| live.has(&found.vg, lv));
-    let (after, done) = plan(&active, found).map_err(|refusal| refused(context, &refusal))?;
+    let follows = match (touches, &live) {
+        (Touches::Devices(lv), Some(live)) if live.has(&found.vg, lv) => {
+            if let Carrier::Daemon(_) = live.by {
+                let refusal = Refusal::PermissionActive { vg: vg.clone(), lv: lv.clone() };
+                return Err(refused(context, &refusal));
+            }
+            Some(lv)
+        }
+        _ => None,
+    };
+    let (after, done) = plan(found).map_err(|refusal| refused(context, &refusal))?;
     if !change.is_test() {
         if let Some(live) = &mut live {
-            let headers =
-                |_: &_, _: &FoundVg, headers| Ok(Transaction { headers, ..Default::default() }.into());
-            change.apply_live(live, (found, after), &[], |_| Ok(()), headers)?;
+            let switch = |live: &Live, next: &FoundVg, headers| {
+                let Some(lv) = follows else {
+                    return Ok(Transaction { headers, ..Default::default() }.into());
+                };
+                let group = live.as_it_runs(GroupChange::of(found, next, lv)?);
+                let after = group.after.as_ref().unwrap_or(&group.before);
+                let transaction = reload(&group.before, after, headers);
+                Ok(Switch { transaction, otherwise: Otherwise::On(vec![group]) })
+            };
+            change.apply_live(live, (found, after), &[], |_| Ok(()), switch)?;
         } else {
-            let held = touches == Touches::Devices;
+            let held = touches != Touches::Text;
             let _data = if held { change.session.hold_vg(found)? } else { Vec::new() };
             change.apply(&found.vg, |set, machine| commit(set, found, after, machine))?;
         }

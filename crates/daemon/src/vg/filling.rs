@@ -16,7 +16,7 @@ use super::{ChangeError, Vg, locked};
 use crate::carrier::Carrier;
 use crate::vg::LvStatus;
 use foldback_dm_table::{DmName, SnapshotStatus, Stage};
-use foldback_manager::activation::{Change, Group, extend};
+use foldback_manager::activation::{Change, Group, reload};
 use foldback_manager::environment::Machine;
 use foldback_manager::ops::extend::{Amount, Extended, Extension, Situation, plan};
 use foldback_manager::ops::{PercentOf, SizeRequest};
@@ -176,7 +176,7 @@ impl Vg {
         if self.lvs()?.iter().any(|lv| lv.device == origin && lv.merge.is_none()) {
             (before, after) = (before.while_deferred(), after.while_deferred());
         }
-        let transaction = extend(&before, &after, handover.headers);
+        let transaction = reload(&before, &after, handover.headers);
         match self.transact(transaction) {
             Err(ChangeError::Verb { stage: Some(Stage::Resume), error }) => {
                 say!("foldback: {name}/{lv} is extended, but not all devices followed at once: {error}");

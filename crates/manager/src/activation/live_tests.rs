@@ -108,7 +108,7 @@ fn extended(before: &FoundVg, name: &str, extents: u32) -> Transaction {
     let amount = Amount::By(SizeRequest::Extents(extents));
     let wish = Extension { lv: lv_name(name), amount, pvs: Vec::new() };
     let after = with(before, extend::plan(&before.vg, &wish, Situation::default()).unwrap().vg);
-    activation::extend(&group(before), &group(&after), Vec::new())
+    activation::reload(&group(before), &group(&after), Vec::new())
 }
 
 /// Trap 8.

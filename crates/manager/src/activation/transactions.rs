@@ -113,9 +113,9 @@ pub fn remove_lvs(changes: &[Change], headers: Vec<HeaderWrite>) -> Transaction 
     transact(changes, headers, false)
 }
 
-/// Extends LVs of an active group: an origin, an LV that stands alone, or a store. Tables are reloaded from the bottom up;
-/// a snapshot keeps its length (trap 8).
-pub fn extend(before: &Group, after: &Group, headers: Vec<HeaderWrite>) -> Transaction {
+/// Gives an active group the tables that it is to have from now on: an LV was extended (an origin, one that stands alone, a
+/// store), or has another permission. They are reloaded from the bottom up; a snapshot keeps its length (trap 8).
+pub fn reload(before: &Group, after: &Group, headers: Vec<HeaderWrite>) -> Transaction {
     transact(&[Change::between(before, after)], headers, false)
 }
 

@@ -193,7 +193,7 @@ impl Op {
             (Self::End(_), Some((before, after))) => activation::finish_merge(before, after, headers),
             (Self::Remove(_), _) => activation::remove_lvs(changes, headers),
             (Self::ExtendStore(..) | Self::Extend(..), Some((before, after))) => {
-                activation::extend(before, after, headers)
+                activation::reload(before, after, headers)
             }
             (Self::Rename(..), Some((before, after))) => activation::rename(before, after, headers),
             _ => Transaction { headers, ..Transaction::default() },

@@ -119,7 +119,7 @@ fn extend(world: &mut World, name: &str, extents: u32) {
     let planned = extend::plan(&found.vg, &wish, Situation { active: true, as_lvm2: false }).unwrap();
     assert!(planned.changed);
     world.change(planned.vg, |before, after, headers| {
-        activation::extend(&group(before, name), &group(after, name), headers)
+        activation::reload(&group(before, name), &group(after, name), headers)
     });
     let shown = world.shown.get_mut(name).unwrap();
     if found.vg.snapshots().of_cow(&lv(name)).is_none() {
@@ -352,7 +352,7 @@ fn an_origin_is_extended_while_its_merge_is_deferred() {
     let planned = extend::plan(&found.vg, &wish, Situation { active: true, as_lvm2: false }).unwrap();
     world.change(planned.vg, |before, after, headers| {
         let live = |found| group(found, "root").while_deferred();
-        activation::extend(&live(before), &live(after), headers)
+        activation::reload(&live(before), &live(after), headers)
     });
     assert!(world.table("vg-root").contains("snapshot-origin"), "{}", world.table("vg-root"));
     world.verify();
