@@ -10,6 +10,7 @@ mod cells;
 mod control;
 mod handover;
 mod kernel_dm;
+mod kernel_fs;
 mod live;
 mod matrix;
 mod memory;
@@ -110,6 +111,11 @@ const CASES: &[Case] = &[
         name: "kernel-live",
         shows: "live volumes of the kernel through every change, beside LVM2's; merges end by themselves",
         run: kernel_dm::live,
+    },
+    Case {
+        name: "kernel-fs",
+        shows: "ext4 and XFS mounted, fio verifying, through snapshots, every kind of merge, and the kernel's end",
+        run: kernel_fs::run,
     },
     Case {
         name: "premerge",
