@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::choose::choose;
 use super::model::Model;
-use super::step::Step;
+use super::step::{Party, Step};
 
 /// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +66,13 @@ pub(crate) struct Place {
     pub(crate) model: Model,
     /// A step during which the kernel was ended, and of which it is not known yet what is left of it. The model has its writes.
     pub(crate) killed: Option<Step>,
+    /// Whether a process of LVM2's may be ending merges in this kernel.
+    pub(crate) lvm2_ends: bool,
 }
 
 /// Walks again through what the journal says.
 pub(crate) fn replay(seed: u64, journal: &str) -> Result<Place> {
-    let mut place = Place { next: 0, model: Model::default(), killed: None };
+    let mut place = Place { next: 0, model: Model::default(), killed: None, lvm2_ends: false };
     for line in journal.lines() {
         let entry = Entry::parse(line)?;
         place.follow(seed, &entry).with_context(|| format!("following {line}"))?;
@@ -98,6 +100,7 @@ impl Place {
         }
         if after_kill {
             self.model.power_cut();
+            self.lvm2_ends = false;
         }
         for change in &entry.changes {
             match change.split_once('=') {
@@ -119,6 +122,7 @@ impl Place {
         {
             lv.held = *held;
         }
+        self.lvm2_ends |= step.party == Party::Lvm2 && step.command.may_end_merges();
         for write in &step.writes {
             self.model.write(&write.lv, write.from, write.until, write.stamp);
         }
@@ -159,6 +163,7 @@ mod tests {
                     left = step.left_by_kill(&live.model);
                     live.model = left.pop().unwrap();
                     live.model.power_cut();
+                    live.lvm2_ends = false;
                 } else {
                     live.model = left.pop().unwrap();
                 }

@@ -167,6 +167,14 @@ impl Command {
         if must { Verdict::Must } else { Verdict::May }
     }
 
+    /// Whether it may start a process that ends merges.
+    pub(crate) fn may_end_merges(&self) -> bool {
+        matches!(
+            self,
+            Self::Merge { .. } | Self::Activate { up: true, .. } | Self::Finish | Self::Refresh { .. }
+        )
+    }
+
     /// Whether all merges of active volumes end by it.
     pub(crate) fn ends_merges(&self) -> bool {
         *self == Self::Finish

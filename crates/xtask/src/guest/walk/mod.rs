@@ -199,6 +199,7 @@ impl Walk<'_> {
         match left {
             Ok((outcome, changes, model)) => {
                 self.place.model = model;
+                self.place.lvm2_ends = false;
                 println!("FACT left {number} {outcome:?} {}", changes.join(" "));
                 self.close(number, outcome, changes)
             }
@@ -228,7 +229,7 @@ impl Walk<'_> {
     /// LVM2 makes a snapshot, and ends a merge, in two commits: between them there is a plain LV, which people have to remove, and so
     /// does the next party. Foldback needs one commit and leaves nothing. Whether there was any.
     fn clear_strays(&mut self, step: &Step) -> Result<bool> {
-        let lvm2s = step.party == Party::Lvm2 || self.place.model.any_begun();
+        let lvm2s = step.party == Party::Lvm2 || self.place.lvm2_ends;
         let seen = self.parties.look(&[&self.place.model])?;
         let plain = |name: &str| self.place.model.lvs.get(name).is_some_and(|lv| lv.snapshot.is_none());
         let strays = seen.rows.values().filter(|row| row.attr.starts_with('-') && !plain(&row.name));
