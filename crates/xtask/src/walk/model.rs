@@ -204,9 +204,18 @@ impl Model {
         }
     }
 
-    /// Gone, with its snapshots.
+    /// Gone, with its snapshots. Where a merge is cut off that had begun, nothing is known of what it may have changed.
     pub(crate) fn remove(&mut self, name: &str) {
-        self.lvs.remove(name);
+        let gone = self.lvs.remove(name).and_then(|lv| lv.snapshot).filter(|gone| gone.merge == Merge::Begun);
+        if let Some(gone) = gone
+            && let Some(origin) = self.lvs.get_mut(&gone.origin)
+        {
+            for (at, block) in origin.blocks.iter_mut().enumerate() {
+                if gone.touched.contains(&(at / gone.chunk)) {
+                    *block = 0;
+                }
+            }
+        }
         self.lvs.retain(|_, lv| lv.snapshot.as_ref().is_none_or(|snapshot| snapshot.origin != name));
     }
 
@@ -309,8 +318,15 @@ impl Model {
         after.stores_fit()
     }
 
+    /// Whether every store has room, also once the merges that are marked have begun.
     pub(super) fn stores_fit(&self) -> bool {
-        self.lvs.values().filter_map(|lv| lv.snapshot.as_ref()).all(Snapshot::fits)
+        let mut after = self.clone();
+        for name in self.lvs.keys() {
+            if self.lvs.get(name).is_some_and(|lv| lv.merge() == Merge::Marked) {
+                after.begin(name);
+            }
+        }
+        after.lvs.values().filter_map(|lv| lv.snapshot.as_ref()).all(Snapshot::fits)
     }
 }
 
@@ -381,6 +397,14 @@ mod tests {
     }
 
     #[test]
+    fn of_a_merge_that_is_cut_off_only_what_it_left_alone_is_known() {
+        let mut model = origin_with_snapshot();
+        model.begin("s");
+        model.remove("s");
+        assert_eq!(shown(&model, "o"), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+    }
+
+    #[test]
     fn names_are_exchanged_and_the_others_follow() {
         let mut model = origin_with_snapshot();
         model.lvs.get_mut("s").unwrap().held = true;
@@ -414,5 +438,8 @@ mod tests {
         assert!(!model.room_for_merge("s"));
         model.lengthen_store("t", 2);
         assert!(model.room_for_merge("s"));
+        model.take("u", "o", 1, 1);
+        model.mark("s", Merge::Marked);
+        assert!(!model.stores_fit());
     }
 }
