@@ -44,7 +44,7 @@ after() {
 		must dd if=/dev/urandom of=/run/$fs/later bs=64k count=8 conv=fsync
 	done
 }
-# Many places that were not written in their order: a merge that takes its time.
+# Many places that were not written in their order: with writes of 100 ms a merge that lasts half a minute.
 scatter() {
 	must $FIO --name=scatter --filename=/run/e/scatter --size=4m --rw=randwrite --end_fsync=1
 	must $FIO --name=scatter --filename=/run/x/scatter --size=8m --rw=randwrite --end_fsync=1
@@ -113,10 +113,13 @@ first() {
 	STEP=at-once
 	both_up
 	before
+	scatter
+	sync
 	snapshots at-once
 	after
+	scatter
 	both_down
-	delay 10
+	delay 100
 	check at-once.e fb lvconvert --merge -b vgf/es
 	check at-once.x fb lvconvert --merge -b vgf/xs
 	both_up
@@ -200,7 +203,7 @@ first() {
 	after
 	scatter
 	both_down
-	delay 20
+	delay 100
 	check killed.e fb lvconvert --merge -b vgf/es
 	check killed.x fb lvconvert --merge -b vgf/xs
 	both_up
@@ -219,7 +222,7 @@ first() {
 
 second() {
 	STEP=resumed
-	delay 20
+	delay 100
 	check resumed.up fb vgchange -ay vgf
 	for fs in e x; do check resumed.$fs.runs merging vgf-$fs; done
 	both_up
