@@ -42,50 +42,7 @@ both() { # COMMAND WORDS...: a step of the set-up on both
 		must $(echo "$*" | sed "s/SIDE/$_side/g")
 	done
 }
-running() { same "$1.running" "" "$(dmsetup info -c --noheadings -o name,suspended | grep -i suspended)"; }
-writer() {
-	rm -f /run/stop /run/wrote
-	(
-		n=0
-		while [ ! -e /run/stop ]; do
-			n=$((n + 1))
-			dd if=/dev/urandom of=/run/a/w$((n % 4)) bs=64k count=2 conv=fsync 2>/run/writer.err || break
-			echo $n >/run/wrote.new && mv /run/wrote.new /run/wrote
-		done
-	) &
-	writer=$!
-	sleep 0.3
-}
-wrote() { # NAME: the writer has gone on until now, without an error
-	before=$(cat /run/wrote)
-	sleep 0.3
-	touch /run/stop
-	wait "$writer"
-	if [ "$(cat /run/wrote)" -gt "$before" ] && grep -q copied /run/writer.err; then
-		ok "$1"
-	else
-		fail "$1" "stopped at $before: $(tr '\n' ' ' </run/writer.err)"
-	fi
-}
-drained() { dmsetup status "$1" | grep -q 'snapshot-merge [0-9]*/[0-9]* ' && dmsetup status "$1" | grep -q ' \([0-9]*\)/[0-9]* \1$'; }
-merging() { dmsetup status "$1" | grep -q snapshot-merge; }
-# ended NAME DEVICE: the merge ends by itself, soon after the kernel is done with it: who ends it looks ten times a second,
-# but may still be starting, on a slow machine. LVM2 looks every 15 s.
-ended() {
-	for _ in $(seq 400); do
-		drained "$2" && break
-		merging "$2" || break
-		sleep 0.05
-	done
-	_done=$(date +%s%N)
-	for _ in $(seq 400); do
-		merging "$2" || break
-		sleep 0.05
-	done
-	_took=$((($(date +%s%N) - _done) / 1000000))
-	if merging "$2"; then fail "$1" "nobody ended it"; elif [ $_took -gt 5000 ]; then fail "$1" "it took $_took ms"; else ok "$1"; fi
-	fact "$1" "$_took ms"
-}
+round() { dd if=/dev/urandom of=/run/a/w$(($1 % 4)) bs=64k count=2 conv=fsync; }
 
 mkdir /run/a /run/b
 must pvcreate "$DISK"
@@ -100,7 +57,7 @@ both mount /dev/vgSIDE/root /run/SIDE
 both dd if=/dev/urandom of=/run/SIDE/big bs=1M count=4 conv=fsync
 echo old >/run/a/file
 sync
-writer
+writer a round
 twin first lvcreate -s -c 4k -L 8m -n s1 VG/root
 echo new >/run/a/file
 twin second lvcreate -s -c 64k -L 16m -n s-2 VG/root
@@ -117,7 +74,7 @@ twin snapshot-read-again lvchange -p r VG/s3
 twin snapshot-write lvchange -p rw VG/s3
 twin remove lvremove -y VG/plain
 twin remove-in-use lvremove -y VG/root
-wrote steps.writer
+wrote a steps.writer
 running steps
 twin deferred lvconvert --merge VG/s1
 twin deferred-remove lvremove -y VG/s1
@@ -161,9 +118,9 @@ must mount -o ro,noload /dev/vga/root /run/a
 must umount /run/a
 same background.content "$wanted" "$(digest /dev/vga/root)"
 must mount /dev/vga/root /run/a
-writer
+writer a round
 ended background.ended vga-root
-wrote background.writer
+wrote a background.writer
 same background.file old "$(cat /run/a/file)"
 must umount /run/a
 check background.fsck e2fsck -fn /dev/vga/root

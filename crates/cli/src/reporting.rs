@@ -288,7 +288,8 @@ pub(crate) fn used(status: SnapshotStatus) -> Option<u64> {
     }
 }
 
-/// In hundredths of a percent as LVM2 counts them: 0 only of a store without an exception, 100 only of a full one.
+/// In hundredths of a percent as LVM2 counts them: 0 only of a store without an exception, 100 only of a full one. LVM2 cuts after
+/// millionths of a percent, and what lies in the middle then goes to the even neighbour (3.125 is 3.12, 21.875 is 21.88).
 pub(crate) fn share(status: StoreStatus, total: Sectors) -> Option<u64> {
     if status.merge_finished() {
         return Some(0);
@@ -296,9 +297,12 @@ pub(crate) fn share(status: StoreStatus, total: Sectors) -> Option<u64> {
     if status.allocated >= total {
         return Some(10_000);
     }
-    let scaled = u128::from(status.allocated.get()).saturating_mul(10_000);
-    let half = u128::from(total.get()).div_euclid(2);
-    let rounded = scaled.saturating_add(half).checked_div(u128::from(total.get()))?;
+    let millionths = u128::from(status.allocated.get())
+        .saturating_mul(100_000_000)
+        .checked_div(u128::from(total.get()))?;
+    let (hundredths, rest) = (millionths.div_euclid(10_000), millionths.rem_euclid(10_000));
+    let up = rest > 5_000 || (rest == 5_000 && !hundredths.is_multiple_of(2));
+    let rounded = hundredths.saturating_add(u128::from(up));
     u64::try_from(rounded.clamp(1, 9_999)).ok()
 }
 
@@ -445,6 +449,8 @@ mod tests {
         for (allocated, metadata, total, shown) in [
             (5152, 32, 40960, 1258),
             (5376, 256, 24576, 2188),
+            (192, 32, 6144, 312),
+            (1728, 64, 6144, 2812),
             (128, 128, 512, 0),
             (512, 128, 512, 10_000),
             (17, 16, 1 << 30, 1),

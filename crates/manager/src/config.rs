@@ -172,10 +172,11 @@ fn snapshot_autoextend(settings: &Settings<'_>) -> Policy {
     }
 }
 
-fn read_file(path: &Path) -> Result<Option<Section>, ConfigError> {
+/// The sections of a file; none where it is not there.
+fn read_file(path: &Path) -> Result<Vec<Section>, ConfigError> {
     let place = path.display().to_string();
     match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(ConfigError::Read { place, source }),
         Ok(found) if found.len() > CONFIG_MAX => {
             let source = std::io::Error::other("it is longer than a configuration can be");
@@ -184,26 +185,50 @@ fn read_file(path: &Path) -> Result<Option<Section>, ConfigError> {
         Ok(_) => {}
     }
     let bytes = std::fs::read(path).map_err(|source| ConfigError::Read { place: place.clone(), source })?;
-    text::parse(&bytes)
-        .map(|document| Some(document.root))
-        .map_err(|source| ConfigError::Parse { place, source })
+    match text::parse(&bytes) {
+        Ok(document) => Ok(vec![document.root]),
+        // LVM2 takes `section/key=value` in files as well. What is no such file is told with the lines that it has.
+        Err(source) => std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| parse_slashed(&without_comments(text)).ok())
+            .ok_or(ConfigError::Parse { place, source }),
+    }
+}
+
+/// Without what follows a `#` that is in no string.
+fn without_comments(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines() {
+        let mut quoted = false;
+        let comment = line.find(|character| {
+            quoted ^= character == '"';
+            character == '#' && !quoted
+        });
+        plain.push_str(comment.and_then(|at| line.get(..at)).unwrap_or(line));
+        plain.push('\n');
+    }
+    plain
 }
 
 /// The `--config` option: sections, or `section/key=value`, or both.
 fn parse_option(option: &str) -> Result<Vec<Section>, ConfigError> {
-    let failed = |source| ConfigError::Parse { place: "--config".to_owned(), source };
+    parse_slashed(option).map_err(|source| ConfigError::Parse { place: "--config".to_owned(), source })
+}
+
+/// A text in which a section and its key may stand together, what is looked at first being the first.
+fn parse_slashed(text: &str) -> Result<Vec<Section>, ParseError> {
     let parse = |text: &str| text::parse(text.as_bytes()).map(|document| document.root);
     let mut sections = Vec::new();
     let mut rest = String::new();
-    for part in split_slashed(option) {
+    for part in split_slashed(text) {
         match part {
             Part::Plain(text) => rest.push_str(text),
             Part::Slashed { section, assignment } => {
-                sections.push(parse(&format!("{section} {{\n{assignment}\n}}")).map_err(failed)?);
+                sections.push(parse(&format!("{section} {{\n{assignment}\n}}"))?);
             }
         }
     }
-    sections.push(parse(&rest).map_err(failed)?);
+    sections.push(parse(&rest)?);
     Ok(sections)
 }
 
@@ -361,6 +386,20 @@ mod tests {
         assert_eq!(config.wait_for_locks, LockWait::Fail);
         assert!(!config.archive && config.backup);
         assert_eq!(config.system_id.as_deref(), Some("me"));
+    }
+
+    #[test]
+    fn a_file_may_name_section_and_key_together_as_lvm2_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lvm.conf");
+        let text = "# a/b = 1 and \"\nbackup { archive = 0 }\nbackup/backup_dir = \"/x#/y\" # c/d = 2\nglobal/wait_for_locks = 0\n";
+        std::fs::write(&file, text).unwrap();
+        let config = Config::read(Some(dir.path()), None).unwrap();
+        assert_eq!(config.backup_dir.as_deref(), Some(Path::new("/x#/y")));
+        assert_eq!((config.archive, config.wait_for_locks), (false, LockWait::Fail));
+        std::fs::write(&file, format!("{text}backup {{\n")).unwrap();
+        let error = Config::read(Some(dir.path()), None).unwrap_err().to_string();
+        assert!(error.contains("lvm.conf: line 3"), "{error}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod rig;
 mod test;
 mod tidy;
 mod uml;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -39,7 +40,7 @@ enum Task {
     Fixtures,
     /// Run everything that must hold, in stages
     Test {
-        /// All 48 cells of the matrix, ten times the seeds, a hundred kills of the daemon, a minute short of memory, and the fuzz
+        /// All 48 cells of the matrix, 200 random walks, ten times the seeds, a hundred kills of the daemon, a minute short of memory, and the fuzz
         /// targets compiled; the time budget does not apply
         #[arg(long)]
         long: bool,
@@ -55,9 +56,15 @@ enum Task {
     Uml {
         /// The cases to run; all when none is named
         cases: Vec<String>,
-        /// All 48 cells of the matrix instead of the pairwise ones
+        /// All 48 cells of the matrix instead of the pairwise ones, and 200 random walks instead of 5
         #[arg(long)]
         long: bool,
+        /// Of the case `walks`: the seed of the first random walk
+        #[arg(long, conflicts_with = "long")]
+        seed: Option<u64>,
+        /// With --seed: how many random walks
+        #[arg(long, requires = "seed", default_value_t = 1)]
+        count: u64,
     },
     /// Run inside the guest of rig 2: write patterns, pack stores
     #[command(hide = true, subcommand)]
@@ -87,7 +94,11 @@ fn main() -> ExitCode {
         Task::Bench(Measure::Lvs(settings)) => bench::many::run(&settings).map(|()| true),
         Task::Tidy => tidy::run(),
         Task::Layers => layers::run(),
-        Task::Uml { cases, long } => run_uml(&cases, long),
+        Task::Uml { cases, long: true, .. } => run_uml(&cases, uml::Length::Long),
+        Task::Uml { cases, seed: Some(seed), count, .. } => {
+            run_uml(&cases, uml::Length::Walks { seed, count })
+        }
+        Task::Uml { cases, .. } => run_uml(&cases, uml::Length::Short),
         Task::Guest(job) => guest::run(&job).map(|()| true),
     };
     match outcome {
@@ -100,8 +111,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_uml(cases: &[String], long: bool) -> anyhow::Result<bool> {
-    let length = if long { uml::Length::Long } else { uml::Length::Short };
+fn run_uml(cases: &[String], length: uml::Length) -> anyhow::Result<bool> {
     let outcomes = uml::run(cases, length)?;
     let tally = outcome::Tally::of(&outcomes, outcome::skips_fail());
     println!("{tally}");

@@ -48,6 +48,14 @@ impl Direct {
         file.write_all_at(buffer, at).with_context(|| format!("writing {len} bytes at {at} of {name}"))
     }
 
+    /// Writes these bytes.
+    pub(super) fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        let len = u64::try_from(bytes.len())?;
+        let (file, name, buffer) = self.parts(len)?;
+        buffer.copy_from_slice(bytes);
+        file.write_all_at(buffer, at).with_context(|| format!("writing {len} bytes at {at} of {name}"))
+    }
+
     /// Reads `len` bytes; fewer is an error.
     pub(super) fn read(&mut self, at: u64, len: u64) -> Result<&[u8]> {
         let (file, name, buffer) = self.parts(len)?;
@@ -72,14 +80,14 @@ impl Direct {
 
 /// SplitMix64: small, and every seed gives another sequence.
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

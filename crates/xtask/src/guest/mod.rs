@@ -8,6 +8,7 @@ mod dirty;
 mod kernel;
 mod order;
 mod pack;
+mod walk;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use direct::Direct;
+pub(crate) use direct::Random;
 use dirty::DirtyJob;
 pub(crate) use order::Order;
 use order::Plan;
@@ -51,6 +53,8 @@ pub(crate) enum Job {
     },
     /// Carry out the manager's plans by the kernel's device-mapper
     Kernel(kernel::KernelJob),
+    /// Go on with a random walk
+    Walk(walk::WalkJob),
 }
 
 /// Arguments of `write`.
@@ -97,6 +101,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         Job::Dirty(job) => dirty::dirty(job),
         Job::Dirtied { file, table } => dirty::dirtied(file, table),
         Job::Kernel(job) => kernel::run(job),
+        Job::Walk(job) => walk::run(job),
         Job::Pack { device, out } => pack::pack(&mut Direct::open(device)?, out),
     }
 }

@@ -61,18 +61,39 @@ impl<'a> Guest<'a> {
 
     /// Boots, runs the script to its end, and reads what it said.
     pub(crate) fn run(&self, script: &str) -> Result<Console> {
+        let (text, _) = self.boot(script, None)?;
+        Console::parse(&text).with_context(|| self.whose())
+    }
+
+    /// The same, but the script may ask for the kernel's end: once `ask` is there, which holds a number of milliseconds, all
+    /// of the guest is killed after them. Whether it was, besides what it said until then.
+    pub(crate) fn run_or_kill(&self, script: &str, ask: &Path) -> Result<(Console, bool)> {
+        let (text, killed) = self.boot(script, Some(ask))?;
+        let console = if killed { Console::cut(&text) } else { Console::parse(&text) };
+        Ok((console.with_context(|| self.whose())?, killed))
+    }
+
+    fn boot(&self, script: &str, ask: Option<&Path>) -> Result<(String, bool)> {
         let init = self.write_init(script)?;
-        let log = places::rig_logs()?.join(format!("{}.console", self.name));
+        let log = self.log()?;
         let console = File::create(&log).with_context(|| format!("making {}", log.display()))?;
         let mut running = Running::start(self.command(&init, console)?)?;
-        let ended = running.wait(self.limit)?;
+        let ended = running.wait(self.limit, ask)?;
         drop(running);
         let text = String::from_utf8_lossy(&std::fs::read(&log).context("reading the console")?).into_owned();
-        if !ended {
+        if ended == Ended::Late {
             let seconds = self.limit.as_secs();
             bail!("the guest did not end within {seconds} s and was stopped; see {}", log.display());
         }
-        Console::parse(&text).with_context(|| format!("guest {}, console in {}", self.name, log.display()))
+        Ok((text, ended == Ended::Asked))
+    }
+
+    fn log(&self) -> Result<PathBuf> {
+        Ok(places::rig_logs()?.join(format!("{}.console", self.name)))
+    }
+
+    fn whose(&self) -> String {
+        format!("guest {}, console in {}.console of the rig's logs", self.name, self.name)
     }
 
     fn write_init(&self, script: &str) -> Result<PathBuf> {
@@ -126,17 +147,38 @@ impl Running {
         Ok(Self { child })
     }
 
-    /// Waits for the kernel to halt. False when the time is over.
-    fn wait(&mut self, limit: Duration) -> Result<bool> {
+    /// Waits for the kernel to halt, or to be asked to be ended.
+    fn wait(&mut self, limit: Duration, ask: Option<&Path>) -> Result<Ended> {
         let start = Instant::now();
         while start.elapsed() < limit {
             if self.child.try_wait().context("waiting for the guest")?.is_some() {
-                return Ok(true);
+                return Ok(Ended::Itself);
+            }
+            if let Some(after) = ask.and_then(asked) {
+                std::thread::sleep(after);
+                return Ok(Ended::Asked);
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        Ok(false)
+        Ok(Ended::Late)
     }
+}
+
+/// How a guest came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It halted.
+    Itself,
+    /// It asked to be killed.
+    Asked,
+    /// It took too long.
+    Late,
+}
+
+/// The time after which the guest wants its end, once the whole line is there.
+fn asked(ask: &Path) -> Option<Duration> {
+    let text = std::fs::read_to_string(ask).ok()?;
+    Some(Duration::from_millis(text.strip_suffix('\n')?.parse().ok()?))
 }
 
 impl Drop for Running {

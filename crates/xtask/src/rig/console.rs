@@ -24,6 +24,21 @@ pub(crate) struct Console {
 impl Console {
     /// Reads the text; fails when the script did not reach its last line.
     pub(super) fn parse(text: &str) -> Result<Self> {
+        let (console, ended) = Self::read(text)?;
+        if !ended && console.failures().next().is_none() {
+            bail!("the guest stopped before the end of its script; its last lines:\n{}", tail(text));
+        }
+        Ok(console)
+    }
+
+    /// Reads the text of a guest that was killed.
+    pub(super) fn cut(text: &str) -> Result<Self> {
+        // The last line may be half of one.
+        let whole = text.rfind('\n').and_then(|end| text.get(..=end)).unwrap_or_default();
+        Self::read(whole).map(|(console, _)| console)
+    }
+
+    fn read(text: &str) -> Result<(Self, bool)> {
         let mut console = Self::default();
         let mut ended = false;
         for line in text.lines().map(|line| line.trim_end_matches('\r')) {
@@ -37,10 +52,7 @@ impl Console {
             }
         }
         console.checks.retain(|check| check.name != "guest-end");
-        if !ended && console.failures().next().is_none() {
-            bail!("the guest stopped before the end of its script; its last lines:\n{}", tail(text));
-        }
-        Ok(console)
+        Ok((console, ended))
     }
 
     /// Every check, in order.
@@ -65,6 +77,12 @@ impl Console {
     /// Every value of a fact that is told several times.
     pub(crate) fn facts<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.facts.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The facts of these keys, in the order in which they were told.
+    pub(crate) fn told<'a>(&'a self, keys: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let facts = self.facts.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        facts.filter(|(key, _)| keys.contains(key))
     }
 
     /// Fails with all reasons when any check failed, or when there was none at all.
@@ -116,6 +134,12 @@ mod tests {
     fn a_script_that_stopped_early_is_an_error_and_not_a_pass() {
         let error = Console::parse("RESULT a ok\nKernel panic\n").unwrap_err();
         assert!(error.to_string().contains("Kernel panic"));
+    }
+
+    #[test]
+    fn of_a_killed_guest_whole_lines_count() {
+        let console = Console::cut("RESULT a fail it broke\nFACT b 1\nRESULT c o").unwrap();
+        assert_eq!((console.checks().len(), console.fact("b").unwrap()), (1, "1"));
     }
 
     #[test]

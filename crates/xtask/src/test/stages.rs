@@ -35,7 +35,7 @@ const fn build(name: &'static str, run: fn() -> Result<Done>) -> Stage {
     Stage { name, budgeted: false, run }
 }
 
-/// All stages; the long form takes all cells of the matrix and ten times the seeds, kills the daemon a hundred times, and compiles the fuzz
+/// All stages; the long form takes all cells of the matrix, 200 random walks and ten times the seeds, kills the daemon a hundred times, and compiles the fuzz
 /// targets, whose library wants a C++ compiler.
 pub(super) fn all(long: bool) -> Vec<Stage> {
     let mut stages = vec![

@@ -11,8 +11,10 @@ use anyhow::Result;
 use super::Length;
 use crate::rig::{Guest, Scratch};
 
-const PLANS: &str = include_str!("../../../../rig/kernel-dm.sh");
-const LIVE: &str = include_str!("../../../../rig/kernel-live.sh");
+const PLANS: &str =
+    concat!(include_str!("../../../../rig/live-words.sh"), include_str!("../../../../rig/kernel-dm.sh"));
+const LIVE: &str =
+    concat!(include_str!("../../../../rig/live-words.sh"), include_str!("../../../../rig/kernel-live.sh"));
 
 /// Runs the case `kernel-dm`.
 pub(super) fn plans(_: Length) -> Result<String> {

@@ -10,12 +10,14 @@ mod cells;
 mod control;
 mod handover;
 mod kernel_dm;
+mod kernel_fs;
 mod live;
 mod matrix;
 mod memory;
 mod native;
 mod premerge;
 mod several;
+mod walks;
 
 use std::time::Instant;
 
@@ -32,6 +34,13 @@ pub(crate) enum Length {
     Short,
     /// All combinations.
     Long,
+    /// Of random walks these; other cases take their short form.
+    Walks {
+        /// The seed of the first; those that follow count on.
+        seed: u64,
+        /// How many.
+        count: u64,
+    },
 }
 
 /// A case: its name, what it shows, and the function.
@@ -104,9 +113,19 @@ const CASES: &[Case] = &[
         run: kernel_dm::live,
     },
     Case {
+        name: "kernel-fs",
+        shows: "ext4 and XFS mounted, fio verifying, through snapshots, every kind of merge, and the kernel's end",
+        run: kernel_fs::run,
+    },
+    Case {
         name: "premerge",
         shows: "inactive volumes are merged at once, and nobody can activate them meanwhile",
         run: premerge::run,
+    },
+    Case {
+        name: "walks",
+        shows: "random walks through a VG's life, LVM2 and Foldback in turns, the kernel killed: all as the model says",
+        run: walks::run,
     },
 ];
 
