@@ -18,7 +18,7 @@ const MAGIC: u32 = 0x0d4d << 16;
 const FLAGS_SHIFT: u32 = 16;
 /// udev's rules for subsystems, disks and others do nothing.
 const NO_SCAN: u32 = 0x2 | 0x4 | 0x8;
-/// A link to another device of the same file system is preferred.
+/// A link to another device of the same file system is preferred. LVM2 says it of all that a snapshot consists of.
 const LOW_PRIORITY: u32 = 0x10;
 /// libdevmapper makes no node if udev has not: as LVM2's default is.
 const NO_FALLBACK: u32 = 0x20;
@@ -43,7 +43,8 @@ pub(crate) fn flags(name: &DmName, uuid: &str, kind: Option<&str>) -> u32 {
     if link_of(name, uuid).is_none() || kind == Some("error") {
         flags |= NO_SCAN;
     }
-    if kind == Some("snapshot") {
+    // The error device stands in the place of a snapshot that is merged.
+    if uuid.ends_with("-cow") || matches!(kind, Some("snapshot" | "error")) {
         flags |= LOW_PRIORITY;
     }
     flags
@@ -121,9 +122,9 @@ mod tests {
         let plain = PRIMARY_SOURCE | NO_FALLBACK;
         assert_eq!(of("vg-root", &top, "snapshot-origin"), plain);
         assert_eq!(of("vg-snap", &top, "snapshot"), plain | LOW_PRIORITY);
-        assert_eq!(of("vg-snap", &top, "error"), plain | NO_SCAN);
+        assert_eq!(of("vg-snap", &top, "error"), plain | NO_SCAN | LOW_PRIORITY);
         assert_eq!(of("vg-root-real", &format!("{top}-real"), "linear"), plain | NO_SCAN);
-        assert_eq!(of("vg-snap-cow", &format!("{top}-cow"), "linear"), plain | NO_SCAN);
+        assert_eq!(of("vg-snap-cow", &format!("{top}-cow"), "linear"), plain | NO_SCAN | LOW_PRIORITY);
         assert_eq!(of("luks", "CRYPT-1", "crypt"), PRIMARY_SOURCE);
     }
 
