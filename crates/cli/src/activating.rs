@@ -173,21 +173,26 @@ impl ActivationOptions {
                     KernelWish { ignore_skip: self.ignoreactivationskip, auto: how == Activation::Auto };
                 let boot = Boot {
                     sysinit: self.sysinit,
-                    polls: !self.sysinit && self.poll != Some(YesNo::No),
+                    polls: self.polls(),
                     monitor: (!self.sysinit).then(|| self.monitor()),
                 };
                 kernel.activate(context, session, vg, (lvs, wish), boot)
             }
-            None if self.refresh => kernel.refresh(context, session, vg, lvs),
+            None if self.refresh => kernel.refresh(context, session, vg, lvs, self.polls()),
             None if self.poll == Some(YesNo::Yes) => {
                 let found = one_vg(&discovery, vg)?;
-                kernel.poll(context, &session, found, lvs).map(|()| Exit::Success)
+                kernel.poll(context, &session.paths, found, lvs).map(|()| Exit::Success)
             }
             None => {
                 let found = one_vg(&discovery, vg)?;
                 monitor(context, &session, &found.vg, self.monitor()).map(|()| Exit::Success)
             }
         }
+    }
+
+    /// Whether processes are started for merges that run.
+    fn polls(&self) -> bool {
+        !self.sysinit && self.poll != Some(YesNo::No)
     }
 
     fn monitor(&self) -> Monitor {

@@ -33,6 +33,11 @@ impl Console {
         Self { quiet, verbose }
     }
 
+    /// The same, but it does not tell what was done.
+    pub(crate) fn silenced(self) -> Self {
+        Self { quiet: 2, ..self }
+    }
+
     /// How many `-v` were given.
     pub(crate) fn verbose(self) -> u8 {
         self.verbose

@@ -85,7 +85,7 @@ impl Kernel {
         }
         self.tell(context, found, lvs.is_none())?;
         if boot.polls {
-            self.poll(context, &session, found, lvs)?;
+            self.poll(context, &session.paths, found, lvs)?;
         }
         if let Some(wish) = boot.monitor {
             monitor(context, &session, &found.vg, wish)?;
@@ -174,8 +174,8 @@ impl Kernel {
         }
         let there = devices_of(&mut self.mapper, &found.vg.id)?;
         let links = found.vg.snapshots();
-        let seen = found.vg.lvs.iter().filter(|lv| lv.snapshot().is_none());
-        let seen = seen.filter(|lv| links.is_visible(lv) || links.is_cow(&lv.name));
+        // A snapshot that is merged is no longer one of those that LVM2 counts.
+        let seen = found.vg.lvs.iter().filter(|lv| links.is_visible(lv));
         let is_up = |uuid: &str| there.iter().any(|info| info.uuid == uuid && info.live);
         let active = seen.filter(|lv| is_up(&Device::of(found, lv, Layer::Top).uuid)).count();
         let vg = &found.vg.name;

@@ -38,13 +38,15 @@ pub(crate) enum Monitor {
 }
 
 impl Kernel {
-    /// Gives live groups the tables that the metadata say, and begins the merges that waited.
+    /// Gives live groups the tables that the metadata say, and begins the merges that waited; `polls` says whether processes are
+    /// started that end them.
     pub(crate) fn refresh(
         mut self,
         context: &Context,
         mut session: Session,
         vg: &VgName,
         lvs: Option<&[LvName]>,
+        polls: bool,
     ) -> Result<Exit, CliError> {
         let lock = locks(&session.config).vg(vg, LockMode::Exclusive)?;
         let discovery = session.discover();
@@ -74,20 +76,23 @@ impl Kernel {
         for note in self.mapper.take_notes() {
             context.console.warn(&format!("{note}."));
         }
-        self.poll(context, &session, found, lvs)?;
         drop(lock);
+        let paths = session.paths.clone();
         drop(session);
         for snapshot in deferred {
             exit = exit.max(start_deferred(context, vg, &snapshot)?);
         }
+        if polls {
+            self.poll(context, &paths, found, lvs)?;
+        }
         Ok(exit)
     }
 
-    /// Starts the processes that end running merges, of the LVs that are named, and says how many, as LVM2 does.
+    /// Starts the processes that end running merges, of the LVs that are named; of a whole VG it says how many, as LVM2 does.
     pub(crate) fn poll(
         &mut self,
         context: &Context,
-        session: &Session,
+        paths: &[String],
         found: &FoundVg,
         lvs: Option<&[LvName]>,
     ) -> Result<(), CliError> {
@@ -97,10 +102,12 @@ impl Kernel {
             return Ok(());
         }
         let vg = &found.vg.name;
-        let started = start(context, &session.paths, vg, &merging, Listens::Nobody)?.len();
-        context.console.say(&format!(
-            "Background polling started for {started} logical volume(s) in volume group \"{vg}\""
-        ));
+        let started = start(context, paths, vg, &merging, Listens::Nobody)?.len();
+        if lvs.is_none() {
+            context.console.say(&format!(
+                "Background polling started for {started} logical volume(s) in volume group \"{vg}\""
+            ));
+        }
         Ok(())
     }
 }

@@ -6,7 +6,10 @@
 //!   stops all of them, before the first begins.
 //! - Once a merge has ended, the same command still ends with 0, as long as the archives say what became of the snapshot.
 
+mod elsewhere;
 mod gluing;
+
+pub(crate) use elsewhere::{keep, premerge, start_deferred};
 
 use super::Context;
 use crate::backend::{Kernel, KernelHost, forget_killed_merges};
@@ -89,6 +92,9 @@ pub(crate) struct LvConvert {
     names: Vec<String>,
     #[arg(skip)]
     early: Option<Early>,
+    /// Nobody is started here that ends what the kernel merges.
+    #[arg(skip)]
+    unpolled: bool,
 }
 
 /// A merge before its volumes are activated.
@@ -117,6 +123,7 @@ impl LvConvert {
             gluing: gluing::Gluing::default(),
             names: Vec::new(),
             early: None,
+            unpolled: false,
         }
     }
 
@@ -400,7 +407,7 @@ impl LvConvert {
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, self.mode()))?;
         let ended = ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))?;
-        if matches!(ended, Ended::As(MergeOutcome::Left)) {
+        if matches!(ended, Ended::As(MergeOutcome::Left)) && !self.unpolled {
             // The kernel merges by itself; somebody has to end it.
             host.start_pollers(context, (vg, lv))?;
         }
@@ -465,30 +472,6 @@ fn ended<E: Cause>(merged: Result<MergeOutcome, MergeError<E>>) -> Result<Ended,
         Err(error @ MergeError::Refused(Refusal::LvNotFound { .. })) => Ok(Ended::Absent(error.into())),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Merges a snapshot under its own name, for `trial keep`.
-pub(crate) fn keep(context: &Context, vg: &VgName, lv: &LvName, background: bool) -> Result<Exit, CliError> {
-    let command = LvConvert { background, ..LvConvert::merge(true) };
-    command.one(context, &Interrupt::watch()?, vg, lv, false)
-}
-
-/// Goes on with a merge that was begun or marked, if its volumes are not active, and leaves the rest to the activation that
-/// follows.
-pub(crate) fn premerge(
-    context: &Context,
-    interrupt: &Interrupt,
-    (vg, lv): (&VgName, &LvName),
-    until: Option<Instant>,
-) -> Result<Exit, CliError> {
-    let command = LvConvert { early: Some(Early { until }), ..LvConvert::merge(false) };
-    command.one(context, interrupt, vg, lv, false)
-}
-
-/// Begins a merge that was marked while its volumes were in use, and leaves it to the daemon that serves them.
-pub(crate) fn start_deferred(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliError> {
-    let command = LvConvert { background: true, ..LvConvert::merge(false) };
-    command.one(context, &Interrupt::watch()?, vg, lv, false)
 }
 
 fn told(context: &Context, outcome: Result<Exit, CliError>) -> Exit {
