@@ -14,6 +14,7 @@ mod bench;
 mod fixtures;
 mod guest;
 mod layers;
+mod machine;
 mod outcome;
 mod places;
 mod program;
@@ -66,7 +67,15 @@ enum Task {
         #[arg(long, requires = "seed", default_value_t = 1)]
         count: u64,
     },
-    /// Run inside the guest of rig 2: write patterns, pack stores
+    /// Run Foldback and LVM2 on a whole Debian machine with systemd and udev, in rig 3
+    Machine {
+        /// The cases to run; those of the test command when none is named
+        cases: Vec<String>,
+        /// All cases when none is named
+        #[arg(long)]
+        long: bool,
+    },
+    /// Run inside the guests of rigs 2 and 3: write patterns, pack stores, read udev's database
     #[command(hide = true, subcommand)]
     Guest(guest::Job),
 }
@@ -99,6 +108,7 @@ fn main() -> ExitCode {
             run_uml(&cases, uml::Length::Walks { seed, count })
         }
         Task::Uml { cases, .. } => run_uml(&cases, uml::Length::Short),
+        Task::Machine { cases, long } => run_machine(&cases, long),
         Task::Guest(job) => guest::run(&job).map(|()| true),
     };
     match outcome {
@@ -112,8 +122,16 @@ fn main() -> ExitCode {
 }
 
 fn run_uml(cases: &[String], length: uml::Length) -> anyhow::Result<bool> {
-    let outcomes = uml::run(cases, length)?;
-    let tally = outcome::Tally::of(&outcomes, outcome::skips_fail());
+    Ok(counted(&uml::run(cases, length)?))
+}
+
+fn run_machine(cases: &[String], long: bool) -> anyhow::Result<bool> {
+    let length = if long { machine::Length::Long } else { machine::Length::Short };
+    Ok(counted(&machine::run(cases, length)?))
+}
+
+fn counted(outcomes: &[outcome::Outcome]) -> bool {
+    let tally = outcome::Tally::of(outcomes, outcome::skips_fail());
     println!("{tally}");
-    Ok(tally.good())
+    tally.good()
 }

@@ -1,4 +1,4 @@
-//! What runs inside the guest of rig 2: this same program, started from the guest script.
+//! What runs inside the guests of rigs 2 and 3: this same program, started from the guest script.
 //!
 //! Holds: the writes are direct, one at a time and in the order planned, since the order decides where the
 //! kernel puts each exception; the bytes are a function of the seed, so no two writes look alike.
@@ -8,6 +8,7 @@ mod dirty;
 mod kernel;
 mod order;
 mod pack;
+mod udev;
 mod walk;
 
 use std::path::PathBuf;
@@ -50,6 +51,11 @@ pub(crate) enum Job {
         device: PathBuf,
         /// The file to write
         out: PathBuf,
+    },
+    /// Tell what udev and device-mapper have of a VG's devices
+    Udev {
+        /// The VG; it is called VG in what is told
+        vg: String,
     },
     /// Carry out the manager's plans by the kernel's device-mapper
     Kernel(kernel::KernelJob),
@@ -100,6 +106,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         Job::Rule(job) => rule(job),
         Job::Dirty(job) => dirty::dirty(job),
         Job::Dirtied { file, table } => dirty::dirtied(file, table),
+        Job::Udev { vg } => udev::tell(vg),
         Job::Kernel(job) => kernel::run(job),
         Job::Walk(job) => walk::run(job),
         Job::Pack { device, out } => pack::pack(&mut Direct::open(device)?, out),

@@ -3,23 +3,23 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::console::Console;
+use super::running::{Ended, Running};
 use super::scratch::Scratch;
 use crate::places;
 
 const PRELUDE: &str = include_str!("../../../../rig/prelude.sh");
+/// What every script of a guest can say.
+pub(crate) const WORDS: &str = include_str!("../../../../rig/words.sh");
 /// The guest kernel knows ubda to ubdp.
 const DISKS_MAX: usize = 16;
 const MEMORY_MIB: u32 = 512;
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A guest that is about to be booted.
 #[derive(Debug)]
@@ -77,7 +77,8 @@ impl<'a> Guest<'a> {
         let init = self.write_init(script)?;
         let log = self.log()?;
         let console = File::create(&log).with_context(|| format!("making {}", log.display()))?;
-        let mut running = Running::start(self.command(&init, console)?)?;
+        let mut running =
+            Running::start(self.command(&init, console)?).context("Debian package user-mode-linux")?;
         let ended = running.wait(self.limit, ask)?;
         drop(running);
         let text = String::from_utf8_lossy(&std::fs::read(&log).context("reading the console")?).into_owned();
@@ -100,7 +101,7 @@ impl<'a> Guest<'a> {
         let path = self.scratch.path().join(format!("{}.init", self.name));
         let tool = std::env::current_exe().context("finding this program's own file")?;
         let text = format!(
-            "#!/bin/sh\nSCRATCH='{}'\nXTASK='{}'\nLIMIT={}\n{}\n{PRELUDE}\n{script}\nfinish\n",
+            "#!/bin/sh\nSCRATCH='{}'\nXTASK='{}'\nLIMIT={}\n{}\n{WORDS}\n{PRELUDE}\n{script}\nfinish\n",
             self.scratch.path().display(),
             tool.display(),
             self.limit.as_secs(),
@@ -125,7 +126,7 @@ impl<'a> Guest<'a> {
         for (at, image) in self.disks.iter().enumerate() {
             command.arg(format!("{}={}", device(at)?, image.display()));
         }
-        command.stdin(Stdio::null()).stdout(console).stderr(errors).process_group(0);
+        command.stdin(Stdio::null()).stdout(console).stderr(errors);
         Ok(command)
     }
 }
@@ -133,63 +134,6 @@ impl<'a> Guest<'a> {
 fn device(at: usize) -> Result<String> {
     let letter = u32::try_from(at).ok().and_then(|at| char::from_u32(u32::from(b'a') + at));
     Ok(format!("ubd{}", letter.context("naming a disk")?))
-}
-
-/// A started guest; dropping it ends its whole process group, which was made for it.
-#[derive(Debug)]
-struct Running {
-    child: Child,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Result<Self> {
-        let child = command.spawn().context("starting linux.uml (Debian package user-mode-linux)")?;
-        Ok(Self { child })
-    }
-
-    /// Waits for the kernel to halt, or to be asked to be ended.
-    fn wait(&mut self, limit: Duration, ask: Option<&Path>) -> Result<Ended> {
-        let start = Instant::now();
-        while start.elapsed() < limit {
-            if self.child.try_wait().context("waiting for the guest")?.is_some() {
-                return Ok(Ended::Itself);
-            }
-            if let Some(after) = ask.and_then(asked) {
-                std::thread::sleep(after);
-                return Ok(Ended::Asked);
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
-        Ok(Ended::Late)
-    }
-}
-
-/// How a guest came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    /// It halted.
-    Itself,
-    /// It asked to be killed.
-    Asked,
-    /// It took too long.
-    Late,
-}
-
-/// The time after which the guest wants its end, once the whole line is there.
-fn asked(ask: &Path) -> Option<Duration> {
-    let text = std::fs::read_to_string(ask).ok()?;
-    Some(Duration::from_millis(text.strip_suffix('\n')?.parse().ok()?))
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // The kernel's I/O threads and the guest's processes are host processes of the same group, and
-        // outlive a killed kernel. Those of a guest that ended are gone, and then there is no such group.
-        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            kill_process_group(group, Signal::KILL).ok();
-        }
-        self.child.wait().ok();
-    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) struct Console {
 
 impl Console {
     /// Reads the text; fails when the script did not reach its last line.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let (console, ended) = Self::read(text)?;
         if !ended && console.failures().next().is_none() {
             bail!("the guest stopped before the end of its script; its last lines:\n{}", tail(text));

@@ -7,10 +7,12 @@
 mod boot;
 mod console;
 mod packages;
+mod running;
 mod scratch;
 mod xstate;
 
-pub(crate) use boot::Guest;
+pub(crate) use boot::{Guest, WORDS};
 pub(crate) use console::Console;
 pub(crate) use packages::{find, missing, missing_for_tests};
+pub(crate) use running::{Ended, Running};
 pub(crate) use scratch::{Scratch, copy_disk};

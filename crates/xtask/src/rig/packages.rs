@@ -24,6 +24,7 @@ const WANTED_BY_TESTS: &[(&str, &str)] = &[
     ("mkfs.xfs", "xfsprogs"),
     ("fio", "fio"),
     ("systemd-analyze", "systemd"),
+    ("debootstrap", "debootstrap"),
 ];
 
 /// The packages that are missing for the tests, those of rig 2 among them.

@@ -7,7 +7,7 @@ use super::{install, skips};
 use crate::outcome::{Outcome, Verdict};
 use crate::program::Foldback;
 use crate::uml::{self, Length};
-use crate::{layers, tidy};
+use crate::{layers, machine, tidy};
 
 /// A stage.
 pub(super) struct Stage {
@@ -69,6 +69,12 @@ pub(super) fn all(long: bool) -> Vec<Stage> {
         },
         stage("mutants", || one(&["run", "--release", "--package", "sim", "--", "--mutants"])),
         stage("demo", demo),
+        build("system of the machine", system),
+        if long {
+            stage("machine", || machines(machine::Length::Long))
+        } else {
+            stage("machine", || machines(machine::Length::Short))
+        },
         if long { stage("uml", || cases(Length::Long)) } else { stage("uml", || cases(Length::Short)) },
     ];
     if long {
@@ -143,4 +149,16 @@ fn demo() -> Result<Done> {
 
 fn cases(length: Length) -> Result<Done> {
     uml::run(&[], length).map(Done::Cases)
+}
+
+/// Debian's packages are downloaded and installed into it, once.
+fn system() -> Result<Done> {
+    Ok(Done::One(match machine::prepare()? {
+        Ok(_) => Verdict::Passed(String::new()),
+        Err(why) => Verdict::Skipped(why),
+    }))
+}
+
+fn machines(length: machine::Length) -> Result<Done> {
+    machine::run(&[], length).map(Done::Cases)
 }
