@@ -19,7 +19,6 @@ first_boot() {
 	mkdir -p /var/log/journal /data /image # The journal of this boot is read by the next one.
 	must systemctl restart systemd-journald.service
 	must journalctl --flush
-	must sed -i 's/^\t# event_activation = .*/\tevent_activation = 0/' /etc/lvm/lvm.conf
 	cat >/etc/systemd/system/rig-activate.service <<-'END'
 		[Unit]
 		DefaultDependencies=no
@@ -42,6 +41,8 @@ first_boot() {
 	must pvcreate "$DISK0"
 	must vgcreate vga "$DISK0"
 	must lvcreate -y -L 96m -n root vga
+	# udev in the initrd would activate it, and LVM2's poller there may end the merge before the system itself runs.
+	must lvchange --setautoactivation n vga/root
 	must mke2fs -q -t ext4 /dev/vga/root
 	must mount /dev/vga/root /data
 	echo old >/data/file
