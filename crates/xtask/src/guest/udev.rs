@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Hexadecimal digits of a file system's UUID are the same in each script, but for the VG.
+/// Lines with a file system's UUID, whose digits are told as zeros.
 const UUID_LINES: [&str; 2] = ["E:ID_FS_UUID", "S:disk/by-uuid/"];
 /// What says only whether the last event was an activation or one after it, which the kernel's own `watch` makes at any time: the
 /// latter leaves an empty flag where the former leaves none.
@@ -117,7 +117,9 @@ fn neutral(line: &str, vg: &str, devices: &[Device]) -> String {
     if of_a_file_system {
         let start = line.find(['=']).or_else(|| line.find("by-uuid/")).unwrap_or(line.len());
         let (head, tail) = line.split_at(start);
-        line = format!("{head}{}", tail.replace(|char: char| char.is_ascii_digit(), "0"));
+        // Behind a link is where it leads.
+        let (uuid, target) = tail.split_at(tail.find(' ').unwrap_or(tail.len()));
+        line = format!("{head}{}{target}", uuid.replace(|char: char| char.is_ascii_digit(), "0"));
     }
     line.replace(vg, "VG")
 }
