@@ -8,6 +8,7 @@ mod accept;
 mod acceptance;
 mod cells;
 mod control;
+mod faults;
 mod handover;
 mod kernel_dm;
 mod live;
@@ -107,6 +108,11 @@ const CASES: &[Case] = &[
         name: "premerge",
         shows: "inactive volumes are merged at once, and nobody can activate them meanwhile",
         run: premerge::run,
+    },
+    Case {
+        name: "faults",
+        shows: "disks that fail at each step of a snapshot and a merge: the old state or the new, told, nothing suspended",
+        run: faults::run,
     },
 ];
 
