@@ -15,6 +15,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use direct::Direct;
+pub(crate) use direct::Random;
 use dirty::DirtyJob;
 pub(crate) use order::Order;
 use order::Plan;

@@ -12,6 +12,7 @@ mod faults;
 mod handover;
 mod kernel_dm;
 mod live;
+mod log_writes;
 mod matrix;
 mod memory;
 mod native;
@@ -113,6 +114,11 @@ const CASES: &[Case] = &[
         name: "faults",
         shows: "disks that fail at each step of a snapshot and a merge: the old state or the new, told, nothing suspended",
         run: faults::run,
+    },
+    Case {
+        name: "log-writes",
+        shows: "power cuts at borders of flushes: LVM2 and Foldback read old or new, merges end, snapshots stay",
+        run: log_writes::run,
     },
 ];
 
