@@ -138,7 +138,9 @@ impl<E: Cause> From<MergeError<E>> for CliError {
             MergeError::Grown { vg, lv, origin } => failed.hint(format!(
                 "what the snapshot holds can be had with: export {vg}/{lv} FILE; then import FILE {vg}/{origin}"
             )),
-            MergeError::Host { source, .. } | MergeError::Finish { source, .. } => {
+            MergeError::Host { source, .. }
+            | MergeError::Start { source, .. }
+            | MergeError::Finish { source, .. } => {
                 let cause = source.wait_for().unwrap_or_else(|| "when the cause is gone".to_owned());
                 failed.hint(format!("{cause}, the same command goes on with the merge"))
             }

@@ -78,6 +78,26 @@ pub enum KernelDmErrorKind {
         /// What the disk said.
         error: io::Error,
     },
+    /// Not one header could be written, and each that may have been written in part was taken back.
+    #[error("512 bytes at {offset}: {error}; the VG is unchanged")]
+    NotCommitted {
+        /// Where.
+        offset: u64,
+        /// What the disk said.
+        error: io::Error,
+    },
+    /// Not one header could be written, and what is there now is not known.
+    #[error(
+        "512 bytes at {offset}: {error}; taking it back failed, too ({revert}): after the disk works again the VG reads as either old or new, and its devices have their old tables"
+    )]
+    Unknown {
+        /// Where.
+        offset: u64,
+        /// What the disk said first.
+        error: io::Error,
+        /// What it said then.
+        revert: io::Error,
+    },
     /// Undoing failed as well.
     #[error("{error}; and undoing it: {undo}; the devices named here need a look")]
     Undo {

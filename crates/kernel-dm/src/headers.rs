@@ -114,19 +114,23 @@ impl Headers {
         failed.map_or(Ok(()), Err)
     }
 
-    /// The failure with its words.
-    pub(crate) fn told(&self, (index, error): Unwritten) -> KernelDmError {
-        let (pv, at) = self.prepared.get(index).map_or(("", 0), |header| (header.pv.as_str(), header.at));
-        wrong(pv, at, error)
+    /// The failure of a commit with its words, and that of its `revert` where that failed, too.
+    pub(crate) fn told(&self, (index, error): Unwritten, revert: Option<Unwritten>) -> KernelDmError {
+        let (pv, offset) = self.prepared.get(index).map_or(("", 0), |header| (header.pv.as_str(), header.at));
+        let kind = match revert {
+            None => KernelDmErrorKind::NotCommitted { offset, error },
+            Some((_, revert)) => KernelDmErrorKind::Unknown { offset, error, revert },
+        };
+        of_header(pv, kind)
     }
 }
 
+fn of_header(pv: &str, kind: KernelDmErrorKind) -> KernelDmError {
+    KernelDmError { verb: "writing the metadata header of", device: pv.to_owned(), kind }
+}
+
 fn wrong(pv: &str, offset: u64, error: io::Error) -> KernelDmError {
-    KernelDmError {
-        verb: "writing the metadata header of",
-        device: pv.to_owned(),
-        kind: KernelDmErrorKind::Header { offset, error },
-    }
+    of_header(pv, KernelDmErrorKind::Header { offset, error })
 }
 
 impl Prepared {

@@ -65,8 +65,8 @@ enum Trouble {
     Back(usize, io::Error),
     /// Its old table could not be had: it answers with errors.
     Lost(usize, io::Error),
-    Header(Unwritten),
-    Revert(Unwritten),
+    /// The commit, and what its `revert` met.
+    Header(Unwritten, Option<Unwritten>),
 }
 
 /// Everything between preload and clean.
@@ -128,10 +128,8 @@ impl Section {
             }
         }
         if let Err(unwritten) = self.headers.commit() {
-            self.note(Trouble::Header(unwritten));
-            if let Err(unwritten) = self.headers.revert() {
-                self.note(Trouble::Revert(unwritten));
-            }
+            let reverted = self.headers.revert();
+            self.note(Trouble::Header(unwritten, reverted.err()));
             self.take_back(kernel, cookie, self.down.len());
             return Err(Stage::Commit);
         }
@@ -235,7 +233,7 @@ impl Section {
                     name,
                 )
             }
-            Trouble::Header(unwritten) | Trouble::Revert(unwritten) => self.headers.told(unwritten),
+            Trouble::Header(unwritten, revert) => self.headers.told(unwritten, revert),
         })
     }
 }

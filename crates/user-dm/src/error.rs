@@ -126,6 +126,19 @@ pub enum DmErrorKind {
         /// What the disk said.
         error: io::Error,
     },
+    /// Not one header could be written, and each that may have been written in part was taken back.
+    #[error("{0}; the VG is unchanged")]
+    NotCommitted(Box<DmErrorKind>),
+    /// Not one header could be written, and what is there now is not known.
+    #[error(
+        "{error}; taking it back failed, too ({revert}): after the disk works again the VG reads as either old or new, and its devices have their old tables"
+    )]
+    Unknown {
+        /// What failed first.
+        error: Box<DmErrorKind>,
+        /// What failed then.
+        revert: Box<DmErrorKind>,
+    },
     /// The disks' queue broke: what was under way is lost.
     #[error("the queue of the disks broke: {0}; open them again")]
     Queue(#[source] io::Error),

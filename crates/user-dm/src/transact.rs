@@ -56,10 +56,13 @@ impl<D: Disks> UserDm<D> {
         for header in headers {
             failed = failed.or(self.write_header(header, &header.revert).err());
         }
-        Err(match failed {
-            None => error,
-            Some(undo) => both(error, undo),
-        })
+        let DmError { verb, device, kind } = error;
+        let error = Box::new(kind);
+        let kind = match failed {
+            None => DmErrorKind::NotCommitted(error),
+            Some(undo) => DmErrorKind::Unknown { error, revert: Box::new(undo.kind) },
+        };
+        Err(DmError { verb, device, kind })
     }
 
     fn write_header(&mut self, header: &HeaderWrite, bytes: &[u8; 512]) -> Result<(), DmError> {

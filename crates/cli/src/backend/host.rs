@@ -35,7 +35,12 @@ pub(crate) enum KernelHostError {
     Watch(#[from] WatchError<KernelDmError>),
 }
 
-impl Cause for KernelHostError {}
+impl Cause for KernelHostError {
+    fn wait_for(&self) -> Option<String> {
+        let Self::Watch(WatchError::Stands { .. }) = self else { return None };
+        Some("when the cause is gone and nobody uses the origin".to_owned())
+    }
+}
 
 /// The kernel's devices, with the host's error.
 pub(crate) struct HostMapper(KernelDm);

@@ -12,7 +12,6 @@ use crate::interrupt::Interrupt;
 use crate::merging::{DEFAULT_INTERVAL, Listener, Pace};
 use crate::names::Target;
 use crate::polling::{Task, Turn};
-use crate::reporting::no_lv;
 use crate::session::Session;
 use clap::Args;
 use foldback_daemon::RunDir;
@@ -41,7 +40,12 @@ impl LvPoll {
         let mut session = Session::open_unlocked(&context.options, &[], Access::Write)?;
         let discovery = session.discover();
         let found = one_vg(&discovery, &vg)?;
-        let id = found.vg.lv(&lv).ok_or_else(|| no_lv(&vg, &lv))?.id.to_string();
+        let Some(snapshot) = found.vg.lv(&lv) else {
+            // Whoever ended it first has removed it.
+            context.console.detail(&format!("{vg}/{lv} is not there any more."));
+            return Ok(Exit::Success);
+        };
+        let id = snapshot.id.to_string();
         let links = found.vg.snapshots();
         let origin = links.of_cow(&lv).map_or_else(|| lv.clone(), |snapshot| snapshot.segment.origin.clone());
         let origin = format!("{vg}/{origin}");

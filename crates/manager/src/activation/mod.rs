@@ -25,5 +25,6 @@ pub use recovery::{Tables, go_on, merge_came_up, tables, take_back};
 pub use sets::{ActivationSet, Wish, to_activate, to_deactivate};
 pub use tables::{ActivationError, Device, Layer, lv_table};
 pub use transactions::{
-    finish_merge, reload, remove_lvs, rename, start_merge, take_snapshot, take_snapshots,
+    finish_merge, merge_again, origin_anew, reload, remove_lvs, rename, start_merge, take_snapshot,
+    take_snapshots,
 };

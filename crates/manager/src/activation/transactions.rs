@@ -31,6 +31,19 @@ pub(crate) fn suspend_all(group: &Group, lockfs: bool) -> Vec<Verb> {
     verbs
 }
 
+/// Has a merge that has failed tried again, with the device as it is.
+pub fn merge_again(group: &Group) -> Transaction {
+    let top = &group.origin.top;
+    Transaction { suspend: vec![suspend(top, true)], resume: vec![resume(top)], ..Transaction::default() }
+}
+
+/// The origin's device taken away and made again, while what it stands on stays.
+pub fn origin_anew(group: &Group) -> Vec<Verb> {
+    let top = &group.origin.top;
+    let table = group.origin_table();
+    vec![remove(top), create(top), load(top, table, group.origin.read_only), resume(top)]
+}
+
 /// Makes new devices and loads what is to change. A new `-real` is not resumed yet: its extents are still in use through
 /// the origin's own table. Nothing depends on a new store.
 fn preload(change: &Change) -> Vec<Verb> {

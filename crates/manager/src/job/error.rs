@@ -8,6 +8,7 @@ use crate::check::CheckError;
 use crate::ops::Refusal;
 use crate::store::{CommitError, SelectError};
 use foldback_dm_snapshot_format::Finding;
+use foldback_dm_table::Stage;
 use foldback_units::{ChunkSize, LvName, VgName};
 
 /// Why the job failed.
@@ -20,8 +21,12 @@ pub enum MergeError<E: std::error::Error + Send + Sync + 'static> {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// A store could not be looked at; nothing was written.
-    #[error(transparent)]
-    Check(#[from] CheckError),
+    #[error("{source}{}", unlooked(source))]
+    Check {
+        /// Why.
+        #[from]
+        source: CheckError,
+    },
     /// The snapshot has overflowed, or its device failed once.
     #[error("Unable to merge invalidated snapshot LV {vg}/{lv}.")]
     Invalidated {
@@ -91,15 +96,31 @@ pub enum MergeError<E: std::error::Error + Send + Sync + 'static> {
         /// Why not.
         source: E,
     },
+    /// The transaction that marks or starts the merge was taken back.
+    #[error("{attempt} the merge of {vg}/{lv}: {source}{}", left(*.stage))]
+    Start {
+        /// What was attempted with it.
+        attempt: &'static str,
+        /// The VG.
+        vg: VgName,
+        /// The snapshot.
+        lv: LvName,
+        /// How far it came.
+        stage: Stage,
+        /// Why.
+        source: E,
+    },
     /// The transaction that ends the merge was taken back.
     #[error(
-        "ending the merge of {vg}/{lv}: {source}. The snapshot is merged whole, but still there; the same command ends the merge."
+        "ending the merge of {vg}/{lv}: {source}{}. The snapshot is merged whole; the same command ends the merge.", left(*.stage)
     )]
     Finish {
         /// The VG.
         vg: VgName,
         /// The snapshot.
         lv: LvName,
+        /// How far it came.
+        stage: Stage,
         /// Why.
         source: E,
     },
@@ -123,4 +144,21 @@ pub enum MergeError<E: std::error::Error + Send + Sync + 'static> {
         /// The snapshot.
         lv: LvName,
     },
+}
+
+/// What a transaction has left that was taken back. Who carries it out says himself what became of headers.
+fn left(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Preload | Stage::Suspend => "; nothing was changed",
+        Stage::Resume => "; all is as it was",
+        Stage::Commit | Stage::Clean => "",
+    }
+}
+
+/// A refusal says itself that nothing was changed; a disk that fails does not.
+fn unlooked(error: &CheckError) -> &'static str {
+    match error {
+        CheckError::Refused(_) => "",
+        CheckError::Read { .. } | CheckError::Feed { .. } => "; nothing was changed",
+    }
 }

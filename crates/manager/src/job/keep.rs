@@ -50,7 +50,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
                     self.observer.committed(&handover.next.vg);
                     return Ok(Begun::Live(merge, next));
                 }
-                return Err(MergeError::Host { attempt: "starting the merge", source });
+                return Err(self.not_started("starting", stage, source));
             }
         }
         self.observer.committed(&handover.next.vg);

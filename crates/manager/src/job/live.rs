@@ -13,7 +13,7 @@ use crate::ops::Refusal;
 use crate::ops::merge::Merge;
 use crate::ops::merge_start::{InUse as Used, Mode, Start, decide};
 use crate::store::{DiskSet, FoundVg, select, stage};
-use foldback_dm_table::{DeviceMapper, HeaderWrite, Stage, Target, Transaction};
+use foldback_dm_table::{DeviceMapper, HeaderWrite, SnapshotStatus, Stage, Target, Transaction};
 use foldback_lvm2_format::vg::Vg;
 use foldback_units::LvName;
 
@@ -36,6 +36,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let Step { merge, after } = step;
         let marked = match after {
             None if self.is_merging(&live)? => {
+                self.try_again(&live)?;
                 self.tell(format!("Merging of volume {vg}/{lv} goes on."));
                 return Ok(Begun::Live(merge, live));
             }
@@ -99,6 +100,38 @@ impl<H: MergeHost> Job<'_, '_, H> {
         Ok(table.as_ref().is_some_and(merges))
     }
 
+    /// Has a running merge that has failed tried again: whoever gives the command anew wants that, and the cause may be gone.
+    ///
+    /// A kernel that resumes such a device merges on, but says for ever that the merge has failed, and never how far it is. Nor
+    /// does it take a second merging table beside the first. So the device is made anew there, unless somebody uses it: then
+    /// the merge goes on unseen, and is ended after the next activation.
+    pub(super) fn try_again(&mut self, live: &Group) -> Outcome<(), H> {
+        if !self.has_failed(live)? {
+            return Ok(());
+        }
+        let again = self.host.mapper().transact(&activation::merge_again(live));
+        again.map_err(|(stage, source)| self.not_started("taking up", stage, source))?;
+        if !self.has_failed(live)? {
+            return Ok(());
+        }
+        let failed = |source| MergeError::Host { attempt: "looking who uses the origin", source };
+        let there = self.host.mapper().list().map_err(failed)?;
+        if there.iter().any(|info| info.name == live.origin.top.name && info.open_count > 0) {
+            return Ok(());
+        }
+        for verb in activation::origin_anew(live) {
+            let made = self.host.mapper().apply(&verb);
+            made.map_err(|source| MergeError::Host { attempt: "making the origin's device anew", source })?;
+        }
+        Ok(())
+    }
+
+    fn has_failed(&mut self, live: &Group) -> Outcome<bool, H> {
+        let failed = |source| MergeError::Host { attempt: "looking at the merge", source };
+        let status = self.host.mapper().status(&live.origin.top.name).map_err(failed)?;
+        Ok(status.iter().any(|line| SnapshotStatus::parse(line) == Some(SnapshotStatus::MergeFailed)))
+    }
+
     /// Commits the mark with the switch of the devices; who is in the way, where somebody is.
     fn switch(
         &mut self,
@@ -139,7 +172,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 let text = format!("The merge is marked, but a device was not switched: {source}");
                 self.observer.notice(crate::ops::Notice::warning(text));
             }
-            Err((_, source)) => return Err(MergeError::Host { attempt: "starting the merge", source }),
+            Err((stage, source)) => return Err(self.not_started("starting", stage, source)),
         }
         self.observer.committed(&handover.next.vg);
         Ok(None)
@@ -149,11 +182,22 @@ impl<H: MergeHost> Job<'_, '_, H> {
     fn mark_staged(&mut self, found: &FoundVg, next: &FoundVg, headers: Vec<HeaderWrite>) -> Outcome<(), H> {
         let transaction = Transaction { headers, ..Transaction::default() };
         let marked = self.host.mapper().transact(&transaction);
-        marked.map_err(|(_, source)| MergeError::Host { attempt: "marking the merge", source })?;
+        marked.map_err(|(stage, source)| self.not_started("marking", stage, source))?;
         if next.vg != found.vg {
             self.observer.committed(&next.vg);
         }
         Ok(())
+    }
+
+    /// A transaction was taken back.
+    pub(super) fn not_started(
+        &self,
+        attempt: &'static str,
+        stage: Stage,
+        source: H::Error,
+    ) -> MergeError<H::Error> {
+        let (vg, lv) = (self.request.vg.clone(), self.request.lv.clone());
+        MergeError::Start { attempt, vg, lv, stage, source }
     }
 
     /// Watches a merge of live devices to its end, and ends it where nobody else does.

@@ -390,9 +390,9 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 let text = self.go_on_to_the_end(live, &next, &source);
                 self.observer.notice(Notice::warning(text));
             }
-            Err((Stage::Preload | Stage::Suspend | Stage::Commit, source)) => {
+            Err((stage @ (Stage::Preload | Stage::Suspend | Stage::Commit), source)) => {
                 let (vg, lv) = (self.request.vg.clone(), self.request.lv.clone());
-                return Err(MergeError::Finish { vg, lv, source });
+                return Err(MergeError::Finish { vg, lv, stage, source });
             }
         }
         self.observer.committed(&handover.next.vg);

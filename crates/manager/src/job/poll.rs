@@ -2,7 +2,7 @@
 //! merges.
 //!
 //! What must hold (lvm2.md 2.8, 2.10):
-//! - Nothing is begun: a merge that waits is left to wait, and a mark that was taken back meanwhile stays taken back.
+//! - Nothing is begun, and one that has failed is tried again once: a merge that waits is left to wait, and a mark that was taken back meanwhile stays taken back.
 //! - The VG is locked to read it and to end the merge, and not while the merge is waited for.
 //! - Whoever ends it first has ended it; the others find nothing left to do.
 
@@ -94,7 +94,10 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let merge = plan::check(&found.vg, lv)?;
         Ok(match self.live_group(found, lv)? {
             None => Found::Not(Polled::NotActive),
-            Some(live) if self.is_merging(&live)? => Found::Running(Box::new((merge, live))),
+            Some(live) if self.is_merging(&live)? => {
+                self.try_again(&live)?;
+                Found::Running(Box::new((merge, live)))
+            }
             Some(_) => Found::Not(Polled::Waits),
         })
     }

@@ -2,6 +2,7 @@
 //!
 //! What must hold:
 //! - A damaged store refuses the merge, with the first finding that does; an invalid one that only looks on is left out.
+//! - A live snapshot is invalid as soon as its device says so: whose store failed could not write it there, and lacks copies.
 //! - Another snapshot that would overflow refuses it, too, unless that is forced.
 
 use crate::activation::Group;
@@ -13,8 +14,9 @@ use crate::job::room::{Room, Sized};
 use crate::ops::merge::Merge;
 use crate::store::{DiskSet, FoundVg};
 use foldback_dm_snapshot_format::{CheckedStore, FindingKind, Report, Severity};
+use foldback_dm_table::{DeviceMapper, DmName, SnapshotStatus};
 use foldback_lvm2_format::vg::Snapshot;
-use foldback_units::{ChunkSize, Sectors};
+use foldback_units::{ChunkSize, LvName, Sectors};
 
 impl<H: MergeHost> Job<'_, '_, H> {
     /// Checks the stores of all snapshots of the origin: the others take copies during the merge.
@@ -29,6 +31,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
         merge: &Merge,
         live: Option<&Group>,
     ) -> Outcome<u64, H> {
+        let lost = self.lost(live)?;
         let links = found.vg.snapshots();
         let mut disks = self.host.disks();
         let mut set = DiskSet::new(&mut *disks, self.request.paths);
@@ -37,7 +40,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
             let lv = &snapshot.segment.cow;
             let vg = || self.request.vg.clone();
             let report = check::check(&mut set, found, lv)?;
-            if is_invalidated(&report) {
+            if is_invalidated(&report) || lost.contains(lv) {
                 // Another one that overflowed takes no more copies: nothing of it can be hurt.
                 if *lv == merge.snapshot {
                     return Err(MergeError::Invalidated { vg: vg(), lv: lv.clone() });
@@ -56,6 +59,25 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let merging = stores.iter().find(|(snapshot, _)| snapshot.segment.cow == merge.snapshot);
         let records = merging.map_or(0, |(_, store)| store.records.len());
         Ok(u64::try_from(records).unwrap_or(u64::MAX))
+    }
+
+    /// The live snapshots that are invalid, whatever their stores say.
+    fn lost(&mut self, live: Option<&Group>) -> Outcome<Vec<LvName>, H> {
+        let failed = |source| MergeError::Host { attempt: "looking at the snapshots", source };
+        let there = self.host.mapper().list().map_err(failed)?;
+        let is_there = |name: &DmName| there.iter().any(|info| info.name == *name && info.live);
+        let mut lost = Vec::new();
+        // One that is marked and waits is a snapshot still.
+        for snapshot in live.into_iter().flat_map(|live| &live.snapshots) {
+            if !is_there(&snapshot.top.name) {
+                continue;
+            }
+            let status = self.host.mapper().status(&snapshot.top.name).map_err(failed)?;
+            if status.iter().any(|line| SnapshotStatus::parse(line) == Some(SnapshotStatus::Invalid)) {
+                lost.push(snapshot.lv.clone());
+            }
+        }
+        Ok(lost)
     }
 
     /// Refuses where another snapshot would overflow; warns where that is live, unless the merge is under way.

@@ -8,7 +8,8 @@ use crate::job::{MergeError, MergeOutcome, MergeRequest, Observer, Progress, mer
 use crate::ops::Notice;
 use crate::ops::merge_start::Mode;
 use crate::testing::{Bench, TestEnvironment, lv_name};
-use fake::{Broken, Ear, fill_store, filled, host, names, origin, place, run};
+use fake::{Broken, Ear, bring_up, fill_store, filled, host, names, origin, place, run};
+use foldback_dm_table::DmName;
 use foldback_lvm2_format::vg::{AreaOn, LvStatus, SegmentKind, Vg, VgStatus};
 use foldback_testkit::{Cut, Image, Rng, Sector, SimDisks};
 use foldback_units::VgName;
@@ -103,6 +104,39 @@ fn a_store_that_cannot_be_trusted_is_refused_before_anything_is_written() {
     let beyond = refused(&|store| word(&mut store[8], 8, 1 << 40));
     assert!(beyond.contains("the exception store of vg/snap is damaged: area 0 slot 0"), "{beyond}");
     assert!(beyond.contains("Nothing was changed"), "{beyond}");
+}
+
+/// A store that failed could not be marked invalid on its disk, which looks good again once that works. What the origin
+/// wrote meanwhile was not copied out: merged, it would be neither old nor new. lvm2.md 2.6: refused, also where the merge
+/// is marked and waits.
+#[test]
+fn a_live_snapshot_that_says_it_is_invalid_is_not_merged() {
+    let (image, _) = filled();
+    let mut host = host(image, 6);
+    bring_up(&mut host, |group| group);
+    let before = host.mapper.disks.visible();
+    host.mapper.invalid = Some(DmName("vg-snap".to_owned()));
+    for _ in 0..2 {
+        let error = run(&mut host, &mut Ear::default()).unwrap_err();
+        assert_eq!(error.to_string(), "Unable to merge invalidated snapshot LV vg/snap.");
+        assert!(host.mapper.disks.visible() == before, "nothing is written");
+    }
+    host.mapper.invalid = None;
+    assert_eq!(run(&mut host, &mut Ear::default()).unwrap(), MergeOutcome::Finished);
+}
+
+/// Every failure before the commit says that nothing was changed.
+#[test]
+fn a_live_merge_that_cannot_start_says_what_is_left() {
+    for word in ["Load", "Suspend"] {
+        let (image, _) = filled();
+        let mut host = host(image, 7);
+        bring_up(&mut host, |group| group);
+        host.mapper.refuse = Some(word);
+        let told = run(&mut host, &mut Ear::default()).unwrap_err().to_string();
+        assert!(told.starts_with("starting the merge of vg/snap: refused"), "{told}");
+        assert!(told.ends_with("; nothing was changed"), "{told}");
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! Only complete lines that begin with a keyword count; everything else is kernel or tool chatter, kept in the
 //! file for whoever has to find out why.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::places;
 
 /// One check of a guest script: its name, and why it failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,13 @@ impl Console {
         }
         console.checks.retain(|check| check.name != "guest-end");
         Ok((console, ended))
+    }
+
+    /// Reads again what a guest of that name said last.
+    pub(crate) fn last_of(guest: &str) -> Result<Self> {
+        let file = places::rig_logs()?.join(format!("{guest}.console"));
+        let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+        Self::parse(&String::from_utf8_lossy(&text))
     }
 
     /// Every check, in order.

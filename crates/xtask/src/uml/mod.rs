@@ -8,10 +8,12 @@ mod accept;
 mod acceptance;
 mod cells;
 mod control;
+mod faults;
 mod handover;
 mod kernel_dm;
 mod kernel_fs;
 mod live;
+mod log_writes;
 mod matrix;
 mod memory;
 mod native;
@@ -126,6 +128,16 @@ const CASES: &[Case] = &[
         name: "walks",
         shows: "random walks through a VG's life, LVM2 and Foldback in turns, the kernel killed: all as the model says",
         run: walks::run,
+    },
+    Case {
+        name: "faults",
+        shows: "disks that fail at each step of a snapshot and a merge: the old state or the new, told, nothing suspended",
+        run: faults::run,
+    },
+    Case {
+        name: "log-writes",
+        shows: "power cuts at borders of flushes: LVM2 and Foldback read old or new, merges end, snapshots stay",
+        run: log_writes::run,
     },
 ];
 

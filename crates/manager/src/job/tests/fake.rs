@@ -37,6 +37,15 @@ pub(super) struct Slots {
     inactive: Option<Table>,
 }
 
+/// When a merge that has failed does not say so any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Until {
+    /// Its device was resumed, as in user-dm.
+    Resumed,
+    /// It was made anew, as in the kernel.
+    MadeAnew,
+}
+
 pub(super) struct FakeMapper {
     pub(super) disks: SimDisks,
     pub(super) paths: Vec<String>,
@@ -46,6 +55,12 @@ pub(super) struct FakeMapper {
     pub(super) refused: u32,
     /// The same, from a transaction's commit on.
     pub(super) refuse_after_commit: Option<&'static str>,
+    /// A snapshot that says it is invalid.
+    pub(super) invalid: Option<DmName>,
+    /// A merging origin that says it has failed; and until when.
+    pub(super) failed: Option<(DmName, Until)>,
+    /// Whether somebody uses every device.
+    pub(super) used: bool,
 }
 
 pub(super) struct FakeHost {
@@ -126,7 +141,10 @@ impl DeviceMapper for FakeMapper {
         let slots = self.devices.get_mut(name).ok_or_else(|| broken(name))?;
         match verb {
             Verb::Load { table, .. } => slots.inactive = Some(table.clone()),
-            Verb::Resume { .. } => slots.live = slots.inactive.take().or(slots.live.take()),
+            Verb::Resume { .. } => {
+                self.failed = self.failed.take().filter(|failed| *failed != (name.clone(), Until::Resumed));
+                slots.live = slots.inactive.take().or(slots.live.take());
+            }
             Verb::Remove { .. } => {
                 let used = self
                     .devices
@@ -135,6 +153,7 @@ impl DeviceMapper for FakeMapper {
                 if used {
                     return Err(broken(format!("{name} is in use")));
                 }
+                self.failed = self.failed.take().filter(|(failed, _)| failed != name);
                 drop(self.devices.remove(name));
             }
             _ => {}
@@ -178,7 +197,7 @@ impl DeviceMapper for FakeMapper {
             suspended: false,
             live: true,
             inactive: false,
-            open_count: 0,
+            open_count: self.used.into(),
             event: 0,
         };
         Ok(self.devices.iter().map(info).collect())
@@ -188,8 +207,11 @@ impl DeviceMapper for FakeMapper {
         Ok(self.devices.get(name).and_then(|slots| slots.live.clone()))
     }
 
-    fn status(&mut self, _: &DmName) -> Result<Vec<String>, Broken> {
-        Ok(Vec::new())
+    fn status(&mut self, name: &DmName) -> Result<Vec<String>, Broken> {
+        let says = |who: Option<&DmName>, word: &str| who.filter(|who| *who == name).map(|_| word.to_owned());
+        let failed = self.failed.as_ref().map(|(device, _)| device);
+        let invalid = says(self.invalid.as_ref(), "Invalid");
+        Ok(invalid.or_else(|| says(failed, "Merge failed")).into_iter().collect())
     }
 }
 
@@ -231,6 +253,9 @@ impl MergeHost for FakeHost {
     ) -> Result<Carried, Broken> {
         assert!(!self.locked, "the VG is not locked while chunks are merged");
         let table = self.mapper.table(device)?.ok_or_else(|| broken("no table"))?;
+        if self.mapper.failed.as_ref().is_some_and(|(failed, _)| failed == device) {
+            return Err(broken("Merge failed"));
+        }
         let Target::SnapshotMerge(params) = &table.lines[0].target else { return Err(broken("not merging")) };
         self.mapper.fold(params, look)
     }
@@ -323,6 +348,9 @@ pub(super) fn host(image: Image, seed: u64) -> FakeHost {
         refuse: None,
         refused: 0,
         refuse_after_commit: None,
+        invalid: None,
+        failed: None,
+        used: false,
     };
     FakeHost { mapper, locked: false, locks: 0 }
 }

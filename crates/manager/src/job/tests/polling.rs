@@ -1,8 +1,9 @@
 //! The poller (lvm2.md 2.10): it ends what runs, and begins nothing.
 
-use super::fake::{Ear, bring_up, filled, host, names, origin, run, run_poll};
+use super::fake::{Ear, Until, bring_up, filled, host, names, origin, run, run_poll};
 use crate::activation::Group;
 use crate::job::{MergeOutcome, Polled};
+use foldback_dm_table::DmName;
 
 /// lvm2.md 2.8: the end is one commit, and the origin's device stays up without a merge.
 #[test]
@@ -39,4 +40,34 @@ fn what_does_not_run_is_left_alone() {
     assert_eq!(run_poll(&mut marked, &mut ear).unwrap(), Polled::Waits);
     assert_eq!((ear.commits, ear.said.len()), (0, 0));
     assert_eq!(names(&marked.mapper.disks.visible()), ["root", "snap", "snapshot0"]);
+}
+
+/// Nothing is tried again by itself: whoever gives the command anew has to.
+#[test]
+fn a_merge_that_has_failed_is_tried_again_by_each_command() {
+    for (polls, until) in
+        [(true, Until::Resumed), (false, Until::Resumed), (true, Until::MadeAnew), (false, Until::MadeAnew)]
+    {
+        let (image, expected) = filled();
+        let mut host = host(image, 3);
+        let mut ear = Ear { stop_after: Some(3), ..Ear::default() };
+        assert_eq!(run(&mut host, &mut ear).unwrap(), MergeOutcome::Stopped);
+        bring_up(&mut host, |group| group);
+        host.mapper.failed = Some((DmName("vg-root".to_owned()), until));
+        // The kernel's device stays with who uses it.
+        host.mapper.used = true;
+        if until == Until::MadeAnew {
+            assert!(
+                run_poll(&mut host, &mut Ear::default()).unwrap_err().to_string().contains("Merge failed")
+            );
+        }
+        host.mapper.used = until == Until::Resumed;
+        let mut ear = Ear::default();
+        if polls {
+            assert_eq!(run_poll(&mut host, &mut ear).unwrap(), Polled::Finished);
+        } else {
+            assert_eq!(run(&mut host, &mut ear).unwrap(), MergeOutcome::Finished);
+        }
+        assert!(origin(&host.mapper.disks.visible()) == expected, "by the poller: {polls}");
+    }
 }
