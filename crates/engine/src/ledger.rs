@@ -2,7 +2,8 @@
 //!
 //! What must hold:
 //! - A number is never used twice, and every I/O is completed once: a completion nobody waits for is not taken.
-//! - Foreground goes first; of a merge's copies at most `depth` are under way.
+//! - Foreground goes first; of a merge's copies at most `depth` are under way, and few at its beginning: its first reads touch
+//!   memory that is new, which may take milliseconds for each, and who waits meanwhile is the foreground.
 //! - Finding the owner of a completion takes O(1).
 
 use crate::api::{Io, IoId, StoreId};
@@ -54,6 +55,10 @@ pub(crate) enum Lane {
     Background,
 }
 
+/// A merge's copies under way at its beginning, and after how many of them that are done it is one more.
+const FIRST: u32 = 4;
+const ONE_MORE: u32 = 4;
+
 /// The I/Os of a group.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -66,6 +71,8 @@ pub(crate) struct Ledger {
     background: VecDeque<(Owner, Io)>,
     background_running: u32,
     depth: u32,
+    /// Copies done since a merge began, as far as they count.
+    copied: u32,
     pub(crate) counters: Counters,
 }
 
@@ -80,8 +87,14 @@ impl Ledger {
             background: VecDeque::new(),
             background_running: 0,
             depth: depth.max(1),
+            copied: 0,
             counters: Counters::default(),
         }
+    }
+
+    /// A merge begins.
+    pub(crate) fn begin_merge(&mut self) {
+        self.copied = 0;
     }
 
     pub(crate) fn push(&mut self, lane: Lane, owner: Owner, io: Io) {
@@ -112,7 +125,8 @@ impl Ledger {
         if let Some(next) = self.control.pop_front() {
             return Some((Lane::Control, next));
         }
-        if self.background_running >= self.depth {
+        let allowed = FIRST.saturating_add(self.copied.div_euclid(ONE_MORE)).min(self.depth);
+        if self.background_running >= allowed {
             return None;
         }
         self.background.pop_front().map(|next| (Lane::Background, next))
@@ -147,6 +161,7 @@ impl Ledger {
         let (lane, owner) = self.running.get_mut(at)?.take()?;
         if lane == Lane::Background {
             self.background_running = self.background_running.saturating_sub(1);
+            self.copied = self.copied.saturating_add(1);
         }
         self.in_flight = self.in_flight.saturating_sub(1);
         while let Some(None) = self.running.front() {
@@ -193,6 +208,26 @@ mod tests {
         assert!(ledger.pop().is_none());
         assert_eq!(ledger.complete(popped[2].0), Some(owner(0)));
         assert_eq!(ledger.pop().map(|(_, owner, _)| owner), Some(owner(2)));
+    }
+
+    #[test]
+    fn a_merge_begins_with_few_copies_and_comes_to_its_depth() {
+        let mut ledger = Ledger::new(6);
+        ledger.begin_merge();
+        for op in 0..100 {
+            ledger.push(Lane::Background, owner(op), io());
+        }
+        let mut under_way = std::collections::VecDeque::new();
+        let mut most = Vec::new();
+        for done in 0..20 {
+            under_way.extend(std::iter::from_fn(|| ledger.pop()).map(|(id, ..)| id));
+            most.push(under_way.len());
+            assert!(ledger.complete(under_way.pop_front().unwrap()).is_some(), "{done}");
+        }
+        assert_eq!(most[..9], [4, 4, 4, 4, 5, 5, 5, 5, 6]);
+        assert_eq!(most[19], 6, "no more than its depth");
+        ledger.begin_merge();
+        assert_eq!(std::iter::from_fn(|| ledger.pop()).count(), 0, "the next one begins so again");
     }
 
     #[test]

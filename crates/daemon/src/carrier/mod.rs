@@ -39,6 +39,9 @@ const DISKS: Watched = Watched(1);
 
 /// Steps between two looks at the inbox and the sockets, so that a merge starves nobody.
 const STEPS: usize = 16;
+/// No more of them are begun after this time: a merge's first windows touch memory that is new, which takes long where the machine
+/// is a guest of another.
+const STEPPING: Duration = Duration::from_millis(2);
 /// Messages taken at once, for the same reason.
 const MESSAGES: usize = 256;
 
@@ -356,12 +359,13 @@ impl Carrier {
     /// Moves the volumes on; whether there is more to move at once.
     fn step(&mut self) -> Result<bool, DmError> {
         let mut moved = true;
+        let begun = Instant::now();
         for _ in 0..STEPS {
             moved = self.dm.step(false)?;
             self.answer();
             // Clients that were answered may ask for more at once.
             moved |= self.with_nbd(Nbd::send_answers);
-            if !moved {
+            if !moved || begun.elapsed() > STEPPING {
                 break;
             }
         }

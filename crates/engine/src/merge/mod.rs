@@ -89,6 +89,7 @@ impl Merge {
         let total = store.opened.records;
         let length = window.0.checked_div(chunk.len().0).unwrap_or(1).clamp(1, MAX_RECORDS);
         core.merging = Some(id);
+        core.ledger.begin_merge();
         Some(Self {
             store: id,
             total,
