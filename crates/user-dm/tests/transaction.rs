@@ -110,6 +110,7 @@ fn where_no_header_can_be_written_all_is_taken_back_and_the_headers_reverted() {
     let (stage, error) = dm.transact(&switch()).unwrap_err();
     assert_eq!(stage, Stage::Commit);
     assert!(error.to_string().contains("/pv0.img"), "the first header that failed is named: {error}");
+    assert!(error.to_string().ends_with("; the VG is unchanged"), "{error}");
     assert_eq!(headers(&mut dm), [0x77, 0x77]);
     is_as_before(&mut dm);
 }
@@ -120,7 +121,8 @@ fn where_the_revert_fails_too_both_errors_are_kept() {
     disks.inject(InjectedFault { kind: FaultKind::Write, disk: None, after: 0, times: 3 });
     let (stage, error) = dm.transact(&switch()).unwrap_err();
     assert_eq!(stage, Stage::Commit);
-    assert!(matches!(error.kind, DmErrorKind::Undo { .. }), "{error}");
+    assert!(matches!(error.kind, DmErrorKind::Unknown { .. }), "{error}");
+    assert_eq!(error.to_string().matches("simulated EIO").count(), 2, "{error}");
     is_as_before(&mut dm);
 }
 

@@ -74,7 +74,9 @@ impl Life<'_> {
         if self.disks.is_off() {
             return Err(unexpected("the transaction", "the power went, or the process"));
         }
-        if let Err((_, DmError { kind: DmErrorKind::Undo { .. }, .. })) = &outcome {
+        if let Err((_, DmError { kind: DmErrorKind::Undo { .. } | DmErrorKind::Unknown { .. }, .. })) =
+            &outcome
+        {
             return Err(self.excuse("undoing the transaction", format!("{said:?}")));
         }
         let reason = planned.tampered || self.is_faulty();
