@@ -2,6 +2,7 @@
 //!
 //! What must hold:
 //! - A plan that cannot be made ready, or that would leave a device suspended, is refused here, before anything is.
+//! - No resume brings up a table that is not the plan's: what somebody who was killed has loaded is cleared before.
 //! - The old table of each device is read from the kernel and laid out as a load, for the device whose resume fails (K8);
 //!   beside it one of errors.
 //! - When this is done nothing that [`Section::run`] needs is missing.
@@ -50,6 +51,7 @@ impl<K: Kernel> Mapper<K> {
         cookie: &Cookie,
     ) -> Result<Section, KernelDmError> {
         refuse_never_resumed(transaction)?;
+        self.clear_strange(transaction, cookie)?;
         let Transaction { preload, suspend, headers, resume, clean: _ } = transaction;
         let mut section = Section::with(Headers::prepare(headers)?);
         let failed = |verb: &Verb, kind: KernelDmErrorKind| kind.on(words(verb), verb.name());
@@ -70,6 +72,20 @@ impl<K: Kernel> Mapper<K> {
         }
         section.make_ready();
         Ok(section)
+    }
+
+    /// Clears inactive tables of devices that the plan resumes and does not load. The VG is locked, so that nobody means them
+    /// any more.
+    fn clear_strange(&mut self, transaction: &Transaction, cookie: &Cookie) -> Result<(), KernelDmError> {
+        let unplanned = transaction.resume.iter().filter(|verb| planned(transaction, verb.name()).is_none());
+        for verb in unplanned {
+            let name = verb.name();
+            let known = query::find(&mut self.kernel, name).map_err(|kind| kind.on("looking at", name))?;
+            if known.is_some_and(|known| known.info.inactive) {
+                self.carry_out(&Verb::Clear { name: name.clone() }, cookie)?;
+            }
+        }
+        Ok(())
     }
 
     fn down(

@@ -2,7 +2,9 @@
 //!
 //! What must hold (lvm2.md 2.7, 3.1):
 //! - LVM2's lock of the VG is held meanwhile, and the metadata are read under it.
-//! - What is up already stays as it is; a group that does not come up whole is taken down again.
+//! - The devices are asked for under it, too: two that activate at once do not undo each other's work.
+//! - What is up already stays as it is; what a killed process has left half or suspended is brought on. A group that does not come
+//!   up whole is taken down again, as far as it was not there before.
 //! - What is in use is not taken down, and nothing else of its group is.
 
 use super::claims::clear_left_over;
@@ -13,10 +15,10 @@ use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::session::Session;
-use foldback_dm_table::{DmName, Verb};
+use foldback_dm_table::{DmName, Info, Verb};
 use foldback_lvm2_format::vg::LvFlag;
 use foldback_manager::activation::{
-    ActivationSet, Device, Group, Layer, Wish, activate, deactivate, to_activate, to_deactivate,
+    ActivationSet, Device, Group, Layer, Wish, complete, deactivate, tables, to_activate, to_deactivate,
 };
 use foldback_manager::host::locks;
 use foldback_manager::job::first_open;
@@ -56,6 +58,7 @@ impl Kernel {
         };
         let discovery = session.discover();
         let found = one_vg(&discovery, vg)?;
+        self.there = devices_of(&mut self.mapper, &found.vg.id)?;
         if let Some(finding) = found.refuses_use() {
             return Err(CliError::failed(finding.refusal(vg.as_str())));
         }
@@ -73,12 +76,7 @@ impl Kernel {
         }
         clear_left_over(&mut self.mapper, &mut self.there)?;
         for group in &set.groups {
-            let there = |device: &Device| self.there.iter().any(|info| info.uuid == device.uuid);
-            if there(&group.origin.top) {
-                continue;
-            }
-            let up = group.check_kernel().map_err(|error| CliError::failed(format!("{error}.")));
-            if let Err(error) = up.and_then(|()| self.up(group)) {
+            if let Err(error) = self.up(group) {
                 error.tell(context.console);
                 exit = Exit::Failed;
             }
@@ -94,11 +92,20 @@ impl Kernel {
     }
 
     fn up(&mut self, group: &Group) -> Result<(), CliError> {
-        let verbs = activate(group);
+        let all = deactivate(group);
+        let of_group = |info: &&Info| all.iter().any(|verb| info.name == *verb.name());
+        if self.there.iter().filter(of_group).any(|info| info.suspended) {
+            let tables = tables(&mut self.mapper)?;
+            drop(self.bring_on(group.clone(), &tables)?);
+        }
+        let verbs = complete(group, &self.there);
+        if verbs.is_empty() {
+            return Ok(());
+        }
+        group.check_kernel().map_err(|error| CliError::failed(format!("{error}.")))?;
         let Err(error) = self.mapper.apply_all(&verbs) else { return Ok(()) };
         let there = |name: &DmName| self.there.iter().any(|info| info.name == *name);
-        let new = deactivate(group).into_iter().filter(|verb| !there(verb.name()));
-        for verb in new {
+        for verb in all.into_iter().filter(|verb| !there(verb.name())) {
             // One that was not made yet is not missed.
             self.mapper.apply_all(&[verb]).ok();
         }
@@ -116,6 +123,7 @@ impl Kernel {
         let _lock = locks(&session.config).vg(vg, LockMode::Exclusive)?;
         let discovery = session.discover();
         let found = one_vg(&discovery, vg)?;
+        self.there = devices_of(&mut self.mapper, &found.vg.id)?;
         let set = active_of(found, lvs)?;
         let mut exit = Exit::Success;
         if lvs.is_none() {

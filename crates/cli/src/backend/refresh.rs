@@ -16,6 +16,7 @@ use crate::polling::{Listens, Task, Turn, running, start, start_monitor};
 use crate::session::Session;
 use foldback_daemon::RunDir;
 use foldback_dm_table::DeviceMapper;
+use foldback_kernel_dm::KernelDmError;
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::{
     Change as GroupChange, Device, Group, Tables, go_on, merge_came_up, tables,
@@ -60,17 +61,12 @@ impl Kernel {
             if !is_there(&group.origin.top) || context.options.test {
                 continue;
             }
-            let group = match group.merging().map(|snapshot| snapshot.lv.clone()) {
-                Some(snapshot) if !merges(&group, &there) => {
-                    deferred.push(snapshot);
-                    group.while_deferred()
+            match self.bring_on(group, &there) {
+                Ok(waits) => deferred.extend(waits),
+                Err(error) => {
+                    CliError::from(error).tell(context.console);
+                    exit = Exit::Failed;
                 }
-                _ => group,
-            };
-            let same = GroupChange::between(&group, &group);
-            if let Err((_, error)) = self.mapper.transact(&go_on(&[same], &there)) {
-                CliError::from(error).tell(context.console);
-                exit = Exit::Failed;
             }
         }
         for note in self.mapper.take_notes() {
@@ -86,6 +82,16 @@ impl Kernel {
             self.poll(context, &paths, found, lvs)?;
         }
         Ok(exit)
+    }
+
+    /// Gives the devices of a group that are there the tables that the metadata say, and has them run. A merge that waits goes on
+    /// waiting: its snapshot.
+    pub(super) fn bring_on(&mut self, group: Group, there: &Tables) -> Result<Option<LvName>, KernelDmError> {
+        let waits = group.merging().map(|snapshot| snapshot.lv.clone()).filter(|_| !merges(&group, there));
+        let group = if waits.is_some() { group.while_deferred() } else { group };
+        let same = GroupChange::between(&group, &group);
+        self.mapper.transact(&go_on(&[same], there)).map_err(|(_, error)| error)?;
+        Ok(waits)
     }
 
     /// Starts the processes that end running merges, of the LVs that are named; of a whole VG it says how many, as LVM2 does.

@@ -156,6 +156,17 @@ fn a_load_that_fails_changes_nothing() {
     assert_eq!(pv.state(), 0);
 }
 
+/// Somebody was killed between a load and its resume: what he loaded does not come up with a resume of ours.
+#[test]
+fn a_table_that_a_dead_process_has_loaded_never_comes_up() {
+    let pv = Pv::new();
+    let mut mapper = mapper();
+    mapper.carry_out_all(&[load("vg-root-real", "0 64 error")]).unwrap();
+    assert_eq!(mapper.kernel.tables()[1], "vg-root-real: linear 7:0 2048 INACTIVE");
+    mapper.carry_out_transaction(&start_merge(&pv)).unwrap();
+    assert_eq!(mapper.kernel.tables(), NEW);
+}
+
 /// Inactive tables go before anything is resumed.
 #[test]
 fn a_suspend_that_fails_is_taken_back_from_the_bottom_up() {

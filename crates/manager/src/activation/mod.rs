@@ -12,6 +12,7 @@ mod recovery;
 mod sets;
 mod tables;
 mod transactions;
+mod whole;
 
 #[cfg(test)]
 mod live_tests;
@@ -28,3 +29,4 @@ pub use transactions::{
     finish_merge, merge_again, origin_anew, reload, remove_lvs, rename, start_merge, take_snapshot,
     take_snapshots,
 };
+pub use whole::complete;

@@ -10,7 +10,7 @@ use crate::job::error::MergeError;
 use crate::job::host::{Carried, InUse, MergeHost};
 use crate::job::merge::{Begun, Job, MergeOutcome, Outcome, Step, locking};
 use crate::ops::Refusal;
-use crate::ops::merge::Merge;
+use crate::ops::merge::{Finish, Merge, finish as look_at};
 use crate::ops::merge_start::{InUse as Used, Mode, Start, decide};
 use crate::store::{DiskSet, FoundVg, select, stage};
 use foldback_dm_table::{DeviceMapper, HeaderWrite, SnapshotStatus, Stage, Target, Transaction};
@@ -212,7 +212,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
             .map_err(|source| MergeError::Host { attempt: "merging", source })?;
         match carried {
             Carried::Stopped => Ok(MergeOutcome::Left),
-            Carried::Gone if self.is_marked(&merge.snapshot)? => {
+            Carried::Gone if self.is_marked(merge)? => {
                 let (vg, origin) = (&self.request.vg, &merge.origin);
                 self.tell(format!("{vg}/{origin}: Interrupted: No longer active."));
                 Ok(MergeOutcome::Left)
@@ -222,7 +222,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 Ok(MergeOutcome::Finished)
             }
             Carried::Finished => {
-                let ended = self.end_live(&merge.snapshot);
+                let ended = self.end_live(merge);
                 self.host.unlock();
                 ended?;
                 self.tell_finished(merge);
@@ -232,12 +232,11 @@ impl<H: MergeHost> Job<'_, '_, H> {
     }
 
     /// Whether the VG still says that the snapshot merges: then nobody has ended it, and its volumes were taken down.
-    fn is_marked(&mut self, lv: &LvName) -> Outcome<bool, H> {
+    fn is_marked(&mut self, merge: &Merge) -> Outcome<bool, H> {
         self.host.lock(&self.request.vg).map_err(locking)?;
         let found = self.read();
         self.host.unlock();
         let found = select::to_change(&found, &self.request.vg)?;
-        let links = found.vg.snapshots();
-        Ok(links.of_cow(lv).is_some_and(|snapshot| snapshot.segment.merging))
+        Ok(matches!(look_at(&found.vg, &merge.snapshot_id), Finish::Finished(_)))
     }
 }

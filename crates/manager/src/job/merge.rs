@@ -146,7 +146,7 @@ pub fn finish<H: MergeHost>(
     observer: &mut dyn Observer,
 ) -> Outcome<(), H> {
     let mut job = Job { host, request, environment, observer, counted: None };
-    let ended = job.end_live(&request.lv);
+    let ended = job.end_called(&request.lv);
     job.host.unlock();
     ended
 }
@@ -353,19 +353,33 @@ impl<H: MergeHost> Job<'_, '_, H> {
         Ok(())
     }
 
-    /// Ends the merge of the snapshot `lv` in devices that stay up.
-    pub(super) fn end_live(&mut self, lv: &LvName) -> Outcome<(), H> {
-        let vg = &self.request.vg;
-        self.host.lock(vg).map_err(locking)?;
+    /// Ends the merge of the snapshot that is called so, for a host whose volumes change their names only through it.
+    fn end_called(&mut self, lv: &LvName) -> Outcome<(), H> {
+        self.host.lock(&self.request.vg).map_err(locking)?;
         let found = self.read();
-        let found = select::to_change(&found, vg)?;
-        let links = found.vg.snapshots();
-        if links.of_cow(lv).is_none_or(|snapshot| !snapshot.segment.merging) {
+        let found = select::to_change(&found, &self.request.vg)?;
+        if found.vg.snapshots().of_cow(lv).is_none_or(|snapshot| !snapshot.segment.merging) {
             return Ok(());
         }
         let merge = plan::check(&found.vg, lv)?;
-        let group = Group::of(found, lv)?;
-        self.end(&merge, &group)
+        self.end_live(&merge)
+    }
+
+    /// Ends a merge in devices that stay up, unless somebody else has. It is found by its snapshot's UUID: by now another
+    /// snapshot may have the name, and merge as well.
+    pub(super) fn end_live(&mut self, merge: &Merge) -> Outcome<(), H> {
+        let (vg, lv) = (&self.request.vg, &merge.snapshot);
+        self.host.lock(vg).map_err(locking)?;
+        let found = self.read();
+        let found = select::to_change(&found, vg)?;
+        match plan::finish(&found.vg, &merge.snapshot_id) {
+            Finish::NotMerging => Err(MergeError::NotMerging { vg: vg.clone(), lv: lv.clone() }),
+            Finish::Gone => Ok(()),
+            Finish::Finished(after) => {
+                let live = Group::of(found, &name_now(&found.vg, merge))?;
+                self.commit_end(found, *after, merge, &live)
+            }
+        }
     }
 
     fn commit_end(&mut self, found: &FoundVg, after: Vg, merge: &Merge, live: &Group) -> Outcome<(), H> {

@@ -73,7 +73,7 @@ impl<H: MergeHost> Job<'_, '_, H> {
                 // Ended, taken down, or renamed: the VG tells.
                 Carried::Gone => {}
                 Carried::Finished => {
-                    self.end_live(&merge.snapshot)?;
+                    self.end_live(&merge)?;
                     self.tell_finished(&merge);
                     return Ok(Polled::Finished);
                 }
