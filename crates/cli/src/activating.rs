@@ -80,6 +80,11 @@ impl ActivationOptions {
         }
     }
 
+    /// `-an`.
+    pub(crate) fn down() -> Self {
+        Self { activate: Some(Activation::No), ..Self::auto() }
+    }
+
     /// Whether they ask for anything.
     pub(crate) fn wants(&self) -> Result<bool, CliError> {
         exporting::check(self.export.as_ref(), self.activate)?;

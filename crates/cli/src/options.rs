@@ -71,6 +71,9 @@ pub(crate) struct Options {
     /// Under LVM2's names PVs are found, not named.
     #[arg(skip)]
     pub(crate) as_lvm2: bool,
+    /// PVs are found, whatever was named.
+    #[arg(skip)]
+    pub(crate) finds: bool,
 
     #[command(flatten)]
     pub(crate) ignored: Ignored,
@@ -104,7 +107,13 @@ pub(crate) struct Ignored {
 impl Options {
     /// Whether the disks are looked for as LVM2 does: nobody named any.
     pub(crate) fn scans(&self) -> bool {
-        self.as_lvm2 && self.disks().is_empty()
+        self.finds || (self.as_lvm2 && self.disks().is_empty())
+    }
+
+    /// The same options for all PVs of this host, whatever was named.
+    #[must_use]
+    pub(crate) fn of_host(&self) -> Self {
+        Self { devices: Vec::new(), finds: true, ..self.clone() }
     }
 
     /// The disks to use: named on the command line, else in the environment.
@@ -112,6 +121,7 @@ impl Options {
         let named = self.devices.iter().filter(|name| !name.is_empty());
         let mut paths: Vec<String> = named.cloned().collect();
         if paths.is_empty()
+            && !self.finds
             && let Ok(list) = std::env::var("FOLDBACK_DEVICES")
         {
             paths.extend(list.split(',').filter(|name| !name.is_empty()).map(str::to_owned));

@@ -14,6 +14,7 @@ use crate::options::{Options, YesNo};
 use crate::scanning::scanned;
 use foldback_device::{
     Access, Backend, DiskFile, DiskKind, Disks, HeldPart, Hold, HoldMode, Identity, open_disks, open_files,
+    open_found,
 };
 use foldback_manager::backup::BackupPlaces;
 use foldback_manager::config::{Config, DEFAULT_SYSTEM_DIR};
@@ -89,7 +90,10 @@ impl Session {
         if paths.is_empty() && !scans {
             return Err(no_disks());
         }
-        let files = open_files(&paths, access)?;
+        let files = match access {
+            Access::Write if scans => open_found(&paths)?,
+            _ => open_files(&paths, access)?,
+        };
         let disks = open_disks(&files, Backend::from_environment())
             .map_err(|error| CliError::failed(format!("setting up I/O: {error}.")))?;
         let mut config = config(options, &files)?;

@@ -62,6 +62,15 @@ impl DiskError {
         Self { attempt, path: path.to_path_buf(), kind }
     }
 
+    /// Whether it may be there for reading.
+    pub(crate) fn forbids_writing(&self) -> bool {
+        match &self.kind {
+            DiskErrorKind::Denied => true,
+            DiskErrorKind::System(error) => error.kind() == io::ErrorKind::ReadOnlyFilesystem,
+            _ => false,
+        }
+    }
+
     pub(crate) fn of(attempt: &'static str, path: &std::path::Path, kind: DiskErrorKind) -> Self {
         Self { attempt, path: path.to_path_buf(), kind }
     }

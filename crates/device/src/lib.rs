@@ -42,6 +42,6 @@ pub use file::{Access, DiskFile, DiskKind, Identity};
 pub use hold::{HeldPart, Hold, HoldMode};
 pub use memory::{Memory, Slice};
 pub use reserve::reserve_memory;
-pub use set::{Backend, open_disks, open_files};
+pub use set::{Backend, open_disks, open_files, open_found};
 pub use synchronous::{flush, read_exact, write_all, write_zeroes};
 pub use uring::UringDisks;

@@ -44,10 +44,32 @@ impl Backend {
 /// # Errors
 /// The first that cannot be opened, or is the same disk as an earlier one.
 pub fn open_files<P: AsRef<Path>>(paths: &[P], access: Access) -> Result<Vec<Arc<DiskFile>>, DiskError> {
+    once_each(paths, |path| DiskFile::open(path, access))
+}
+
+/// Opens disks that nobody named, in the order given, to change what is on some of them: one that must not be written is opened
+/// for reading, since it may have nothing to do with the change.
+///
+/// # Errors
+/// As [`open_files`].
+pub fn open_found<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Arc<DiskFile>>, DiskError> {
+    once_each(paths, |path| {
+        let opened = DiskFile::open(path, Access::Write);
+        if opened.as_ref().is_err_and(DiskError::forbids_writing) {
+            return DiskFile::open(path, Access::Read);
+        }
+        opened
+    })
+}
+
+fn once_each<P: AsRef<Path>>(
+    paths: &[P],
+    open: impl Fn(&Path) -> Result<DiskFile, DiskError>,
+) -> Result<Vec<Arc<DiskFile>>, DiskError> {
     let mut seen = BTreeMap::new();
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
-        let file = DiskFile::open(path.as_ref(), access)?;
+        let file = open(path.as_ref())?;
         if let Some(first) = seen.insert(file.identity(), file.path().to_path_buf()) {
             return Err(DiskError::of("opening", file.path(), DiskErrorKind::Twice(first)));
         }
@@ -73,9 +95,23 @@ pub fn open_disks(files: &[Arc<DiskFile>], backend: Backend) -> io::Result<Box<d
 
 #[cfg(test)]
 mod tests {
-    use super::{Backend, open_disks, open_files};
-    use crate::error::DiskErrorKind;
+    use super::{Backend, open_disks, open_files, open_found};
+    use crate::error::{DiskError, DiskErrorKind};
     use crate::file::Access;
+    use std::io::ErrorKind;
+
+    /// What must not be written answers with one of these; with a disk like that the rig's case `left` does it.
+    #[test]
+    fn only_what_must_not_be_written_is_opened_for_reading_instead() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("pv.img");
+        std::fs::write(&image, [0; 512]).unwrap();
+        assert_eq!(open_found(&[&image]).unwrap()[0].access(), Access::Write);
+        let of =
+            |kind: std::io::ErrorKind| DiskError::system("opening", &image, kind.into()).forbids_writing();
+        assert!(of(ErrorKind::ReadOnlyFilesystem) && of(ErrorKind::PermissionDenied));
+        assert!(!of(ErrorKind::NotFound) && !of(ErrorKind::ResourceBusy));
+    }
 
     #[test]
     fn a_disk_is_not_opened_twice() {

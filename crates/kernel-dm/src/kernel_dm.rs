@@ -47,6 +47,11 @@ impl KernelDm {
         self.mapper.carry_out_all(verbs)
     }
 
+    /// Makes the nodes and links of devices that are there, where udev does not: who made them may have been killed before.
+    pub fn make_nodes<'n>(&mut self, names: impl IntoIterator<Item = &'n DmName>) {
+        names.into_iter().for_each(|name| self.mapper.bring_nodes(name));
+    }
+
     /// What could not be done beside the verbs, since this was last asked.
     pub fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.mapper.notes)

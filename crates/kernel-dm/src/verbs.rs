@@ -210,7 +210,7 @@ impl<K: Kernel> Mapper<K> {
         }
     }
 
-    fn bring_nodes(&mut self, name: &DmName) {
+    pub(crate) fn bring_nodes(&mut self, name: &DmName) {
         if self.nodes.is_none() {
             return;
         }

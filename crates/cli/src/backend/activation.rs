@@ -98,6 +98,8 @@ impl Kernel {
             let tables = tables(&mut self.mapper)?;
             drop(self.bring_on(group.clone(), &tables)?);
         }
+        self.mapper
+            .make_nodes(self.there.iter().filter(of_group).filter(|info| info.live).map(|info| &info.name));
         let verbs = complete(group, &self.there);
         if verbs.is_empty() {
             return Ok(());

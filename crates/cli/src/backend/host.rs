@@ -4,7 +4,7 @@
 //! - The VG's lock is never held while the merge is waited for; its end is seen within a tenth of a second.
 //! - What is open is not switched.
 
-use super::{Kernel, devices_of};
+use super::devices_of;
 use crate::changing::one_vg;
 use crate::commands::Context;
 use crate::error::{Cause, CliError};
@@ -57,9 +57,9 @@ pub(crate) struct KernelHost {
 
 impl KernelHost {
     /// Over the disks of a session that may write.
-    pub(crate) fn new(kernel: Kernel, session: Session) -> Self {
+    pub(crate) fn new(mapper: KernelDm, session: Session) -> Self {
         let Session { files, disks, paths, config, .. } = session;
-        Self { mapper: HostMapper(kernel.mapper), files, disks, paths, config, locked: None }
+        Self { mapper: HostMapper(mapper), files, disks, paths, config, locked: None }
     }
 }
 

@@ -403,7 +403,7 @@ impl LvConvert {
                 "{vg} is active in the kernel, whose merges have no rate."
             )));
         }
-        let mut host = KernelHost::new(kernel, session);
+        let mut host = KernelHost::new(kernel.mapper, session);
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, self.mode()))?;
         let ended = ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))?;

@@ -3,21 +3,26 @@
 //! What must hold (lvm2.md 3.3):
 //! - A store is never made smaller than what it holds; LVM2 2.03.16 does that, and the snapshot is lost.
 //! - What is given up cannot be had back: as `foldback` it is asked. Under LVM2's names that is not asked of what is not active.
+//! - What is mounted, or open otherwise, is not made shorter; LVM2 does that, too.
 
 use super::Context;
 use super::lvextend::LvExtend;
+use crate::carried::Carrier;
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::names::Target;
 use crate::session::Session;
 use crate::sizes::{Extents, Of, Size};
+use crate::switching::{Otherwise, Switch};
 use clap::Args;
 use foldback_device::Access;
+use foldback_dm_table::Transaction;
 use foldback_lvm2_format::vg::Vg;
+use foldback_manager::activation::{Change as GroupChange, Group, reload};
 use foldback_manager::check::{Usage, check, usage};
 use foldback_manager::ops::extend::Amount;
-use foldback_manager::ops::reduce::{Reduction, is_smaller, plan};
+use foldback_manager::ops::reduce::{Active, Reduction, is_smaller, plan};
 use foldback_manager::ops::{PercentOf, SizeRequest};
 use foldback_manager::store::{DiskSet, FoundVg};
 use foldback_units::{LvName, Sectors, VgName};
@@ -152,23 +157,48 @@ fn reduce(context: &Context, vg: &VgName, lv: &LvName, amount: Amount) -> Result
     let mut change = Change::of_vg(context, vg, &[])?;
     let (discovery, mut live) = change.look(vg)?;
     let found = vg_to_change(&discovery, vg)?;
-    let active = live.as_ref().is_some_and(|live| live.has(&found.vg, lv));
+    let device = live.as_ref().and_then(|live| live.of(&found.vg, lv)).map(|live| live.device.clone());
+    let active = match live.as_ref().filter(|_| device.is_some()).map(|live| &live.by) {
+        None => Active::No,
+        Some(Carrier::Kernel(_)) => Active::Shrinks,
+        Some(Carrier::Daemon(_)) => Active::Stays,
+    };
     let used = used(&mut change, found, lv);
     let reduction = Reduction { lv: lv.clone(), amount, used, active };
     let planned = plan(&found.vg, &reduction).map_err(|refusal| refused(context, &refusal))?;
     tell(context, &planned.notices);
-    let asks = !context.as_lvm2 && !context.options.yes && context.options.force == 0;
-    if asks && !change.is_test() {
-        let full = format!("{vg}/{lv}");
-        context.console.warn(&format!("Reducing {full} gives up what lies behind its new end; a file system on it must be smaller already."));
-        if !context.console.ask(&format!("Do you really want to reduce {full}?")) {
-            return Err(CliError::failed(format!("Logical volume {full} NOT reduced.")));
-        }
+    if active == Active::Shrinks {
+        context.console.error("THIS MAY DESTROY YOUR DATA (filesystem etc.)");
     }
-    if planned.changed && !change.is_test() {
-        change.apply_either(live.as_mut(), (found, planned.vg.clone()), false, |_, _, headers| {
-            Ok(foldback_dm_table::Transaction { headers, ..Default::default() }.into())
-        })?;
+    let full = format!("{vg}/{lv}");
+    if !context.as_lvm2 && active == Active::No && !change.is_test() {
+        context.console.warn(&format!("Reducing {full} gives up what lies behind its new end; a file system on it must be smaller already."));
+    }
+    let answered = context.options.yes || context.options.force > 0 || change.is_test();
+    // LVM2 does not ask then.
+    let silent = context.as_lvm2 && active == Active::No;
+    if !answered && !silent && !context.console.ask(&format!("Do you really want to reduce {full}?")) {
+        return Err(CliError::failed(format!("Logical volume {full} NOT reduced.")));
+    }
+    let after = (found, planned.vg.clone());
+    match (live.as_mut(), device) {
+        _ if !planned.changed || change.is_test() => {}
+        // Behind its new end may be what somebody has mounted.
+        (Some(live), Some(device)) => drop(change.apply_live(
+            live,
+            after,
+            &[device],
+            |_| Ok(()),
+            |_, next, headers| {
+                let group = GroupChange::between(&Group::of(found, lv)?, &Group::of(next, lv)?);
+                let shorter = group.after.as_ref().unwrap_or(&group.before);
+                let transaction = reload(&group.before, shorter, headers);
+                Ok(Switch { transaction, otherwise: Otherwise::On(vec![group]) })
+            },
+        )?),
+        (live, _) => change.apply_either(live, after, false, |_, _, headers| {
+            Ok(Transaction { headers, ..Transaction::default() }.into())
+        })?,
     }
     tell(context, &planned.done);
     Ok(Exit::Success)

@@ -2,6 +2,7 @@
 //!
 //! What must hold:
 //! - Only what is marked already is merged; what is active is left to whoever carries it.
+//! - Where no disks are named all PVs of the host are meant, under whatever name: nothing is active yet that could tell.
 //! - It never fails a boot for want of time: when that is over the rest is left to the activation, and the exit code is 0.
 
 use super::Context;
@@ -35,6 +36,11 @@ pub(crate) struct Premerge {
 
 impl Premerge {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let mut context = context.clone();
+        if context.options.disks().is_empty() {
+            context.options = context.options.of_host();
+        }
+        let context = &context;
         // A time that no clock can show never comes.
         let until =
             self.max_time.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));

@@ -24,8 +24,19 @@ pub struct Reduction {
     pub amount: Amount,
     /// Of a store: how much of it is in use; `None` where that is not known.
     pub used: Option<Sectors>,
-    /// It is active.
-    pub active: bool,
+    /// Who carries it.
+    pub active: Active,
+}
+
+/// Who carries an LV that is to be smaller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Active {
+    /// Nobody.
+    No,
+    /// Somebody whose devices can become shorter while they are there.
+    Shrinks,
+    /// Somebody whose devices cannot.
+    Stays,
 }
 
 /// Plans the reduction.
@@ -48,7 +59,13 @@ pub fn plan(vg: &Vg, reduction: &Reduction) -> Result<Extended, Refusal> {
     if asked > old {
         return Err(Refusal::NotSmaller { new: asked, old });
     }
-    if reduction.active {
+    // What a store holds may be more before it is switched.
+    let refused = match reduction.active {
+        Active::No => false,
+        Active::Shrinks => links.is_cow(&lv.name),
+        Active::Stays => true,
+    };
+    if refused {
         let (vg, lv) = named();
         return Err(Refusal::ReduceActive { vg, lv });
     }
@@ -68,6 +85,9 @@ pub fn plan(vg: &Vg, reduction: &Reduction) -> Result<Extended, Refusal> {
         if vg.extent_size.of(new) < least {
             return Err(Refusal::FewerThanThreeChunks(least.get()));
         }
+    }
+    if reduction.active == Active::Shrinks {
+        notices.push(Notice::warning(format!("Reducing active logical volume to {}.", size(new))));
     }
     let mut after = vg.clone();
     if let Some(lv) = after.lv_mut(&reduction.lv) {
@@ -126,7 +146,7 @@ fn cut(segments: &[Segment], extents: u32) -> Option<Vec<Segment>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reduction, plan};
+    use super::{Active, Reduction, plan};
     use crate::ops::extend::Amount;
     use crate::ops::{Refusal, SizeRequest};
     use crate::testing::{lv_name, with_other};
@@ -145,7 +165,7 @@ mod tests {
     }
 
     fn reduce(vg: &Vg, lv: &str, amount: Amount, used: Option<u64>) -> Result<u32, Refusal> {
-        let reduction = Reduction { lv: lv_name(lv), amount, used: used.map(Sectors), active: false };
+        let reduction = Reduction { lv: lv_name(lv), amount, used: used.map(Sectors), active: Active::No };
         Ok(plan(vg, &reduction)?.vg.lv(&lv_name(lv)).unwrap().extent_count())
     }
 
@@ -175,7 +195,12 @@ mod tests {
         assert_eq!(reduce(&vg, "other", to(7), None), Err(Refusal::NotSmaller { new: 7, old: 6 }));
         let all = Amount::By(SizeRequest::Extents(6));
         assert!(matches!(reduce(&vg, "other", all, None), Err(Refusal::BelowOneExtent { .. })));
-        let reduction = Reduction { lv: lv_name("other"), amount: to(1), used: None, active: true };
-        assert!(matches!(plan(&vg, &reduction), Err(Refusal::ReduceActive { .. })));
+        let live = |name, active| {
+            let reduction = Reduction { lv: lv_name(name), amount: to(1), used: Some(Sectors(8)), active };
+            plan(&vg, &reduction).map(|planned| planned.notices.len())
+        };
+        assert!(matches!(live("other", Active::Stays), Err(Refusal::ReduceActive { .. })));
+        assert!(matches!(live("snap", Active::Shrinks), Err(Refusal::ReduceActive { .. })));
+        assert_eq!(live("other", Active::Shrinks), Ok(1));
     }
 }

@@ -504,7 +504,7 @@ pub enum Refusal {
     /// An origin that is to be smaller.
     #[error("Snapshot origin volumes cannot be reduced in size yet.")]
     ReduceOrigin,
-    /// An active LV that is to be smaller.
+    /// A store that takes copies, or a volume of the daemon's, is to be smaller.
     #[error("Logical volume {vg}/{lv} is active; it can be reduced only while inactive: try lvchange -an.")]
     ReduceActive {
         /// The VG.

@@ -22,6 +22,8 @@ const PRELUDE: &str = include_str!("../../../../rig/machine/prelude.sh");
 const LIMIT: Duration = Duration::from_mins(9);
 /// What is emulated fast: a processor with all that can be emulated takes five times as long.
 const CPU: &str = "qemu64,-svm";
+/// The check of the timer fails where the emulator gets too little time, and what panics is to end.
+const PARAMETERS: &str = "rw console=ttyS0 quiet mitigations=off no_timer_check nowatchdog panic=-1";
 /// The root file system is vda, the run's own files are vdb.
 const FIRST_DISK: u8 = b'c';
 
@@ -34,6 +36,16 @@ pub(super) struct Machine<'a> {
     root: PathBuf,
     disks: Vec<PathBuf>,
     boots: u32,
+    entry: Entry,
+}
+
+/// What the machine boots.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// The initial file system, on the host.
+    pub(super) initrd: PathBuf,
+    /// The kernel's parameter `root`.
+    pub(super) root: &'static str,
 }
 
 impl<'a> Machine<'a> {
@@ -45,7 +57,25 @@ impl<'a> Machine<'a> {
         let mut layer = Command::new("qemu-img");
         layer.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(&system.root).arg(&root);
         succeeds(&mut layer)?;
-        Ok(Self { system, name, scratch, root, disks: Vec::new(), boots: 0 })
+        let entry = Entry { initrd: system.initrd.clone(), root: "/dev/disk/by-label/rig-root" };
+        Ok(Self { system, name, scratch, root, disks: Vec::new(), boots: 0, entry })
+    }
+
+    /// What the next boots begin with, instead of the system's own.
+    pub(super) fn enter(&mut self, entry: Entry) {
+        self.entry = entry;
+    }
+
+    /// Copies a file from a disk that has an ext4 file system to the machine's scratch directory.
+    pub(super) fn take(&self, disk: usize, file: &str) -> Result<PathBuf> {
+        let image = self.disks.get(disk).with_context(|| format!("there is no disk {disk}"))?;
+        let to = self.scratch.path().join(file);
+        let mut dump = Command::new("debugfs");
+        dump.arg("-R").arg(format!("dump /{file} {}", to.display())).arg(image);
+        succeeds(&mut dump)?;
+        // debugfs succeeds also where there is no such file.
+        ensure!(to.metadata().is_ok_and(|found| found.len() > 0), "disk {disk} has no file {file}");
+        Ok(to)
     }
 
     /// Adds an empty disk: the first is `/dev/vdc` in the machine.
@@ -57,16 +87,17 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Boots, runs the script, and waits until the machine is off or wants to boot again.
+    /// Boots, runs the script, and waits until the machine is off or wants to boot again, or asks for its power to be cut.
     pub(super) fn boot(&mut self, script: &str) -> Result<Console> {
         self.boots += 1;
         let log = |kind: &str| -> Result<PathBuf> {
             Ok(places::rig_logs()?.join(format!("machine-{}-{}.{kind}", self.name, self.boots)))
         };
         let (console, said) = (log("console")?, log("said")?);
+        let ask = self.scratch.path().join("ask");
         let files = self.files(script)?;
-        let mut running = Running::start(self.command(&files, &console, &said)?)?;
-        let ended = running.wait(LIMIT, None)?;
+        let mut running = Running::start(self.command(&files, [&console, &said, &ask])?)?;
+        let ended = running.wait(LIMIT, Some(&ask))?;
         drop(running);
         let text =
             String::from_utf8_lossy(&std::fs::read(&said).context("reading what was said")?).into_owned();
@@ -77,7 +108,8 @@ impl<'a> Machine<'a> {
                 console.display()
             );
         }
-        Console::parse(&text).with_context(|| format!("see {} and {}", said.display(), console.display()))
+        let read = if ended == Ended::Asked { Console::cut(&text) } else { Console::parse(&text) };
+        read.with_context(|| format!("see {} and {}", said.display(), console.display()))
     }
 
     /// The run's own disk: the script, the program, the judge (this program), and the units.
@@ -94,11 +126,13 @@ impl<'a> Machine<'a> {
         std::fs::write(dir.join("script"), format!("{text}{WORDS}\n{PRELUDE}\n{script}\nfinish\n"))
             .context("writing the script")?;
         let program = Foldback::build()?;
-        std::fs::copy(program.path(), dir.join("foldback")).context("copying the program")?;
+        // What the debugger reads is four fifths of it, and an initrd has room for less.
+        succeeds(Command::new("strip").arg("-o").arg(dir.join("foldback")).arg(program.path()))?;
         let tool = std::env::current_exe().context("finding this program's own file")?;
         std::fs::copy(&tool, dir.join("xtask")).context("copying the judge")?;
-        let units = places::root()?.join("dist/systemd/system");
-        succeeds(Command::new("cp").arg("-r").arg(&units).arg(dir.join("units")))?;
+        let dist = places::root()?.join("dist");
+        succeeds(Command::new("cp").arg("-r").arg(dist.join("systemd/system")).arg(dir.join("units")))?;
+        succeeds(Command::new("cp").arg("-r").arg(dist.join("initramfs-tools")).arg(&dir))?;
         let image = self.scratch.path().join("files.img");
         std::fs::remove_file(&image).ok();
         let mut mkfs = Command::new("mkfs.ext4");
@@ -107,14 +141,14 @@ impl<'a> Machine<'a> {
         Ok(image)
     }
 
-    fn command(&self, files: &Path, console: &Path, said: &Path) -> Result<Command> {
+    /// The emulator; its serial ports are the kernel's console, what the script says, and what it asks for.
+    fn command(&self, files: &Path, ports: [&Path; 3]) -> Result<Command> {
         let mut command = self.system.emulator.command();
         command.args(["-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2", "-m", "1G", "-nodefaults"]);
         command.args(["-no-user-config", "-display", "none", "-no-reboot", "-append"]);
-        // The check of the timer fails where the emulator gets too little time, and what panics is to end.
-        command.arg("root=/dev/disk/by-label/rig-root rw console=ttyS0 quiet mitigations=off no_timer_check nowatchdog panic=-1");
-        command.arg("-kernel").arg(&self.system.kernel).arg("-initrd").arg(&self.system.initrd);
-        for log in [console, said] {
+        command.arg(format!("root={} {PARAMETERS}", self.entry.root));
+        command.arg("-kernel").arg(&self.system.kernel).arg("-initrd").arg(&self.entry.initrd);
+        for log in ports {
             File::create(log).with_context(|| format!("making {}", log.display()))?;
             command.arg("-serial").arg(format!("file:{}", log.display()));
         }
@@ -123,7 +157,7 @@ impl<'a> Machine<'a> {
         for (at, disk) in self.disks.iter().enumerate() {
             attach(&mut command, &format!("disk{at}"), disk, "format=raw,cache=writeback,discard=unmap");
         }
-        let errors = File::options().append(true).open(console).context("sharing the console")?;
+        let errors = File::options().append(true).open(ports[0]).context("sharing the console")?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         Ok(command)
     }

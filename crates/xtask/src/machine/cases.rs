@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 
-use super::boot::Machine;
+use super::boot::{Entry, Machine};
 use super::tree::System;
 
 const UDEV: &str = include_str!("../../../../rig/machine/udev.sh");
 const RACES: &str = include_str!("../../../../rig/machine/races.sh");
 const SERVICE: &str = include_str!("../../../../rig/machine/service.sh");
+const ROOT: &str = include_str!("../../../../rig/machine/root.sh");
 
 /// Case `udev`: two VGs as twins, one Foldback's and one LVM2's.
 pub(super) fn udev(system: &System) -> Result<String> {
@@ -40,4 +41,26 @@ pub(super) fn service(system: &System) -> Result<String> {
         checks += console.checks().len();
     }
     Ok(format!("{checks} checks in two boots"))
+}
+
+/// Case `root`: the system moves to an LV; then LVM2's initrd, with the power cut, and one with our hook.
+pub(super) fn root(system: &System) -> Result<String> {
+    let mut machine = Machine::new(system, "root")?;
+    machine.disk(2048)?;
+    machine.disk(256)?;
+    let mut checks = 0;
+    let mut boot = |machine: &mut Machine<'_>| -> Result<()> {
+        let console = machine.boot(ROOT)?;
+        console.expect_all()?;
+        checks += console.checks().len();
+        Ok(())
+    };
+    boot(&mut machine)?;
+    machine.enter(Entry { initrd: machine.take(1, "plain")?, root: "/dev/mapper/sys-root" });
+    for _ in 0..3 {
+        boot(&mut machine)?;
+    }
+    machine.enter(Entry { initrd: machine.take(1, "hooked")?, root: "/dev/mapper/sys-root" });
+    boot(&mut machine)?;
+    Ok(format!("{checks} checks in five boots"))
 }

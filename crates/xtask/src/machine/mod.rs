@@ -52,6 +52,12 @@ const CASES: &[Case] = &[
         short: true,
         run: cases::service,
     },
+    Case {
+        name: "root",
+        shows: "the root volume merges: begun by LVM2's initramfs, power cut, ended by the service; and by our hook",
+        short: false,
+        run: cases::root,
+    },
 ];
 
 /// Runs the named cases, or those of the length, and prints a line for each.

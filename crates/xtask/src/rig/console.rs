@@ -34,7 +34,7 @@ impl Console {
     }
 
     /// Reads the text of a guest that was killed.
-    pub(super) fn cut(text: &str) -> Result<Self> {
+    pub(crate) fn cut(text: &str) -> Result<Self> {
         // The last line may be half of one.
         let whole = text.rfind('\n').and_then(|end| text.get(..=end)).unwrap_or_default();
         Self::read(whole).map(|(console, _)| console)

@@ -55,7 +55,8 @@ pub(crate) enum Ended {
 /// The time after which the guest wants its end, once the whole line is there.
 fn asked(ask: &Path) -> Option<Duration> {
     let text = std::fs::read_to_string(ask).ok()?;
-    Some(Duration::from_millis(text.strip_suffix('\n')?.parse().ok()?))
+    // A serial port ends its lines with two characters.
+    Some(Duration::from_millis(text.strip_suffix('\n')?.trim_end().parse().ok()?))
 }
 
 impl Drop for Running {

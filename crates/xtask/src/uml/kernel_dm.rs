@@ -1,5 +1,6 @@
 //! Case `kernel-dm`: the manager's plans carried out by the kernel through `kernel-dm`, LVM2 doing every second step. Case
-//! `kernel-live`: the commands that change live volumes, each beside LVM2's.
+//! `kernel-live`: the commands that change live volumes, each beside LVM2's. Case `kernel-left`: what others leave behind, and who
+//! comes at the same moment.
 //!
 //! Holds: names, UUIDs, tables, permissions and links are compared with what LVM2 makes of the same VG; content by
 //! checksum; and after each fault the state is the old one or the new one, with nothing suspended.
@@ -15,6 +16,8 @@ const PLANS: &str =
     concat!(include_str!("../../../../rig/live-words.sh"), include_str!("../../../../rig/kernel-dm.sh"));
 const LIVE: &str =
     concat!(include_str!("../../../../rig/live-words.sh"), include_str!("../../../../rig/kernel-live.sh"));
+const LEFT: &str =
+    concat!(include_str!("../../../../rig/live-words.sh"), include_str!("../../../../rig/kernel-left.sh"));
 
 /// Runs the case `kernel-dm`.
 pub(super) fn plans(_: Length) -> Result<String> {
@@ -24,6 +27,11 @@ pub(super) fn plans(_: Length) -> Result<String> {
 /// Runs the case `kernel-live`.
 pub(super) fn live(_: Length) -> Result<String> {
     run("kernel-live", LIVE, &[("DISK", 160), ("OTHER", 160)])
+}
+
+/// Runs the case `kernel-left`.
+pub(super) fn left(_: Length) -> Result<String> {
+    run("kernel-left", LEFT, &[("DISK", 160), ("OTHER", 32)])
 }
 
 fn run(case: &str, script: &str, disks: &[(&str, u64)]) -> Result<String> {

@@ -115,6 +115,11 @@ const CASES: &[Case] = &[
         run: kernel_dm::live,
     },
     Case {
+        name: "kernel-left",
+        shows: "activations that were killed, tables that nobody brought up, two at once, disks that come and go",
+        run: kernel_dm::left,
+    },
+    Case {
         name: "kernel-fs",
         shows: "ext4 and XFS mounted, fio verifying, through snapshots, every kind of merge, and the kernel's end",
         run: kernel_fs::run,

@@ -3,7 +3,10 @@
 //! What must hold (lvm2.md 3.1):
 //! - Gluing destroys what the LV held, and asks first; with `-Zn` the store is taken as it is, for one that was split off before.
 //! - A store that is made anew is empty on disk before the commit that names it.
+//! - An LV that is active becomes a store only after it was taken down, which fails while somebody has it open; a snapshot that is
+//!   split off goes down with its device.
 
+use crate::activating::ActivationOptions;
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::commands::Context;
 use crate::commands::lvcreate::snapshots_live;
@@ -12,7 +15,10 @@ use crate::exit::Exit;
 use crate::names::Target;
 use crate::options::YesNo;
 use crate::sizes::KibSize;
+use crate::switching::{Otherwise, Switch};
 use clap::{Args, ValueEnum};
+use foldback_dm_table::Transaction;
+use foldback_manager::activation::{Change as GroupChange, remove_lvs};
 use foldback_manager::apply::{commit, prepare_stores};
 use foldback_manager::ops::snapshot_create::{CHUNK_MIN, chunk_size};
 use foldback_manager::ops::{glue, split};
@@ -68,21 +74,37 @@ impl Gluing {
         let chunk = self.chunksize.map_or(Sectors(CHUNK_MIN.into()), |KibSize(size)| size);
         let chunk = chunk_size(u32::try_from(chunk.get()).unwrap_or(u32::MAX));
         let chunk = chunk.map_err(|refusal| refused(context, &refusal))?;
-        let mut change = Change::of_vg(context, &vg, &[])?;
-        let (discovery, mut live) = change.look(&vg)?;
-        let found = vg_to_change(&discovery, &vg)?;
-        let planned = glue::plan(&found.vg, (&origin, &store), chunk, &mut change.machine);
-        let planned = planned.map_err(|refusal| refused(context, &refusal))?;
-        if live.as_ref().is_some_and(|live| live.has(&found.vg, &store)) {
-            return Err(CliError::failed(format!("Logical volume {vg}/{store} in use."))
-                .hint(format!("take it down first: lvchange -an {vg}/{store}")));
-        }
+        let look = || -> Result<_, CliError> {
+            let mut change = Change::of_vg(context, &vg, &[])?;
+            let (discovery, live) = change.look(&vg)?;
+            let found = vg_to_change(&discovery, &vg)?;
+            let planned = glue::plan(&found.vg, (&origin, &store), chunk, &mut change.machine);
+            let planned = planned.map_err(|refusal| refused(context, &refusal))?;
+            let is_up = live.as_ref().is_some_and(|live| live.has(&found.vg, &store));
+            Ok((change, live, found.clone(), planned, is_up))
+        };
+        let mut seen = look()?;
         let full = format!("{vg}/{store}");
         context.console.warn(&format!("Converting logical volume {full} to snapshot exception store."));
         context.console.error("THIS WILL DESTROY CONTENT OF LOGICAL VOLUME (filesystem etc.)");
         if !context.options.yes && !context.console.ask(&format!("Do you really want to convert {full}?")) {
             return Err(CliError::failed("Conversion aborted."));
         }
+        if seen.4 && !context.options.test {
+            // Taking it down takes locks of its own.
+            drop(seen);
+            let down =
+                ActivationOptions::down().carry_out(context, &vg, Some(std::slice::from_ref(&store)))?;
+            if down != Exit::Success {
+                return Ok(down);
+            }
+            seen = look()?;
+            if seen.4 {
+                return Err(CliError::failed(format!("Logical volume {full} was brought up meanwhile.")));
+            }
+        }
+        let (mut change, mut live, found, planned, _) = seen;
+        let found = &found;
         let zero = self.zero != Some(YesNo::No);
         if !zero {
             context.console.warn(&format!("{full} not zeroed."));
@@ -138,15 +160,25 @@ fn split_one(context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError
     let (discovery, mut live) = change.look(vg)?;
     let found = vg_to_change(&discovery, vg)?;
     let planned = split::plan(&found.vg, lv).map_err(|refusal| refused(context, &refusal))?;
-    if live.as_ref().is_some_and(|live| live.has(&found.vg, lv)) {
-        return Err(CliError::failed(format!("Logical volume {vg}/{lv} is active: it cannot be split now."))
-            .hint(format!("take the volumes down first: lvchange -an {vg}/{lv}")));
-    }
-    if !change.is_test() {
+    let device = live.as_ref().and_then(|live| live.of(&found.vg, lv)).map(|live| live.device.clone());
+    match (live.as_mut(), device) {
+        _ if change.is_test() => {}
+        (Some(live), Some(device)) => drop(change.apply_live(
+            live,
+            (found, planned.vg.clone()),
+            &[device],
+            |_| Ok(()),
+            |live, next, headers| {
+                let changes = GroupChange::all(found, next, std::slice::from_ref(lv))?;
+                let changes = live.all_as_they_run(changes);
+                let transaction = remove_lvs(&changes, headers);
+                Ok(Switch { transaction, otherwise: Otherwise::On(changes) })
+            },
+        )?),
         // A volume of the VG that is live stays as it is: the snapshot's group is not.
-        change.apply_either(live.as_mut(), (found, planned.vg.clone()), false, |_, _, headers| {
-            Ok(foldback_dm_table::Transaction { headers, ..Default::default() }.into())
-        })?;
+        (live, _) => change.apply_either(live, (found, planned.vg.clone()), false, |_, _, headers| {
+            Ok(Transaction { headers, ..Transaction::default() }.into())
+        })?,
     }
     tell(context, &planned.done);
     Ok(())

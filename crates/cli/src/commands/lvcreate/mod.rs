@@ -211,13 +211,13 @@ impl LvCreate {
         let mut change = Change::of_vg(context, &vg, &[])?;
         let (discovery, live) = change.look(&vg)?;
         let found = vg_to_change(&discovery, &vg)?;
-        if let Some(Size(virtual_size)) = self.virtualsize.filter(|_| is_sparse) {
-            return self.sparse(&mut change, live.is_some(), found, (name, size, virtual_size));
-        }
         if let Some(origin) = origin {
             return self.snapshots(&mut change, live, found, origin, (name, size));
         }
-        let made = self.linear(&mut change, found, (name, size))?;
+        let made = match self.virtualsize.filter(|_| is_sparse) {
+            Some(Size(len)) => self.sparse(&mut change, live.is_some(), found, (name, size, len))?,
+            None => self.linear(&mut change, found, (name, size))?,
+        };
         // Activation reads, and shares the locks.
         drop(change);
         match made {

@@ -1,11 +1,11 @@
 //! `lvcreate --type snapshot -V`: a sparse volume, which is a snapshot of zeros.
 //!
-//! What must hold (lvm2.md 1.9): as with any snapshot its store is empty on disk before the commit that names it.
+//! What must hold (lvm2.md 1.9): as with any snapshot its store is empty on disk before the commit that names it. It touches nothing
+//! that is active.
 
 use super::{LvCreate, Permission, pv_keys, tags};
 use crate::changing::{Change, refused, tell};
 use crate::error::CliError;
-use crate::exit::Exit;
 use crate::sizes::KibSize;
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::apply::{commit, prepare_stores};
@@ -16,22 +16,15 @@ use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, Sectors};
 
 impl LvCreate {
-    /// Makes it; it is not brought up.
+    /// Makes it, `None` where only words are wanted; it is not brought up. Of a VG that is `carried` whoever does has the disks.
     pub(super) fn sparse(
         &self,
         change: &mut Change<'_>,
-        served: bool,
+        carried: bool,
         found: &FoundVg,
         (name, size, virtual_size): (Option<LvName>, SizeRequest, Sectors),
-    ) -> Result<Exit, CliError> {
+    ) -> Result<Option<LvName>, CliError> {
         let context = change.context;
-        if served {
-            return Err(CliError::failed(format!(
-                "Volume group {} is active: a sparse volume is made while nothing of it is.",
-                found.vg.name
-            ))
-            .hint(format!("vgchange -an {}", found.vg.name)));
-        }
         let chunk = self.chunksize.map_or(Sectors(CHUNK_MIN.into()), |KibSize(size)| size);
         let chunk_sectors = u32::try_from(chunk.get()).unwrap_or(u32::MAX);
         let chunk = chunk_size(chunk_sectors).map_err(|refusal| refused(context, &refusal))?;
@@ -50,14 +43,14 @@ impl LvCreate {
         self.mark(&mut planned.vg, &planned.lv);
         tell(context, &planned.notices);
         if !change.is_test() {
-            let _data = change.session.hold_vg(found)?;
+            let _data = if carried { Vec::new() } else { change.session.hold_vg(found)? };
             change.apply(&found.vg, |set, machine| {
                 prepare_stores(set, found, &planned.vg, std::slice::from_ref(&planned.lv), chunk)?;
                 commit(set, found, planned.vg.clone(), machine)
             })?;
         }
         tell(context, &planned.done);
-        Ok(Exit::Success)
+        Ok((!change.is_test()).then_some(planned.lv))
     }
 }
 

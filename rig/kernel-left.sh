@@ -1,0 +1,135 @@
+# What others leave behind, or do at the same moment: activations that were killed half way, tables that nobody brought up, two who
+# activate at once, disks that come to a VG while it merges, disks that must not be written.
+STEP=kernel-left
+export FOLDBACK_DEVICES="$DISK"
+fb() { "$FOLDBACK" "$@"; }
+mkdir -p /run/bin /run/a
+ln -s "$FOLDBACK" /run/bin/lvm
+as_lvm2() { env -u FOLDBACK_DEVICES /run/bin/lvm "$@"; }
+tables() { dmsetup table | grep '^vga' | sort; }
+uuid_of() { dmsetup info -c --noheadings -o uuid "$1"; }
+up() { must lvchange -ay vga/root; }
+down() { must lvchange -an vga/root; }
+
+must vgcreate vga "$DISK"
+must lvcreate -y -Zn -Wn -L 32m -n root vga
+must "$XTASK" guest pattern /dev/vga/root 1
+must lvcreate -s -c 4k -L 32m -n snap vga/root
+must "$XTASK" guest write /dev/vga/root random 4096 500 2
+SNAP=$(digest /dev/vga/snap) ROOT=$(digest /dev/vga/root)
+
+# Killed after each device, with the last one empty or live: the next activation makes it whole.
+for device in vga-root-real vga-snap-cow vga-snap vga-root; do
+	dmsetup table $device >/run/table.$device
+	uuid_of $device >/run/uuid.$device
+done
+whole=$(tables)
+down
+n=0
+for last in empty live; do
+	for killed in vga-root-real vga-snap-cow vga-snap vga-root; do
+		n=$((n + 1))
+		for device in vga-root-real vga-snap-cow vga-snap vga-root; do
+			must dmsetup create "$device" -u "$(cat /run/uuid.$device)" --notable
+			[ $last.$device = empty.$killed ] && break
+			real=$(dmsetup info -c --noheadings -o major,minor vga-root-real 2>/dev/null)
+			cow=$(dmsetup info -c --noheadings -o major,minor vga-snap-cow 2>/dev/null)
+			case $device in
+			vga-snap) table="0 65536 snapshot $real $cow P 8" ;;
+			vga-root) table="0 65536 snapshot-origin $real" ;;
+			*) table=$(cat /run/table.$device) ;;
+			esac
+			must dmsetup load "$device" --table "$table"
+			must dmsetup resume "$device"
+			[ $device = $killed ] && break
+		done
+		check "half.$n" fb lvchange -ay vga/root
+		same "half.$n.tables" "$(echo "$whole" | wc -l)" "$(tables | wc -l)"
+		same "half.$n.content" "$SNAP $ROOT" "$(digest /dev/vga/snap) $(digest /dev/vga/root)"
+		running "half.$n"
+		check "half.$n.down" fb lvchange -an vga/root
+		same "half.$n.gone" "" "$(dmsetup ls | grep vga)"
+	done
+done
+
+# Killed between two suspends, with a table loaded that the metadata do not know.
+STEP=stopped
+up
+before=$(tables)
+must dmsetup load vga-root --table "0 65536 error"
+must dmsetup suspend vga-root
+must dmsetup suspend vga-root-real
+check stopped fb lvchange -ay vga/root
+running stopped
+same stopped.tables "$before" "$(tables)"
+same stopped.content "$SNAP $ROOT" "$(digest /dev/vga/snap) $(digest /dev/vga/root)"
+# The same without a suspend: a change that resumes the device must not bring it up.
+must dmsetup load vga-root-real --table "0 65536 error"
+check strange fb lvcreate -s -L 4m -n more vga/root
+same strange.real linear "$(dmsetup table vga-root-real | cut -d' ' -f3)"
+same strange.content "$SNAP $ROOT" "$(digest /dev/vga/more >/dev/null && digest /dev/vga/snap) $(digest /dev/vga/root)"
+must lvremove -y vga/more
+down
+
+# Two activate at once, and wait for whoever has the VG: both go well, and all is there.
+STEP=at-once
+for second in "$FOLDBACK" /usr/sbin/lvm; do
+	name=at-once.${second##*/}
+	mkdir -p /run/lock/lvm
+	flock /run/lock/lvm/V_vga sleep 3 &
+	holder=$!
+	sleep 0.5
+	fb vgchange -ay vga >/run/first 2>&1 &
+	first=$!
+	sleep 1
+	$second vgchange -ay vga >/run/second 2>&1 &
+	other=$!
+	wait $first && ok "$name.first" || fail "$name.first" "$(cat /run/first)"
+	wait $other && ok "$name.second" || fail "$name.second" "$(cat /run/second)"
+	wait $holder
+	same "$name.tables" "$(echo "$whole" | wc -l)" "$(tables | wc -l)"
+	same "$name.content" "$SNAP" "$(digest /dev/vga/snap)"
+	running "$name"
+	down
+done
+
+# Who waits for a merge keeps no disk, and ends it also where the VG has another disk by then.
+STEP=poller
+up
+must "$XTASK" guest write /dev/vga/root random 4096 3000 4
+check poller fb lvconvert --merge -b vga/snap
+for pid in $(pgrep -f 'lvpoll|--background'); do ls -l "/proc/$pid/fd" 2>/dev/null; done >/run/open
+grep -q "$DISK" /run/open && fail poller.open "$(cat /run/open)" || ok poller.open
+must vgextend vga "$OTHER"
+check poller.merging merging vga-root
+ended poller.ended vga-root
+same poller.content "$SNAP" "$(digest /dev/vga/root)"
+same poller.volumes "root" "$(lvs -a --noheadings -o lv_name vga | tr -d ' ')"
+must vgreduce vga "$OTHER"
+silent poller.vgck vgck vga
+
+# A disk of somebody else that must not be written is no hindrance.
+STEP=protected
+must vgcreate vgb "$OTHER"
+must blockdev --setro "$OTHER"
+check protected as_lvm2 lvcreate -an -Zn -L 4m -n new vga
+if as_lvm2 lvcreate -an -Zn -L 4m -n new vgb >/run/out 2>&1; then fail protected.refused "it was written"; else ok protected.refused; fi
+must blockdev --setrw "$OTHER"
+same protected.volumes "" "$(lvs -a --noheadings -o lv_name vgb | tr -d ' ')"
+must lvremove -y vga/new
+
+# Before anything is active premerge finds the PVs by itself.
+STEP=premerge
+up
+must lvcreate -s -c 4k -L 32m -n snap vga/root
+must "$XTASK" guest write /dev/vga/root random 4096 500 3
+must dd if=/dev/vga/root of=/dev/null bs=4096 count=1
+exec 8</dev/vga/root
+must fb lvconvert --merge vga/snap
+exec 8<&-
+down
+check premerge env -u FOLDBACK_DEVICES "$FOLDBACK" premerge
+same premerge.volumes "root" "$(lvs -a --noheadings -o lv_name vga | tr -d ' ')"
+up
+same premerge.content "$SNAP" "$(digest /dev/vga/root)"
+silent premerge.vgck vgck vga
