@@ -77,11 +77,13 @@ twin remove-in-use lvremove -y VG/root
 wrote a steps.writer
 running steps
 # Beside the mounted root: a sparse volume, a store that is glued on and split off, an LV that is made shorter.
-twin sparse lvcreate -s -V 64m -L 8m -n sparse VG
+must insmod "$_modules/dm-zero.ko"
+twin sparse lvcreate --type snapshot -V 64m -L 8m -n sparse VG
 twin sparse-remove lvremove -y VG/sparse
 twin store-lv lvcreate -y -Wn -L 8m -n store VG
 twin glue lvconvert -y -s VG/root VG/store
-twin split lvconvert --splitsnapshot VG/store
+twin split-asks lvconvert --splitsnapshot VG/store
+twin split lvconvert -y --splitsnapshot VG/store
 twin reduce lvreduce -y -L 4m VG/store
 twin reduce-snapshot lvreduce -y -L 4m VG/s3
 twin store-remove lvremove -y VG/store

@@ -6,7 +6,7 @@
 //! - A reader that went away (`| head`) is not an error.
 //! - A line is out of the process when the call returns.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// Where messages go.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ impl Console {
         put(io::stderr().lock(), text);
     }
 
-    /// Asks a question; without a terminal the answer is no, as LVM2 has it.
+    /// Asks a question; where nobody answers, the answer is no.
     pub(crate) fn ask(self, question: &str) -> bool {
         self.ask_whole(&format!("{question} [y/n]:"))
     }
@@ -91,7 +91,8 @@ impl Console {
     pub(crate) fn ask_whole(self, question: &str) -> bool {
         put(io::stderr().lock(), &format!("{question} "));
         let mut answer = String::new();
-        let read = if io::stdin().is_terminal() { io::stdin().read_line(&mut answer) } else { Ok(0) };
+        // As with LVM2 the answer may come through a pipe.
+        let read = io::stdin().read_line(&mut answer);
         let yes = read.is_ok_and(|count| count > 0) && matches!(answer.trim(), "y" | "Y" | "yes");
         if !yes && answer.is_empty() {
             put(io::stderr().lock(), "[n]\n");

@@ -1,7 +1,7 @@
 //! `lvremove`: volumes and snapshots, all of a VG's, or all with a tag.
 //!
 //! What must hold:
-//! - What cannot be undone is asked, unless `-y` or `-f` answered it; without a terminal the answer is no.
+//! - What cannot be undone is asked, unless `-y` or `-f` answered it; where nobody answers, the answer is no.
 //! - One that cannot be removed does not stop the others; the exit code tells.
 
 use super::Context;

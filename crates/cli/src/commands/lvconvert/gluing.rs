@@ -161,6 +161,13 @@ fn split_one(context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError
     let found = vg_to_change(&discovery, vg)?;
     let planned = split::plan(&found.vg, lv).map_err(|refusal| refused(context, &refusal))?;
     let device = live.as_ref().and_then(|live| live.of(&found.vg, lv)).map(|live| live.device.clone());
+    let forced = context.options.yes || context.options.force > 0 || change.is_test();
+    if device.is_some() && !forced {
+        let question = format!("Do you really want to split off active logical volume {vg}/{lv}?");
+        if !context.console.ask(&question) {
+            return Err(CliError::failed(format!("Logical volume {vg}/{lv} not split.")));
+        }
+    }
     match (live.as_mut(), device) {
         _ if change.is_test() => {}
         (Some(live), Some(device)) => drop(change.apply_live(
