@@ -108,6 +108,28 @@ same poller.volumes "root" "$(lvs -a --noheadings -o lv_name vga | tr -d ' ')"
 must vgreduce vga "$OTHER"
 silent poller.vgck vgck vga
 
+# The same for who watches stores: it extends one also where only a disk that joined later has room. As LVM2's program it finds disks.
+STEP=watch
+must lvcreate -s -c 4k -L 8m -n tight vga/root
+grows='activation { monitoring = 1 snapshot_autoextend_threshold = 70 snapshot_autoextend_percent = 100 }'
+check watch as_lvm2 vgchange --monitor y --config "$grows" vga
+must lvcreate -an -Zn -l 100%FREE -n rest vga
+must vgextend vga "$OTHER"
+before=$(blockdev --getsz /dev/mapper/vga-tight-cow)
+must "$XTASK" guest write /dev/vga/root random 4096 1600 5
+grown() { [ "$(blockdev --getsz /dev/mapper/vga-tight-cow)" -gt "$before" ]; }
+for _ in $(seq 200); do
+	grown && break
+	sleep 0.1
+done
+check watch.grown grown
+same watch.valid no "$(lvs --noheadings -o lv_snapshot_invalid vga/tight | grep -q invalid && echo yes || echo no)"
+check watch.ends as_lvm2 vgchange --monitor n vga
+must lvremove -y vga/tight vga/rest
+must vgreduce vga "$OTHER"
+silent watch.vgck vgck vga
+SNAP=$(digest /dev/vga/root)
+
 # A disk of somebody else that must not be written is no hindrance.
 STEP=protected
 must vgcreate vgb "$OTHER"

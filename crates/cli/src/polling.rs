@@ -94,7 +94,8 @@ pub(crate) fn extend(context: &Context, vg: &VgName, snapshot: &LvName) -> Resul
     Ok(child.wait().is_ok_and(|status| status.success()))
 }
 
-/// This program with another command, on the same disks with the same settings.
+/// This program with another command, on the same disks with the same settings. Where PVs were found it finds them anew: by
+/// then there may be more.
 fn helper(context: &Context, paths: &[String], word: &str) -> Result<Command, CliError> {
     let failed = |what: &str, error: &std::io::Error| CliError::failed(format!("{what}: {error}."));
     let program = std::env::current_exe().map_err(|error| failed("finding this program", &error))?;
@@ -102,7 +103,12 @@ fn helper(context: &Context, paths: &[String], word: &str) -> Result<Command, Cl
     let paths = paths.iter().map(absolute).collect::<Result<Vec<_>, _>>();
     let paths = paths.map_err(|error| failed("finding the working directory", &error))?;
     let mut command = Command::new(program);
-    command.arg0("foldback").args([word, "--devices", &paths.join(",")]).stdin(Stdio::null());
+    command.stdin(Stdio::null());
+    if context.as_lvm2 && context.options.scans() {
+        command.arg0("lvm").arg(word);
+    } else {
+        command.arg0("foldback").args([word, "--devices", &paths.join(",")]);
+    }
     if let Some(config) = &context.options.config {
         command.args(["--config", config]);
     }
