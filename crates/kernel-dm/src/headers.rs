@@ -4,7 +4,7 @@
 //! - Files are opened, neighbours in the same block read, and both states of the block laid out before anything is
 //!   suspended; writing allocates nothing.
 //! - A write is durable when it is done (O_DSYNC), and goes around the page cache where the file is a device.
-//! - One header that was written is the commit; when none was, each gets its `revert`.
+//! - One header that was written is the commit; when none was, each gets its `revert`. Which others were not is told.
 
 use crate::error::{KernelDmError, KernelDmErrorKind};
 use foldback_dm_table::HeaderWrite;
@@ -64,6 +64,10 @@ pub(crate) type Unwritten = (usize, io::Error);
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
     prepared: Vec<Prepared>,
+    /// PVs that failed before anything was suspended.
+    unprepared: Vec<KernelDmError>,
+    /// Those that a commit did not write. Its room is made before.
+    unwritten: Vec<Unwritten>,
 }
 
 impl Headers {
@@ -73,17 +77,18 @@ impl Headers {
     /// # Errors
     /// The first failure where not one is left.
     pub(crate) fn prepare(writes: &[HeaderWrite]) -> Result<Self, KernelDmError> {
-        let (mut prepared, mut refused) = (Vec::new(), None);
+        let mut headers = Self::default();
         for write in writes {
             match Prepared::new(write) {
-                Ok(header) => prepared.push(header),
-                Err(error) => refused = refused.or(Some(wrong(&write.pv.0, write.offset.get(), error))),
+                Ok(header) => headers.prepared.push(header),
+                Err(error) => headers.unprepared.push(wrong(&write.pv.0, write.offset.get(), error)),
             }
         }
-        match refused {
-            Some(error) if prepared.is_empty() => Err(error),
-            _ => Ok(Self { prepared }),
+        headers.unwritten.reserve(headers.prepared.len());
+        if headers.prepared.is_empty() && !headers.unprepared.is_empty() {
+            return Err(headers.unprepared.swap_remove(0));
         }
+        Ok(headers)
     }
 
     /// How many there are.
@@ -92,16 +97,36 @@ impl Headers {
     }
 
     /// Commits; the first failure where not one could be written.
-    pub(crate) fn commit(&self) -> Result<(), Unwritten> {
-        let mut refused = None;
-        let mut written = false;
-        for (index, header) in self.prepared.iter().enumerate() {
-            match header.file.write_all_at(header.commit.bytes(), header.at) {
-                Ok(()) => written = true,
-                Err(error) => refused = refused.or(Some((index, error))),
+    pub(crate) fn commit(&mut self) -> Result<(), Unwritten> {
+        let Self { prepared, unwritten, .. } = self;
+        for (index, header) in prepared.iter().enumerate() {
+            if let Err(error) = header.file.write_all_at(header.commit.bytes(), header.at) {
+                unwritten.push((index, error));
             }
         }
-        refused.filter(|_| !written).map_or(Ok(()), Err)
+        let none = !unwritten.is_empty() && unwritten.len() == prepared.len();
+        if none { Err(unwritten.swap_remove(0)) } else { Ok(()) }
+    }
+
+    /// After a commit, in words: what did not get its header. It holds the VG as it was before, which no reader takes where it
+    /// sees another.
+    pub(crate) fn left_behind(&mut self) -> Vec<String> {
+        let unwritten = std::mem::take(&mut self.unwritten);
+        let mut errors = std::mem::take(&mut self.unprepared);
+        errors.extend(unwritten.into_iter().map(|(index, error)| {
+            let (pv, offset) = self.place(index);
+            wrong(pv, offset, error)
+        }));
+        let told = |error| {
+            format!(
+                "{error}; the change is committed in the VG's other metadata areas, this one is put right by the next change"
+            )
+        };
+        errors.into_iter().map(told).collect()
+    }
+
+    fn place(&self, index: usize) -> (&str, u64) {
+        self.prepared.get(index).map_or(("", 0), |header| (header.pv.as_str(), header.at))
     }
 
     /// Takes back what may have been written in part; the first failure.
@@ -116,7 +141,7 @@ impl Headers {
 
     /// The failure of a commit with its words, and that of its `revert` where that failed, too.
     pub(crate) fn told(&self, (index, error): Unwritten, revert: Option<Unwritten>) -> KernelDmError {
-        let (pv, offset) = self.prepared.get(index).map_or(("", 0), |header| (header.pv.as_str(), header.at));
+        let (pv, offset) = self.place(index);
         let kind = match revert {
             None => KernelDmErrorKind::NotCommitted { offset, error },
             Some((_, revert)) => KernelDmErrorKind::Unknown { offset, error, revert },
@@ -173,7 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pv");
         std::fs::write(&path, [9; 8192]).unwrap();
-        let headers = Headers::prepare(&[write(&path, 4096)]).unwrap();
+        let mut headers = Headers::prepare(&[write(&path, 4096)]).unwrap();
         headers.commit().unwrap();
         let found = std::fs::read(&path).unwrap();
         assert!(found[..4096].iter().chain(&found[4608..]).all(|byte| *byte == 9));
@@ -189,9 +214,11 @@ mod tests {
         std::fs::write(&path, [9; 8192]).unwrap();
         let told = Headers::prepare(&[write(&gone, 4096)]).unwrap_err().to_string();
         assert!(told.starts_with("writing the metadata header of ") && told.contains("gone"), "{told}");
-        let headers = Headers::prepare(&[write(&gone, 4096), write(&path, 4096)]).unwrap();
+        let mut headers = Headers::prepare(&[write(&gone, 4096), write(&path, 4096)]).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), [9; 8192], "nothing is written yet");
         headers.commit().unwrap();
         assert_eq!(std::fs::read(&path).unwrap()[4096], 1);
+        let left = headers.left_behind();
+        assert!(left.len() == 1 && left[0].contains("gone") && left[0].contains("put right"), "{left:?}");
     }
 }

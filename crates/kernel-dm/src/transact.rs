@@ -4,6 +4,7 @@
 //! - The table of failures is user-dm's (docs/decisions/0002-user-dm.md, 0007-kernel-dm.md).
 //! - What the suspended section needs is made ready after preload and before the first suspend. A plan that cannot be
 //!   made ready, or that would leave a device suspended, is refused then, and nothing has changed.
+//! - A commit that did not reach every metadata area is noted.
 //! - One cookie for the whole transaction; udev is waited for when nothing is suspended any more, and before removals.
 
 use crate::control::Kernel;
@@ -58,6 +59,9 @@ impl<K: Kernel> Mapper<K> {
         };
         let run = section.run(&mut self.kernel, cookie);
         drop(locked);
+        if !matches!(run, Err(Stage::Suspend | Stage::Commit)) {
+            self.notes.extend(section.headers.left_behind());
+        }
         let Err(stage) = run else { return Ok(()) };
         let nothing =
             || KernelDmErrorKind::Order("it failed without a reason").on("changing", &DmName(String::new()));

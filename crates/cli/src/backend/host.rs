@@ -64,6 +64,13 @@ impl KernelHost {
 }
 
 impl KernelHost {
+    /// Says what could not be done beside the verbs.
+    pub(crate) fn tell_notes(&mut self, context: &Context) {
+        for note in self.mapper.0.take_notes() {
+            context.console.warn(&format!("{note}."));
+        }
+    }
+
     /// Starts the process that ends the running merge of which `lv` is the snapshot or the origin.
     pub(crate) fn start_pollers(
         &mut self,

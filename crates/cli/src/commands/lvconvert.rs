@@ -406,7 +406,9 @@ impl LvConvert {
         let mut host = KernelHost::new(kernel.mapper, session);
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
         let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, self.mode()))?;
-        let ended = ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))?;
+        let merged = merge(&mut host, &request, &mut Machine::new(&context.line), listener);
+        host.tell_notes(context);
+        let ended = ended(merged)?;
         if matches!(ended, Ended::As(MergeOutcome::Left)) && !self.unpolled {
             // The kernel merges by itself; somebody has to end it.
             host.start_pollers(context, (vg, lv))?;

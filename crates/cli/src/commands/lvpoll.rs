@@ -91,6 +91,7 @@ impl LvPoll {
         let ended = poll(&mut host, &request, &mut Machine::new(&context.line), &mut listener);
         drop(listener);
         drop(turn);
+        host.tell_notes(context);
         match ended? {
             Polled::Finished => {}
             Polled::NotMerging => context.console.detail(&format!("{vg}/{lv} is not merging any more.")),

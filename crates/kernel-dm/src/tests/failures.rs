@@ -218,7 +218,14 @@ fn one_header_that_was_written_is_the_commit() {
     let mut full = pv.header();
     full.pv = DeviceRef("/dev/full".to_owned());
     transaction.headers.insert(0, full);
+    taken();
     mapper.carry_out_transaction(&transaction).unwrap();
+    assert_eq!(taken(), 0);
+    let said = mapper.notes.join("\n");
+    assert!(
+        said.starts_with("writing the metadata header of /dev/full: ") && said.contains("put right"),
+        "{said}"
+    );
     assert_eq!(mapper.kernel.tables(), NEW);
     assert_eq!(pv.state(), 1);
 }
