@@ -130,7 +130,7 @@ impl<E: Cause> From<MergeError<E>> for CliError {
                 failed.hint("a merge that has ended has removed its snapshot")
             }
             MergeError::Invalidated { vg, lv } => failed.hint(format!(
-                "the store was too small for what changed; the snapshot is lost, remove it with: lvremove {vg}/{lv}"
+                "its store was too small for what changed, or its disk failed; the snapshot is lost, remove it with: lvremove {vg}/{lv}"
             )),
             MergeError::WouldOverflow { vg, other, .. } => failed.hint(format!(
                 "extend {vg}/{other} with LVM2's lvextend or remove it; with --force it becomes invalid, and its content is lost"

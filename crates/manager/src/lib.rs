@@ -22,6 +22,7 @@ pub mod environment;
 pub mod host;
 pub mod job;
 pub mod lock;
+pub mod lost;
 pub mod ops;
 pub mod recover;
 pub mod report;

@@ -5,9 +5,12 @@
 //! - The devices are asked for under it, too: two that activate at once do not undo each other's work.
 //! - What is up already stays as it is; what a killed process has left half or suspended is brought on. A group that does not come
 //!   up whole is taken down again, as far as it was not there before.
+//! - No store is given to the kernel that cannot be trusted (K5).
 //! - What is in use is not taken down, and nothing else of its group is.
+//! - A snapshot that the kernel has given up says so on its disk, once it is down.
 
 use super::claims::clear_left_over;
+use super::lost::write_down;
 use super::{Kernel, Monitor, devices_of, monitor};
 use crate::carried::in_use_words;
 use crate::changing::one_vg;
@@ -15,15 +18,17 @@ use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::session::Session;
+use foldback_dm_snapshot_format::{Finding, FindingKind, Severity};
 use foldback_dm_table::{DmName, Info, Verb};
 use foldback_lvm2_format::vg::LvFlag;
 use foldback_manager::activation::{
     ActivationSet, Device, Group, Layer, Wish, complete, deactivate, tables, to_activate, to_deactivate,
 };
+use foldback_manager::check::check;
 use foldback_manager::host::locks;
 use foldback_manager::job::first_open;
 use foldback_manager::lock::LockMode;
-use foldback_manager::store::FoundVg;
+use foldback_manager::store::{DiskSet, FoundVg};
 use foldback_units::{LvName, VgName};
 
 /// What comes with an activation.
@@ -76,7 +81,7 @@ impl Kernel {
         }
         clear_left_over(&mut self.mapper, &mut self.there)?;
         for group in &set.groups {
-            if let Err(error) = self.up(group) {
+            if let Err(error) = self.up(&mut session, found, group) {
                 error.tell(context.console);
                 exit = Exit::Failed;
             }
@@ -91,7 +96,7 @@ impl Kernel {
         Ok(exit)
     }
 
-    fn up(&mut self, group: &Group) -> Result<(), CliError> {
+    fn up(&mut self, session: &mut Session, found: &FoundVg, group: &Group) -> Result<(), CliError> {
         let all = deactivate(group);
         let of_group = |info: &&Info| all.iter().any(|verb| info.name == *verb.name());
         if self.there.iter().filter(of_group).any(|info| info.suspended) {
@@ -105,6 +110,7 @@ impl Kernel {
             return Ok(());
         }
         group.check_kernel().map_err(|error| CliError::failed(format!("{error}.")))?;
+        self.check_stores(session, found, group)?;
         let Err(error) = self.mapper.apply_all(&verbs) else { return Ok(()) };
         let there = |name: &DmName| self.there.iter().any(|info| info.name == *name);
         for verb in all.into_iter().filter(|verb| !there(verb.name())) {
@@ -112,6 +118,37 @@ impl Kernel {
             self.mapper.apply_all(&[verb]).ok();
         }
         Err(error.into())
+    }
+
+    /// Refuses a group with a store that cannot be trusted, or read: the kernel follows whatever it finds there (dm-snapshot.md
+    /// 1.4, K5), and a merge would into the origin. One that the kernel has in use already is written meanwhile.
+    fn check_stores(&self, session: &mut Session, found: &FoundVg, group: &Group) -> Result<(), CliError> {
+        let (vg, origin) = (&found.vg.name, &group.origin.lv);
+        let mut set = DiskSet::new(&mut *session.disks, &session.paths);
+        let is_used =
+            |cow: &Device| self.there.iter().any(|info| info.uuid == cow.uuid && info.open_count > 0);
+        for snapshot in group.snapshots.iter().filter(|snapshot| !is_used(&snapshot.cow)) {
+            let lv = &snapshot.lv;
+            let inactive = |why: &str| {
+                let error = CliError::failed(format!("{vg}/{origin} remains inactive: {why}."));
+                if snapshot.merging {
+                    return error;
+                }
+                error.hint(format!("without that snapshot it comes up; remove it with: lvremove {vg}/{lv}"))
+            };
+            let report = check(&mut set, found, lv).map_err(|error| inactive(&error.to_string()))?;
+            // Of a lost one the kernel follows nothing.
+            if report.findings.iter().any(|finding| finding.kind == FindingKind::Invalidated) {
+                continue;
+            }
+            let refuses = |finding: &&Finding| finding.severity() == Severity::Refuse;
+            if let Some(finding) = report.findings.iter().find(refuses) {
+                return Err(inactive(&format!(
+                    "the exception store of {vg}/{lv} is damaged: {finding}; `check {vg}/{lv}` lists all that is wrong"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Takes LVs down with their groups, all where none is named.
@@ -137,13 +174,17 @@ impl Kernel {
             if verbs.is_empty() || context.options.test {
                 continue;
             }
+            let lost = self.lost(group)?;
             let down = match self.in_use(group)? {
                 Some((lv, device)) => Err(CliError::failed(in_use_words(&format!("{vg}/{lv}"), &device))),
                 None => self.mapper.apply_all(&verbs).map_err(CliError::from),
             };
-            if let Err(error) = down {
-                error.tell(context.console);
-                exit = Exit::Failed;
+            match down {
+                Ok(()) => write_down(context, vg, &lost),
+                Err(error) => {
+                    error.tell(context.console);
+                    exit = Exit::Failed;
+                }
             }
         }
         self.tell(context, found, lvs.is_none())?;

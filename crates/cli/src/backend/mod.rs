@@ -8,6 +8,7 @@
 mod activation;
 mod claims;
 mod host;
+mod lost;
 mod pvs;
 mod refresh;
 mod status;
