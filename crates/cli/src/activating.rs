@@ -16,8 +16,8 @@ use crate::session::Session;
 use clap::{Args, ValueEnum};
 use foldback_device::Access;
 use foldback_lvm2_format::vg::{Lv, LvFlag, Vg};
-use foldback_manager::activation::Wish as KernelWish;
-use foldback_manager::store::Discovery;
+use foldback_manager::activation::{ActivationError, ActivationSet, Group, Wish as GroupWish, to_activate};
+use foldback_manager::store::{Discovery, FoundVg};
 use foldback_units::{LvName, VgName};
 
 /// LVM2's values of `-a`, as far as they differ here.
@@ -175,7 +175,7 @@ impl ActivationOptions {
             Some(Activation::No) => kernel.deactivate(context, session, vg, lvs),
             Some(how) => {
                 let wish =
-                    KernelWish { ignore_skip: self.ignoreactivationskip, auto: how == Activation::Auto };
+                    GroupWish { ignore_skip: self.ignoreactivationskip, auto: how == Activation::Auto };
                 let boot = Boot {
                     sysinit: self.sysinit,
                     polls: self.polls(),
@@ -219,6 +219,12 @@ struct Wish<'a> {
     export: Option<&'a Export>,
 }
 
+impl Wish<'_> {
+    fn of_groups(self) -> GroupWish {
+        GroupWish { ignore_skip: self.skipped_too, auto: self.how == Activation::Auto }
+    }
+}
+
 /// Brings LVs up, all that users see where none is named.
 fn activate(
     context: &Context,
@@ -226,22 +232,21 @@ fn activate(
     lvs: Option<&[LvName]>,
     wish: Wish<'_>,
 ) -> Result<Exit, CliError> {
-    let Wish { how, skipped_too, export } = wish;
     let mut session = Session::open_to_activate(&context.options, vg)?;
     let discovery = session.discover();
     let found = one_vg(&discovery, vg)?;
     if let Some(finding) = found.refuses_use() {
         return Err(CliError::failed(finding.refusal(vg.as_str())));
     }
-    let chosen: Vec<(String, String)> = found
-        .vg
-        .lvs
-        .iter()
-        .filter(|lv| lvs.map_or_else(|| is_seen(&found.vg, lv), |lvs| lvs.contains(&lv.name)))
-        .filter(|lv| skipped_too || !lv.flags.contains(LvFlag::ActivationSkip))
-        .filter(|lv| how != Activation::Auto || !lv.flags.contains(LvFlag::NoAutoactivate))
-        .map(|lv| (lv.name.to_string(), lv.id.to_string()))
-        .collect();
+    let (chosen, refused) = match lvs {
+        Some(lvs) => (named(&found.vg, lvs, wish), Vec::new()),
+        None => seen(found, wish),
+    };
+    for (_, error) in &refused {
+        context.console.error(&format!("{error}."));
+    }
+    let chosen: Vec<(String, String)> =
+        chosen.into_iter().map(|lv| (lv.name.to_string(), lv.id.to_string())).collect();
     let wanted: Vec<String> = chosen.iter().map(|(name, _)| name.clone()).collect();
     let setting = live::setting(&context.options, &session.paths)?;
     if context.options.test || (lvs.is_some() && wanted.is_empty()) {
@@ -265,17 +270,32 @@ fn activate(
             done.merging
         ));
     }
-    match export {
+    match wish.export {
         Some(export) => exporting::export(context, vg, &chosen, export)?,
         None => exporting::tell_instead(context, vg, &chosen)?,
     }
-    Ok(if done.failed.is_empty() { Exit::Success } else { Exit::Failed })
+    Ok(if done.failed.is_empty() && refused.is_empty() { Exit::Success } else { Exit::Failed })
 }
 
-/// Visible, or a snapshot that is not merging.
-fn is_seen(vg: &Vg, lv: &Lv) -> bool {
-    let links = vg.snapshots();
-    lv.snapshot().is_none() && (links.is_visible(lv) || links.is_cow(&lv.name))
+/// The LVs that are named, unless a flag leaves one out.
+fn named<'v>(vg: &'v Vg, lvs: &[LvName], wish: Wish<'_>) -> Vec<&'v Lv> {
+    let is_left_out = |lv: &Lv| {
+        (lv.flags.contains(LvFlag::ActivationSkip) && !wish.skipped_too)
+            || (lv.flags.contains(LvFlag::NoAutoactivate) && wish.how == Activation::Auto)
+    };
+    vg.lvs.iter().filter(|lv| lvs.contains(&lv.name) && !is_left_out(lv)).collect()
+}
+
+/// What users see of the groups that come up when none is named, and why others cannot: an origin decides for its snapshots,
+/// and one that merges is no volume any more.
+fn seen<'f>(found: &'f FoundVg, wish: Wish<'_>) -> (Vec<&'f Lv>, Vec<(LvName, ActivationError)>) {
+    let ActivationSet { groups, refused, .. } = to_activate(found, wish.of_groups());
+    let has = |group: &Group, lv: &Lv| {
+        group.origin.lv == lv.name || group.snapshots.iter().any(|snapshot| snapshot.lv == lv.name)
+    };
+    let links = found.vg.snapshots();
+    let is_seen = |lv: &&Lv| links.is_visible(lv) && groups.iter().any(|group| has(group, lv));
+    (found.vg.lvs.iter().filter(is_seen).collect(), refused)
 }
 
 /// Of a VG that nobody serves.

@@ -72,6 +72,20 @@ fn a_volume_goes_back_and_forth_while_it_is_served() {
     assert!(live.lab.content(&format!("{}/root", live.vg)) == new);
 }
 
+/// An origin decides for its snapshots (lvm2.md 3.1), whose own mark says nothing; one that merges is no volume any more.
+#[test]
+fn a_volume_to_be_skipped_stays_down_with_its_snapshots() {
+    let live = Live::new("skipped", 64);
+    live.ok("lvcreate -L 4M -ky -n root VG");
+    live.ok("lvcreate -s -l 1 -kn -n before VG/root");
+    live.ok("lvcreate -s -l 1 -kn -n after VG/root");
+    live.ok("lvconvert --merge --onactivate VG/before");
+    assert_eq!(live.ok("vgchange -ay VG").trim(), "0 logical volume(s) in volume group \"VG\" now active");
+    live.ok("vgchange -ay -K VG");
+    live.wait_until_merged();
+    live.ok("vgchange -an VG");
+}
+
 /// Reads and writes go to the merged view from the first moment on (I1); nobody has to ask for its end (K11).
 #[test]
 fn the_origin_is_written_while_it_merges() {
