@@ -393,3 +393,14 @@ fn two_at_once_are_told_from_each_other() {
     assert!(refused, "{}", second.stderr);
     assert!(lab.content("vg/root") == before);
 }
+
+/// Who is to end a merge finds that another has ended it, and with it removed the snapshot (lvm2.md 2.10): `finish` starts one
+/// for each merge that it sees, and must not fail then.
+#[test]
+fn who_comes_to_end_a_merge_that_is_over_does_not_fail() {
+    let (lab, ..) = changed_lab(&[]);
+    lab.ok(&["lvconvert", "--merge", "vg/snap"]);
+    let polled = lab.run(&["-v", "lvpoll", "vg/snap"]);
+    assert_eq!((polled.code, polled.stderr.trim()), (Some(0), "vg/snap is not there any more."));
+    lab.ok(&["lvpoll", "--background", "vg/snap"]);
+}

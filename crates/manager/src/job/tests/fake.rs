@@ -363,7 +363,7 @@ pub(super) fn run(host: &mut FakeHost, ear: &mut Ear) -> Result<MergeOutcome, Me
     outcome
 }
 
-pub(super) fn run_poll(host: &mut FakeHost, ear: &mut Ear) -> Result<Polled, MergeError<Broken>> {
+pub(super) fn run_poll(host: &mut FakeHost, ear: &mut dyn Observer) -> Result<Polled, MergeError<Broken>> {
     let paths = host.mapper.paths.clone();
     let environment: &mut dyn Environment = &mut TestEnvironment::new();
     let outcome = poll(host, &request(&paths), environment, ear);

@@ -2,8 +2,13 @@
 
 use super::fake::{Ear, Until, bring_up, filled, host, names, origin, run, run_poll};
 use crate::activation::Group;
-use crate::job::{MergeOutcome, Polled};
+use crate::job::{MergeOutcome, Observer, Polled, Progress};
+use crate::ops::Notice;
+use crate::testing::{Bench, TestEnvironment};
 use foldback_dm_table::DmName;
+use foldback_lvm2_format::vg::Vg;
+use foldback_testkit::SimDisks;
+use std::ops::ControlFlow;
 
 /// lvm2.md 2.8: the end is one commit, and the origin's device stays up without a merge.
 #[test]
@@ -40,6 +45,40 @@ fn what_does_not_run_is_left_alone() {
     assert_eq!(run_poll(&mut marked, &mut ear).unwrap(), Polled::Waits);
     assert_eq!((ear.commits, ear.said.len()), (0, 0));
     assert_eq!(names(&marked.mapper.disks.visible()), ["root", "snap", "snapshot0"]);
+}
+
+/// lvm2.md 2.10: whoever ends it first has ended it, and removed the snapshot; between the kernel's last chunk and this job's
+/// lock as well as before it looks.
+#[test]
+fn a_merge_that_somebody_else_ends_is_ended_once() {
+    struct Rival(Ear, SimDisks, Vec<String>);
+    impl Observer for Rival {
+        fn notice(&mut self, notice: Notice) {
+            self.0.notice(notice);
+        }
+        fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+            if progress.chunks_left == 0 {
+                let (disks, paths) = (self.1.clone(), self.2.clone());
+                let mut bench = Bench { disks, paths, environment: TestEnvironment::new() };
+                bench.change(|vg| vg.lvs.retain(|lv| lv.name.as_str() == "root")).unwrap();
+            }
+            ControlFlow::Continue(())
+        }
+        fn committed(&mut self, vg: &Vg) {
+            self.0.committed(vg);
+        }
+    }
+    let (image, expected) = filled();
+    let mut host = host(image, 4);
+    let mut ear = Ear { stop_after: Some(3), ..Ear::default() };
+    assert_eq!(run(&mut host, &mut ear).unwrap(), MergeOutcome::Stopped);
+    bring_up(&mut host, |group| group);
+    let mut rival = Rival(Ear::default(), host.mapper.disks.clone(), host.mapper.paths.clone());
+    assert_eq!(run_poll(&mut host, &mut rival).unwrap(), Polled::Finished);
+    assert_eq!(rival.0.commits, 0, "by the other one");
+    let after = host.mapper.disks.visible();
+    assert!(origin(&after) == expected && names(&after) == ["root"]);
+    assert_eq!(run_poll(&mut host, &mut rival).unwrap(), Polled::NotMerging);
 }
 
 /// Nothing is tried again by itself: whoever gives the command anew has to.
