@@ -3,14 +3,14 @@
 //!
 //! What must hold:
 //! - What an LV must not show of its former owner is zeroed durably before the commit that gives it a name.
-//! - A store: area first, flush, header, flush, then the commit that adds the snapshot (C6).
+//! - A store: area first, flush, header, flush, then the commit that adds the snapshot (C6). Both are read once more before it.
 
 use crate::environment::Environment;
 use crate::ops::lv_create::Planned;
-use crate::store::{CommitError, Committed, DiskSet, FoundVg, MapError, stage, write_lv};
+use crate::store::{CommitError, Committed, DiskSet, FoundVg, MapError, read_lv, stage, write_lv};
 use foldback_dm_snapshot_format::{Header, Layout};
 use foldback_lvm2_format::vg::{Lv, Vg};
-use foldback_units::{Bytes, ChunkSize, LvName, Sectors};
+use foldback_units::{Bytes, ChunkSize, LvName, SectorRange, Sectors};
 
 /// What LVM2 zeroes of a new LV.
 const ZEROED: Sectors = Sectors(8);
@@ -21,6 +21,14 @@ pub enum ApplyError {
     /// The start of the new LV could not be written; nothing was committed.
     #[error("preparing the new volume: {0}; nothing was changed")]
     Prepare(#[from] MapError),
+    /// A disk that does not keep what it is told; nothing was committed.
+    #[error(
+        "preparing the new volume: the store of {lv} does not read as it was written; nothing was changed"
+    )]
+    Unlike {
+        /// Whose store.
+        lv: LvName,
+    },
     /// The VG was not written.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -77,12 +85,19 @@ pub fn prepare_stores(
     for store in lvs.iter().filter_map(|lv| planned.lv(lv)) {
         // Area 0 before the header: a valid header over stale records would be a store full of wrong data (K3).
         let layout = Layout::new(chunk);
-        if let Some(area) = layout.area_range(0) {
+        let area = layout.area_range(0);
+        if let Some(area) = area {
             write_zeros(set, found, store, area.start(), area.len())?;
         }
         let mut header = Header::new(chunk).encode().to_vec();
         header.resize(chunk.bytes().to_usize().unwrap_or(header.len()), 0);
         write_lv(set, found, store, Sectors::ZERO, &header)?;
+        let both = area.and_then(|area| SectorRange::new(Sectors::ZERO, area.end()));
+        let read = both.map(|both| read_lv(set, found, store, both)).transpose()?.unwrap_or_default();
+        // Where another store was before, its records would be followed.
+        if read.strip_prefix(&*header).is_none_or(|area| area.iter().any(|byte| *byte != 0)) {
+            return Err(ApplyError::Unlike { lv: store.name.clone() });
+        }
     }
     Ok(())
 }
