@@ -237,12 +237,15 @@ must dmsetup create disk --table "0 $sectors linear $OTHER 0"
 must lvcreate -an -Zn -L 16m -n low vgb
 must lvcreate -an -Zn -L 84m -n filler vgb
 check half.up half lvchange -ay vgb/low
-flock -x /run/lock/lvm/V_vgb sleep 4 &
-sleep 0.3
+rm -f /run/locked /run/go
+flock -x /run/lock/lvm/V_vgb sh -c 'touch /run/locked; until [ -e /run/go ]; do sleep 0.1; done' &
+must waits test -e /run/locked
 half lvextend -L +4m vgb/low >/run/out 2>&1 &
 command=$!
-sleep 2
+# It has looked at the disks, and waits for the lock.
+must waits grep -q -e '->' /proc/locks
 disk $((80 * 2048)) || fail half.disk 'it could not be made shorter'
+touch /run/go
 wait "$command"
 cp /run/out /run/half
 grep -q 'The change is committed, but a device was not switched: resuming vgb-low' /run/out && ok half.told || fail half.told "$(tr '\n' ' ' </run/half)"
