@@ -94,6 +94,39 @@ pub(crate) fn table<K: Kernel>(
     lines(kernel, name, flags, slot)
 }
 
+/// A question that tells whether a device's live table is still the one that it has now: to be asked while nothing may be
+/// allocated.
+#[derive(Debug)]
+pub(crate) struct StillLive {
+    message: Message,
+    count: u32,
+    lines: Vec<u8>,
+}
+
+impl StillLive {
+    /// Lays it out; `None` where there is no live table.
+    pub(crate) fn of<K: Kernel>(kernel: &mut K, name: &DmName) -> Result<Option<Self>, KernelDmErrorKind> {
+        let message = Message::to(Command::TableStatus, &name.0)?.with_flags(STATUS_TABLE);
+        let sent = ask(kernel, &message)?;
+        let answer = sent.answer()?;
+        if !answer.has(ACTIVE) {
+            return Ok(None);
+        }
+        let lines = answer.data.to_vec();
+        // A longer table is another one, and does not have to fit.
+        let room = lines.len().max(ROOM);
+        Ok(Some(Self { message: message.with_room(room), count: answer.target_count(), lines }))
+    }
+
+    /// Whether it is, as far as the kernel tells. Asked once. Allocates nothing.
+    pub(crate) fn ask<K: Kernel>(&mut self, kernel: &mut K) -> bool {
+        kernel.call(&mut self.message).is_ok()
+            && self.message.answer().is_ok_and(|answer| {
+                answer.has(ACTIVE) && answer.target_count() == self.count && answer.data == self.lines
+            })
+    }
+}
+
 /// The status of each line of the live table.
 pub(crate) fn status<K: Kernel>(
     kernel: &mut K,

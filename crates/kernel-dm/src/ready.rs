@@ -12,7 +12,7 @@ use crate::cookie::Cookie;
 use crate::error::{KernelDmError, KernelDmErrorKind};
 use crate::headers::Headers;
 use crate::message::{Command, Message};
-use crate::query::{self, Slot};
+use crate::query::{self, Slot, StillLive};
 use crate::section::{Down, Section, Step, Up};
 use crate::specs::Spec;
 use crate::verbs::{Mapper, load_message, suspend, words};
@@ -131,6 +131,7 @@ impl<K: Kernel> Mapper<K> {
         };
         let step = self.resuming(name, kind.as_deref(), cookie)?;
         let clear = clearing(name)?;
+        let still_old = StillLive::of(&mut self.kernel, name)?;
         let (mut resume, mut old) = (None, None);
         if let Some(specs) = live {
             let read_only = query::device(&mut self.kernel, name)?.read_only;
@@ -147,7 +148,7 @@ impl<K: Kernel> Mapper<K> {
         }
         let merges = matches!(target, Some(Target::SnapshotMerge(_)));
         let ends = matches!(target, Some(Target::Error));
-        Ok(Up { step, clear, resume, old, merges, ends })
+        Ok(Up { step, clear, resume, still_old, old, merges, ends })
     }
 }
 

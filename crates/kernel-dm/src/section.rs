@@ -5,9 +5,9 @@
 //!   allocated, logged, forked or opened.
 //! - Before the commit a failure is taken back: inactive tables first, so that no resume makes one live, then suspended
 //!   devices from the bottom up.
-//! - After the commit it goes forward. From the first resume that fails on, old tables: the kernel has put the new one of
-//!   that device in already and leaves it suspended (K8), so its old one is loaded again; the devices behind it only lose
-//!   their inactive tables. A device whose old table cannot be had any more answers with errors, and so does one that makes way
+//! - After the commit it goes forward. From the first resume that fails on, old tables: the kernel leaves that device
+//!   suspended, with the old one (what does not fit its disk is refused first), which is only resumed, or with the new one
+//!   (K8), and then its old one is loaded again; the devices behind it only lose their inactive tables. A device whose old table cannot be had any more answers with errors, and so does one that makes way
 //!   for a merge that runs already; none stays suspended.
 
 use crate::control::Kernel;
@@ -15,6 +15,7 @@ use crate::cookie::Cookie;
 use crate::error::{KernelDmError, KernelDmErrorKind, both};
 use crate::headers::{Headers, Unwritten};
 use crate::message::{Command, Message};
+use crate::query::StillLive;
 use foldback_dm_table::{DmName, Stage};
 use std::io;
 
@@ -46,6 +47,8 @@ pub(crate) struct Up {
     pub(crate) clear: Step,
     /// Resumes what is live then. None for a device that had no table.
     pub(crate) resume: Option<Step>,
+    /// Whether the old table is live yet: the kernel refuses some before it puts them in.
+    pub(crate) still_old: Option<StillLive>,
     /// The old table, and one of errors in its place.
     pub(crate) old: Option<(Put, Put)>,
     /// Its new table merges: what stands on the same extents must not go on beside it.
@@ -187,9 +190,18 @@ impl Section {
         }
     }
 
-    /// A device that the kernel has left suspended with its new table: its old one, or errors.
+    /// A device that the kernel has left suspended with its new table: its old one, or errors. Where the old one is live yet it
+    /// is resumed as it is: loaded beside itself, one that merges would be refused.
     fn put_back<K: Kernel>(&mut self, kernel: &mut K, cookie: &Cookie, index: usize, forward: bool) {
-        let Some((old, errors)) = self.up.get_mut(index).and_then(|up| up.old.as_mut()) else { return };
+        let Some(up) = self.up.get_mut(index) else { return };
+        if !forward
+            && let (Some(still_old), Some(resume)) = (&mut up.still_old, &mut up.resume)
+            && still_old.ask(kernel)
+            && send(kernel, cookie, resume).is_ok()
+        {
+            return;
+        }
+        let Some((old, errors)) = up.old.as_mut() else { return };
         let refused = if forward { None } else { put(kernel, cookie, old).err() };
         if !forward && refused.is_none() {
             return;

@@ -230,6 +230,30 @@ fn one_header_that_was_written_is_the_commit() {
     assert_eq!(pv.state(), 1);
 }
 
+/// A merging table is refused beside the one that merges. At the end of a merge it stays as it is where the new one does not
+/// fit its disk, and whoever uses the device goes on.
+#[test]
+fn a_table_that_was_not_put_in_leaves_the_old_one_without_loading_it_again() {
+    let pv = Pv::new();
+    let (mut mapper, outcome) = with(&[], &pv);
+    outcome.unwrap();
+    let end = Transaction {
+        preload: vec![load("vg-root", "0 64 linear 7:0 2048")],
+        suspend: vec![suspend("vg-root", false), suspend("vg-root-real", false)],
+        headers: vec![pv.header()],
+        resume: ["vg-root-real", "vg-root"].map(resume).to_vec(),
+        clean: vec![remove("vg-snap")],
+    };
+    let again = format!("load vg-root: {}", NEW[0].trim_start_matches("vg-root: "));
+    mapper.kernel.faults = vec!["swap vg-root".to_owned(), again];
+    taken();
+    let (stage, error) = mapper.carry_out_transaction(&end).unwrap_err();
+    assert_eq!((stage, taken()), (Stage::Resume, 0));
+    assert!(error.to_string().starts_with("resuming vg-root: "), "{error}");
+    assert_eq!(mapper.kernel.tables(), NEW);
+    assert_eq!(mapper.kernel.faults.len(), 1, "the old table was not loaded");
+}
+
 /// K8: the kernel has left the device suspended with its new table; its old one is loaded again, and what is behind it
 /// keeps its old one, so that the store stays with the snapshot.
 #[test]

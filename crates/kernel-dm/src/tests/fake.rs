@@ -1,7 +1,8 @@
 //! A stand-in for the kernel's device-mapper: devices, two tables each, and failures where they are wanted.
 //!
 //! What must hold:
-//! - A resume that fails has put the new table in already and leaves the device suspended, as the kernel does (K8).
+//! - A resume that fails has put the new table in already and leaves the device suspended, as the kernel does (K8); unless
+//!   it is the `swap` that fails: then it has not, and the new one is gone.
 //! - Allocations are counted while any device is suspended, but not its own.
 
 use super::counting::{arm, uncounted};
@@ -151,6 +152,14 @@ impl Fake {
     }
 
     fn resume(&mut self, name: &str) -> io::Result<()> {
+        // What does not fit its disk is not put in at all.
+        if self.faults.iter().any(|fault| *fault == format!("swap {name}")) {
+            self.faulty(&format!("swap {name}"));
+            let device = self.find(name)?;
+            device.inactive = None;
+            device.suspended = true;
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         let fails = self.faulty(&format!("resume {name}"));
         let device = self.find(name)?;
         if let Some(new) = device.inactive.take() {
