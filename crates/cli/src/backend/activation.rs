@@ -11,6 +11,7 @@
 
 use super::claims::clear_left_over;
 use super::lost::write_down;
+use super::orphans::remove_orphans;
 use super::{Kernel, Monitor, devices_of, monitor};
 use crate::carried::in_use_words;
 use crate::changing::one_vg;
@@ -186,6 +187,9 @@ impl Kernel {
                     exit = Exit::Failed;
                 }
             }
+        }
+        if !context.options.test {
+            remove_orphans(&mut self.mapper, &found.vg)?;
         }
         self.tell(context, found, lvs.is_none())?;
         Ok(exit)

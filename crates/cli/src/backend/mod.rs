@@ -9,6 +9,7 @@ mod activation;
 mod claims;
 mod host;
 mod lost;
+mod orphans;
 mod pvs;
 mod refresh;
 mod status;

@@ -2,11 +2,12 @@
 //!
 //! What must hold (lvm2.md 2.10, 3.1):
 //! - Every device of a live group gets the table that the metadata say, also one that somebody has changed or left
-//!   suspended. What is not active stays so.
+//!   suspended. What is not active stays so. Devices of LVs that are gone go, too.
 //! - A merge that waits begins where its volumes are closed; one that runs gets its poller.
 
 use super::Kernel;
 use super::activation::active_of;
+use super::orphans::remove_orphans;
 use crate::changing::one_vg;
 use crate::commands::Context;
 use crate::commands::start_deferred;
@@ -68,6 +69,9 @@ impl Kernel {
                     exit = Exit::Failed;
                 }
             }
+        }
+        if !context.options.test {
+            remove_orphans(&mut self.mapper, &found.vg)?;
         }
         for note in self.mapper.take_notes() {
             context.console.warn(&format!("{note}."));

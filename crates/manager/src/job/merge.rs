@@ -425,7 +425,8 @@ impl<H: MergeHost> Job<'_, '_, H> {
         match on {
             Ok(()) => format!("{committed} at once: {source}. They did when it was tried again."),
             Err(error) => format!(
-                "{committed}: {source}; and when it was tried again: {error}. Take {}/{} down and bring it up again.",
+                "{committed}: {source}; and when it was tried again: {error}. Old tables run on; once the cause is gone `lvchange \
+                 --refresh {0}/{1}` brings them on, also in use.",
                 self.request.vg, next.origin.lv
             ),
         }
