@@ -3,6 +3,16 @@
 # running NAME: nothing is suspended.
 running() { same "$1.running" "" "$(dmsetup info -c --noheadings -o name,suspended | grep -i suspended)"; }
 
+# waits COMMAND...: until it succeeds, two hundred tries at most, which only a hang or a mistake needs.
+waits() {
+	_tries=0
+	until "$@" >/dev/null 2>&1; do
+		_tries=$((_tries + 1))
+		[ $_tries -lt 200 ] || return 1
+		sleep 0.1
+	done
+}
+
 # writer WHO COMMAND...: again and again, with the number of the round as its last word, until `wrote WHO`, or until a round fails.
 writer() {
 	_who=/run/writer-$1

@@ -8,15 +8,6 @@ devices() { dmsetup info -c --noheadings -o name,open --separator ' ' | grep '^v
 SOON='activation{polling_interval=1}'
 no_snap() { ! lvs -a --noheadings -o lv_name vgp | grep -q snap; }
 is_up() { dmsetup info vgp-root-real; }
-# waits COMMAND...: until it succeeds, ten seconds at most.
-waits() {
-	_n=0
-	until "$@" >/dev/null 2>&1; do
-		_n=$((_n + 1))
-		[ $_n -lt 100 ] || return 1
-		sleep 0.1
-	done
-}
 # refused NAME WORDS COMMAND...
 refused() {
 	_refused=$1 _words=$2

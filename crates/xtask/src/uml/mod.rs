@@ -140,8 +140,18 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "faults",
-        shows: "disks that fail at each step of a snapshot and a merge: the old state or the new, told, nothing suspended",
-        run: faults::run,
+        shows: "disks that fail at each write of the metadata of a snapshot and a merge: the old state or the new, told, nothing suspended",
+        run: faults::metadata,
+    },
+    Case {
+        name: "faults-switch",
+        shows: "disks that fail as devices are switched and at the end of merges, with what is in use in use",
+        run: faults::switch,
+    },
+    Case {
+        name: "faults-stores",
+        shows: "other snapshots' stores that fail, stores that read other than written, one of two metadata areas",
+        run: faults::stores,
     },
     Case {
         name: "log-writes",

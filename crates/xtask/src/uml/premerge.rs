@@ -10,7 +10,8 @@ use anyhow::Result;
 use super::Length;
 use crate::rig::{Guest, Scratch};
 
-const SCRIPT: &str = include_str!("../../../../rig/premerge.sh");
+const SCRIPT: &str =
+    concat!(include_str!("../../../../rig/live-words.sh"), include_str!("../../../../rig/premerge.sh"));
 
 /// Runs the case.
 pub(super) fn run(_: Length) -> Result<String> {
