@@ -36,6 +36,7 @@ pub(crate) enum Activation {
 
 /// The options by which volumes are brought up and taken down.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct ActivationOptions {
     /// y: bring up; n: take down; ay: bring up what may be brought up by itself
     #[arg(short, long, value_name = "y|n|ay")]
@@ -63,6 +64,12 @@ pub(crate) struct ActivationOptions {
     /// The system is being started: go on without locks, and start no processes
     #[arg(long)]
     sysinit: bool,
+    /// Leave the watch over stores as it is
+    #[arg(long, conflicts_with = "monitor")]
+    ignoremonitoring: bool,
+    /// Accepted as LVM2 does; what lacks a PV is not brought up
+    #[arg(short = 'P', long, hide = true)]
+    partial: bool,
 }
 
 impl ActivationOptions {
@@ -77,6 +84,8 @@ impl ActivationOptions {
             poll: None,
             monitor: None,
             sysinit: false,
+            ignoremonitoring: false,
+            partial: false,
         }
     }
 
@@ -99,6 +108,9 @@ impl ActivationOptions {
         vg: &VgName,
         lvs: Option<&[LvName]>,
     ) -> Result<Exit, CliError> {
+        if self.partial {
+            context.console.error("PARTIAL MODE. Incomplete logical volumes will be processed.");
+        }
         if self.unexport.is_some() {
             return exporting::unexport(context, vg, lvs);
         }
@@ -179,7 +191,7 @@ impl ActivationOptions {
                 let boot = Boot {
                     sysinit: self.sysinit,
                     polls: self.polls(),
-                    monitor: (!self.sysinit).then(|| self.monitor()),
+                    monitor: (!self.sysinit && !self.ignoremonitoring).then(|| self.monitor()),
                 };
                 kernel.activate(context, session, vg, (lvs, wish), boot)
             }

@@ -156,6 +156,12 @@ impl Live {
         changes.into_iter().map(|change| self.as_it_runs(change)).collect()
     }
 
+    /// Refuses where one of the kernel's devices `closed` is in use, before anything is written.
+    pub(crate) fn refuse_open(&mut self, closed: &[DmName]) -> Result<(), CliError> {
+        let Carrier::Kernel(mapper) = &mut self.by else { return Ok(()) };
+        first_open(mapper, closed)?.map_or(Ok(()), |device| Err(in_use(&self.vg, &self.lvs, &device)))
+    }
+
     /// Carries a change out, unless one of the devices `closed` is in use.
     pub(crate) fn transact_unless_open(
         &mut self,
@@ -170,10 +176,7 @@ impl Live {
             Carrier::Kernel(mapper) => {
                 let open = first_open(mapper, closed).map_err(|error| NotSwitched::Refused(error.into()))?;
                 if let Some(device) = open {
-                    let lv = self.lvs.iter().find(|lv| lv.device == device);
-                    let lv = lv.map_or(device.0.as_str(), |lv| lv.name.as_str());
-                    let words = in_use_words(&format!("{}/{lv}", self.vg), &device);
-                    return Err(NotSwitched::Refused(CliError::failed(words)));
+                    return Err(NotSwitched::Refused(in_use(&self.vg, &self.lvs, &device)));
                 }
                 mapper.transact(transaction).map_err(|(stage, error)| match stage {
                     Stage::Resume | Stage::Clean => NotSwitched::Half(error.to_string()),
@@ -268,6 +271,11 @@ fn of_daemon(error: ApiError) -> NotSwitched {
         _ => CliError::failed(format!("{error}; whether the change was committed is not known."))
             .hint("lvs shows the metadata as they are now"),
     })
+}
+
+fn in_use(vg: &VgName, lvs: &[LiveLv], device: &DmName) -> CliError {
+    let lv = lvs.iter().find(|lv| lv.device == *device).map_or(device.0.as_str(), |lv| lv.name.as_str());
+    CliError::failed(in_use_words(&format!("{vg}/{lv}"), device))
 }
 
 /// LVM2's words for a device of the kernel's that is in use.

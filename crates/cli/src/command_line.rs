@@ -212,7 +212,9 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
         ErrorKind::ArgumentConflict => {
             let other = context(error, ContextKind::PriorArg);
             let text = if other == argument || other.is_empty() {
-                format!("  Option {} may not be repeated.\n", option_name(&argument))
+                let name = option_name(&argument);
+                let letter = short_of(command, &name).map(|letter| format!("-{letter}/")).unwrap_or_default();
+                format!("  Option {letter}{name} may not be repeated.\n")
             } else {
                 format!(
                     "  Options {} and {} cannot be given together.\n",

@@ -7,12 +7,12 @@
 //! - Without names everything is shown, hidden LVs only with `-a` or by name.
 
 use crate::backend::look_at_kernel;
+use crate::choosing::Chosen;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::exporting;
 use crate::live;
-use crate::names::Target;
 use crate::session::Session;
 use clap::{Args, ValueEnum};
 use foldback_daemon::api::types::{MergeInfo, VgInfo};
@@ -21,8 +21,8 @@ use foldback_dm_snapshot_format::StoreStatus;
 use foldback_dm_table::SnapshotStatus;
 use foldback_manager::check::{Usage, check, usage};
 use foldback_manager::report::{
-    Asked, BadLayout, Choice, Facts, Format, Live, LvFacts, LvKind, Machine, PvFacts, Report, StoreFacts,
-    Style, Units, VgFacts, asks_for_stores, field_help, report,
+    Asked, BadLayout, Choice, Facts, Format, Live, LvFacts, LvKind, Machine, Report, StoreFacts, Style,
+    Units, asks_for_stores, field_help, report,
 };
 use foldback_manager::store::{Discovery, DiskSet, Finding, FoundVg};
 use foldback_units::Sectors;
@@ -103,6 +103,21 @@ pub(crate) struct ReportOptions {
 }
 
 impl ReportOptions {
+    /// Whether hidden volumes are meant.
+    pub(crate) fn hidden(&self) -> bool {
+        self.all
+    }
+
+    /// Which rows are wanted.
+    pub(crate) fn selection(&self) -> Option<&str> {
+        self.select.as_deref()
+    }
+
+    /// The argument of `--units`.
+    pub(crate) fn units_text(&self) -> Option<&str> {
+        self.units.as_deref()
+    }
+
     fn units(&self, command: &str) -> Result<Units, CliError> {
         let Some(text) = &self.units else { return Ok(self.suffixed(Units::default())) };
         let units = Units::parse(text).map_err(|error| CliError::usage(command, error.to_string()))?;
@@ -154,13 +169,30 @@ pub(crate) fn run(
         }
         other => drop(other?),
     }
+    let looks = !context.as_lvm2 && asks_for_stores(&asked)?;
+    let (facts, chosen, exit) = gather(context, kind, names, (options.all, looks))?;
+    let json = options.reportformat == Some(ReportFormat::Json);
+    if json || !chosen.is_empty() {
+        context.console.result(&show(&facts, &chosen)?);
+    }
+    Ok(exit)
+}
+
+/// Everything that reports tell, and what of it `names` mean; what is not there is told. `hidden`: volumes that are, too, are
+/// meant; `looks`: into stores of snapshots that nobody serves.
+pub(crate) fn gather(
+    context: &Context,
+    kind: Report,
+    names: &[String],
+    (hidden, looks): (bool, bool),
+) -> Result<(Facts, Chosen, Exit), CliError> {
     // It may warn of disks that are not there.
     drop(live::daemon()?);
     let mut session = Session::open(&context.options, Access::Read)?;
     let found = session.discover();
     tell_findings(context, &found);
     let mut facts = Facts::of(&found, Machine { local_time: &local_time, device_number: &device_number });
-    if !context.as_lvm2 && asks_for_stores(&asked)? {
+    if looks {
         look_into_stores(&mut session, &found, &mut facts);
     }
     let served = live::vgs()?;
@@ -172,7 +204,7 @@ pub(crate) fn run(
         }
     }
     look_at_kernel(&session.paths, &found, &mut facts);
-    let mut chosen = Chosen { everything: names.is_empty(), hidden: options.all, ..Chosen::default() };
+    let mut chosen = Chosen::new(names.is_empty(), hidden);
     let mut exit = if found.faults.is_empty() { Exit::Success } else { Exit::Failed };
     for name in names {
         if let Err(error) = chosen.add(name, kind, &facts) {
@@ -180,10 +212,7 @@ pub(crate) fn run(
             exit = exit.max(error.exit);
         }
     }
-    if chosen.everything || !chosen.targets.is_empty() || !chosen.pvs.is_empty() {
-        context.console.result(&show(&facts, &chosen)?);
-    }
-    Ok(exit)
+    Ok((facts, chosen, exit))
 }
 
 /// Fills in what the stores of snapshots say, which LVM2 leaves blank while they are not active. A store that cannot be
@@ -225,6 +254,7 @@ pub(crate) fn look_at_live(served: &VgInfo, facts: &mut Facts) {
             used: status.and_then(used),
             invalid: status == Some(SnapshotStatus::Invalid),
             open: info.open_count > 0,
+            open_count: u64::from(info.open_count),
             suspended: info.suspended,
             merge_failed: status == Some(SnapshotStatus::MergeFailed),
             merge_state: info.merge.as_ref().map(merge_state),
@@ -234,6 +264,8 @@ pub(crate) fn look_at_live(served: &VgInfo, facts: &mut Facts) {
             store_seconds: status
                 .filter(|_| info.merge.is_none())
                 .and_then(|status| seconds_to_full(status, info.fill_rate)),
+            kernel_number: None,
+            kernel_read_ahead: None,
         };
         if let Some(lv) = vg.lvs.get_mut(index) {
             lv.nbd = info.nbd.iter().map(|address| exporting::uri(address, &lv.name)).collect();
@@ -328,50 +360,6 @@ pub(crate) fn tell_findings(context: &Context, found: &Discovery) {
     }
 }
 
-/// What a report shows.
-#[derive(Default)]
-struct Chosen {
-    everything: bool,
-    hidden: bool,
-    targets: Vec<Target>,
-    pvs: Vec<String>,
-}
-
-impl Chosen {
-    fn add(&mut self, name: &str, kind: Report, facts: &Facts) -> Result<(), CliError> {
-        if matches!(kind, Report::Pvs | Report::PvSegments) && !name.starts_with('@') {
-            let all = facts.vgs.iter().flat_map(|vg| &vg.pvs).chain(&facts.orphans);
-            if !all.into_iter().any(|pv| pv.name == name) {
-                return Err(CliError::failed(format!("Cannot use {name}: device not found")));
-            }
-            self.pvs.push(name.to_owned());
-            return Ok(());
-        }
-        let target = Target::parse(name)?;
-        match &target {
-            Target::Tag(_) => {}
-            Target::Vg(vg) => {
-                vg_named(facts, vg.as_str())?;
-            }
-            Target::Lv(vg, lv) => {
-                if kind == Report::Vgs {
-                    return Err(CliError::failed(format!("\"{name}\" is not a volume group.")));
-                }
-                let facts = vg_named(facts, vg.as_str())?;
-                if !facts.lvs.iter().any(|known| known.name == lv.as_str()) {
-                    return Err(no_lv(vg, lv));
-                }
-            }
-        }
-        self.targets.push(target);
-        Ok(())
-    }
-}
-
-fn vg_named<'a>(facts: &'a Facts, name: &str) -> Result<&'a VgFacts, CliError> {
-    facts.vgs.iter().find(|vg| vg.name == name).ok_or_else(|| no_vg(name))
-}
-
 /// LVM2's words for a VG that is not there.
 pub(crate) fn no_vg(name: &str) -> CliError {
     CliError::failed(format!("Volume group \"{name}\" not found\nCannot process volume group {name}"))
@@ -380,48 +368,6 @@ pub(crate) fn no_vg(name: &str) -> CliError {
 /// LVM2's words for an LV that is not there.
 pub(crate) fn no_lv(vg: &foldback_units::VgName, lv: &foldback_units::LvName) -> CliError {
     CliError::failed(format!("Failed to find logical volume \"{vg}/{lv}\""))
-}
-
-fn has(tags: &[String], tag: &str) -> bool {
-    tags.iter().any(|known| known == tag)
-}
-
-impl Choice for Chosen {
-    fn vg(&self, vg: &VgFacts) -> bool {
-        self.everything
-            || !self.pvs.is_empty()
-            || self.targets.iter().any(|target| match target {
-                Target::Vg(name) | Target::Lv(name, _) => name.as_str() == vg.name,
-                Target::Tag(tag) => {
-                    has(&vg.tags, tag.as_str())
-                        || vg.lvs.iter().any(|lv| has(&lv.tags, tag.as_str()))
-                        || vg.pvs.iter().any(|pv| has(&pv.tags, tag.as_str()))
-                }
-            })
-    }
-
-    fn lv(&self, vg: &VgFacts, lv: &LvFacts) -> bool {
-        let named = self.targets.iter().any(|target| match target {
-            Target::Lv(in_vg, name) => in_vg.as_str() == vg.name && name.as_str() == lv.name,
-            _ => false,
-        });
-        let covered = self.everything
-            || self.targets.iter().any(|target| match target {
-                Target::Vg(name) => name.as_str() == vg.name,
-                Target::Tag(tag) => has(&vg.tags, tag.as_str()) || has(&lv.tags, tag.as_str()),
-                Target::Lv(..) => false,
-            });
-        named || (covered && (self.hidden || !lv.hidden))
-    }
-
-    fn pv(&self, pv: &PvFacts) -> bool {
-        self.everything
-            || self.pvs.contains(&pv.name)
-            || self.targets.iter().any(|target| match target {
-                Target::Tag(tag) => has(&pv.tags, tag.as_str()),
-                Target::Vg(_) | Target::Lv(..) => true,
-            })
-    }
 }
 
 /// As LVM2 writes it: `2026-11-23 08:57:31 +0000`.

@@ -28,6 +28,7 @@ const CONFIG_MAX: u64 = 4 << 20;
 
 /// The settings that are used.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Config {
     /// The section `devices`.
     pub devices: DeviceSettings,
@@ -51,6 +52,8 @@ pub struct Config {
     pub snapshot_autoextend: Policy,
     /// `activation/monitoring`: whether stores are watched at all where the kernel carries them.
     pub monitoring: bool,
+    /// `global/event_activation`: whether events may bring volumes up.
+    pub event_activation: bool,
     /// `foldback/hold_seconds`, a setting of our own: how long writes wait for room in a store that is full and could not be
     /// extended. Only where stores are extended at all.
     pub hold: Duration,
@@ -108,6 +111,7 @@ impl Config {
             retain_days: settings.number("backup", "retain_days").unwrap_or(30),
             snapshot_autoextend: snapshot_autoextend(&settings),
             monitoring: settings.number("activation", "monitoring").unwrap_or(1) != 0,
+            event_activation: settings.number("global", "event_activation").unwrap_or(1) != 0,
             hold: settings.number("foldback", "hold_seconds").map_or(DEFAULT_HOLD, Duration::from_secs),
             polling_interval: settings.number("activation", "polling_interval").unwrap_or(15),
             system_id: settings.text("local", "system_id").filter(|id| lvmlocal && !id.is_empty()),

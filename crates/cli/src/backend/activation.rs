@@ -12,7 +12,7 @@
 use super::claims::clear_left_over;
 use super::lost::write_down;
 use super::orphans::remove_orphans;
-use super::{Kernel, Monitor, devices_of, monitor};
+use super::{Kernel, Monitor, devices_of, monitor, read_ahead_as_said};
 use crate::carried::in_use_words;
 use crate::changing::one_vg;
 use crate::commands::Context;
@@ -85,6 +85,11 @@ impl Kernel {
             if let Err(error) = self.up(&mut session, found, group) {
                 error.tell(context.console);
                 exit = Exit::Failed;
+                continue;
+            }
+            let snapshots = group.snapshots.iter().map(|snapshot| &snapshot.lv);
+            for lv in std::iter::once(&group.origin.lv).chain(snapshots) {
+                read_ahead_as_said(context.console, found, lv);
             }
         }
         self.tell(context, found, lvs.is_none())?;
@@ -167,7 +172,7 @@ impl Kernel {
         let set = active_of(found, lvs)?;
         let mut exit = Exit::Success;
         if lvs.is_none() {
-            self.refuse_open(&set, vg)?;
+            self.refuse_open(context, &set, vg)?;
         }
         for group in &set.groups {
             let there = |verb: &Verb| self.there.iter().any(|info| info.name == *verb.name());
@@ -177,7 +182,16 @@ impl Kernel {
             }
             let lost = self.lost(group)?;
             let down = match self.in_use(group)? {
-                Some((lv, device)) => Err(CliError::failed(in_use_words(&format!("{vg}/{lv}"), &device))),
+                Some((lv, device)) => {
+                    let words = in_use_words(&format!("{vg}/{lv}"), &device);
+                    let origin = &group.origin.lv;
+                    Err(CliError::failed(if lv == *origin {
+                        words
+                    } else {
+                        let open = self.open_snapshots(group)?;
+                        format!("{words}\nLV {vg}/{origin} has open {open} snapshot(s), not deactivating.")
+                    }))
+                }
                 None => self.mapper.apply_all(&verbs).map_err(CliError::from),
             };
             match down {
@@ -196,16 +210,29 @@ impl Kernel {
     }
 
     /// Of a whole VG nothing is taken down while anything is open, as with LVM2.
-    fn refuse_open(&mut self, set: &ActivationSet, vg: &VgName) -> Result<(), CliError> {
+    fn refuse_open(&mut self, context: &Context, set: &ActivationSet, vg: &VgName) -> Result<(), CliError> {
         let mut open = 0_usize;
         for group in &set.groups {
-            open = open.saturating_add(usize::from(self.in_use(group)?.is_some()));
+            if let Some((lv, device)) = self.in_use(group)? {
+                context.console.error(&in_use_words(&format!("{vg}/{lv}"), &device));
+                open = open.saturating_add(1);
+            }
         }
         if open == 0 {
             return Ok(());
         }
         let words = format!("Can't deactivate volume group \"{vg}\" with {open} open logical volume(s)");
         Err(CliError::failed(words))
+    }
+
+    /// How many snapshots of a group somebody has open.
+    fn open_snapshots(&mut self, group: &Group) -> Result<usize, CliError> {
+        let mut open = 0_usize;
+        for snapshot in &group.snapshots {
+            let device = std::slice::from_ref(&snapshot.top.name);
+            open = open.saturating_add(usize::from(first_open(&mut self.mapper, device)?.is_some()));
+        }
+        Ok(open)
     }
 
     /// The first LV of a group that somebody has open.

@@ -11,6 +11,7 @@ mod host;
 mod lost;
 mod orphans;
 mod pvs;
+mod read_ahead;
 mod refresh;
 mod status;
 
@@ -35,8 +36,9 @@ pub(crate) use claims::Claims;
 use claims::clear_left_over;
 pub(crate) use host::KernelHost;
 pub(crate) use pvs::pvs_in_kernel;
+pub(crate) use read_ahead::read_ahead_as_said;
 pub(crate) use refresh::{Monitor, monitor};
-pub(crate) use status::look_at_kernel;
+pub(crate) use status::{active_in_kernel_by_id, look_at_kernel};
 
 /// The values of `--backend`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

@@ -6,12 +6,14 @@
 //! - A snapshot that merges has an error device; what is known of it is its origin's.
 
 use super::devices_of;
-use crate::reporting::used;
+use crate::reporting::{device_number, used};
 use foldback_dm_table::{DeviceMapper, Info, SnapshotStatus};
 use foldback_kernel_dm::KernelDm;
 use foldback_manager::activation::{Device, Layer};
 use foldback_manager::report::{Facts, Live, LvFacts, LvKind};
 use foldback_manager::store::{Discovery, FoundVg};
+use foldback_units::Sectors;
+use std::collections::HashSet;
 
 /// Fills in what is known of LVs that the kernel carries.
 pub(crate) fn look_at_kernel(paths: &[String], found: &Discovery, facts: &mut Facts) {
@@ -60,6 +62,7 @@ fn live(mapper: &mut KernelDm, info: &Info) -> (Live, bool) {
         .ok()
         .flatten()
         .is_some_and(|table| table.lines.iter().any(|line| line.target.kind() == "snapshot-merge"));
+    let number = device_number(&KernelDm::node(&info.name).to_string_lossy());
     let left = match status {
         Some(SnapshotStatus::Usage { allocated, metadata, .. }) if merges => {
             Some(allocated.saturating_sub(metadata))
@@ -70,6 +73,7 @@ fn live(mapper: &mut KernelDm, info: &Info) -> (Live, bool) {
         used: status.and_then(used),
         invalid: status == Some(SnapshotStatus::Invalid),
         open: info.open_count > 0,
+        open_count: u64::from(info.open_count),
         suspended: info.suspended,
         merge_failed: status == Some(SnapshotStatus::MergeFailed),
         merge_state: None,
@@ -77,6 +81,35 @@ fn live(mapper: &mut KernelDm, info: &Info) -> (Live, bool) {
         merge_rate: None,
         merge_seconds: None,
         store_seconds: None,
+        kernel_number: number,
+        kernel_read_ahead: number.and_then(read_ahead),
     };
     (live, merges)
+}
+
+/// In `/sys` it stands in KiB.
+fn read_ahead((major, minor): (u32, u32)) -> Option<Sectors> {
+    let file = format!("/sys/dev/block/{major}:{minor}/queue/read_ahead_kb");
+    let kib: u64 = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    kib.checked_mul(2).map(Sectors)
+}
+
+/// The UUIDs of LVs that the kernel carries and whose content can be had: not of snapshots that are invalid.
+pub(crate) fn active_in_kernel_by_id(paths: &[String], found: &Discovery) -> HashSet<String> {
+    let mut active = HashSet::new();
+    if found.vgs.is_empty() || !KernelDm::is_there() {
+        return active;
+    }
+    let Ok(mut mapper) = KernelDm::open(paths) else { return active };
+    for vg in &found.vgs {
+        let there = devices_of(&mut mapper, &vg.vg.id).unwrap_or_default();
+        for (lv, info) in super::live_lvs(vg, &there) {
+            let status = mapper.status(&info.name).unwrap_or_default();
+            let invalid = |line: &String| SnapshotStatus::parse(line) == Some(SnapshotStatus::Invalid);
+            if !status.iter().any(invalid) {
+                active.insert(lv.id.to_string());
+            }
+        }
+    }
+    active
 }

@@ -5,18 +5,23 @@
 //! - A live volume is longer at once, for whoever has it open, too; its file system is the user's business.
 
 use super::Context;
+use super::lvcreate::pv_keys;
 use crate::carried::{Live, LiveLv};
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::file_systems::{self, FileSystem};
 use crate::names::Target;
 use crate::sizes::{Extents, Of, Size};
 use crate::switching::{Otherwise, Switch};
 use clap::Args;
-use foldback_manager::activation::{Change as GroupChange, Group, reload};
+use foldback_dm_table::HeaderWrite;
+use foldback_lvm2_format::vg::Lv;
+use foldback_manager::activation::{ActivationError, Change as GroupChange, Group, reload};
 use foldback_manager::ops::extend::{Amount, Extension, Situation, plan};
 use foldback_manager::ops::{PercentOf, SizeRequest};
 use foldback_manager::store::FoundVg;
+use foldback_units::LvName;
 
 /// Add room to a volume, or to a snapshot's store
 #[derive(Args, Debug)]
@@ -31,9 +36,14 @@ pub(crate) struct LvExtend {
     /// Extend a snapshot's store as lvm.conf says, if it is fuller than that allows
     #[arg(long)]
     use_policies: bool,
+    #[command(flatten)]
+    file_system: FileSystem,
     /// The volume
     #[arg(value_name = "VG/LV")]
     name: String,
+    /// PVs that it may go on
+    #[arg(value_name = "PV")]
+    pvs: Vec<String>,
 }
 
 /// What is asked for, without its sign, and whether it is more of what is there.
@@ -43,14 +53,20 @@ fn split(text: &str) -> (bool, &str) {
 
 impl LvExtend {
     /// To a size, or by one with `+`.
-    pub(super) fn of(name: String, size: Option<String>, extents: Option<String>) -> Self {
-        Self { size, extents, use_policies: false, name }
+    pub(super) fn of(
+        name: String,
+        pvs: Vec<String>,
+        size: Option<String>,
+        extents: Option<String>,
+        file_system: FileSystem,
+    ) -> Self {
+        Self { size, extents, use_policies: false, file_system, name, pvs }
     }
 
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
         let Target::Lv(vg, lv) = Target::parse(&self.name)? else {
-            return Err(usage("Please provide a volume group and a logical volume: VG/LV."));
+            return Err(usage("Please specify a logical volume path."));
         };
         let mut change = Change::of_vg(context, &vg, &[])?;
         let (discovery, mut live) = change.look(&vg)?;
@@ -59,21 +75,25 @@ impl LvExtend {
             return Ok(Exit::Success);
         };
         let active = live.as_ref().is_some_and(|live| live.has(&found.vg, &lv));
-        let extension = Extension { lv: lv.clone(), amount, pvs: Vec::new() };
+        let pvs = pv_keys(context, found, &self.pvs)?;
+        let extension = Extension { lv: lv.clone(), amount, pvs };
         let planned = plan(&found.vg, &extension, Situation { active, as_lvm2: context.as_lvm2 });
         let planned = planned.map_err(|refusal| refused(context, &refusal))?;
         tell(context, &planned.notices);
+        if self.file_system.resizes() {
+            self.file_system.check(context, &vg, &lv, active)?;
+        }
         if planned.changed && !change.is_test() {
             let after = (found, planned.vg.clone());
             change.apply_either(live.as_mut(), after, active, |live, next, headers| {
-                let group = GroupChange::between(&Group::of(found, &lv)?, &Group::of(next, &lv)?);
-                let group = live.as_it_runs(group);
-                let after = group.after.as_ref().unwrap_or(&group.before);
-                let transaction = reload(&group.before, after, headers);
-                Ok(Switch { transaction, otherwise: Otherwise::On(vec![group]) })
+                reloaded(live, (found, next), &lv, headers)
             })?;
         }
         tell(context, &planned.done);
+        if self.file_system.resizes() {
+            let extents = planned.vg.lv(&lv).map_or(0, Lv::extent_count);
+            file_systems::resize(context, &vg, &lv, planned.vg.extent_size.of(extents))?;
+        }
         Ok(Exit::Success)
     }
 
@@ -84,7 +104,7 @@ impl LvExtend {
         change: &Change<'_>,
         live: Option<&Live>,
         found: &FoundVg,
-        lv: &foldback_units::LvName,
+        lv: &LvName,
     ) -> Result<Option<Amount>, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
         let (more, request) = match (&self.size, &self.extents, self.use_policies) {
@@ -107,10 +127,33 @@ impl LvExtend {
                 };
                 (more, request)
             }
-            _ => return Err(usage("Please specify one of --size, --extents and --use-policies.")),
+            (Some(_), Some(_), _) => {
+                return Err(usage("Please specify either size or extents (not both)."));
+            }
+            _ => {
+                let message = "No command with matching syntax recognised.  Run 'lvextend --help' for more information.";
+                return Err(CliError {
+                    exit: Exit::BadCommandLine,
+                    message: message.to_owned(),
+                    hint: Some("give one of --size, --extents and --use-policies".to_owned()),
+                });
+            }
         };
         Ok(Some(if more { Amount::By(request) } else { Amount::To(request) }))
     }
+}
+
+/// A live LV and its group with the tables that its new extents give.
+pub(super) fn reloaded(
+    live: &Live,
+    (found, next): (&FoundVg, &FoundVg),
+    lv: &LvName,
+    headers: Vec<HeaderWrite>,
+) -> Result<Switch, ActivationError> {
+    let group = live.as_it_runs(GroupChange::between(&Group::of(found, lv)?, &Group::of(next, lv)?));
+    let after = group.after.as_ref().unwrap_or(&group.before);
+    let transaction = reload(&group.before, after, headers);
+    Ok(Switch { transaction, otherwise: Otherwise::On(vec![group]) })
 }
 
 fn percent_of(of: Of) -> PercentOf {

@@ -6,20 +6,19 @@
 //! - What is mounted, or open otherwise, is not made shorter; LVM2 does that, too.
 
 use super::Context;
-use super::lvextend::LvExtend;
+use super::lvextend::{LvExtend, reloaded};
 use crate::carried::Carrier;
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::file_systems::{self, FileSystem};
 use crate::names::Target;
 use crate::session::Session;
 use crate::sizes::{Extents, Of, Size};
-use crate::switching::{Otherwise, Switch};
 use clap::Args;
 use foldback_device::Access;
 use foldback_dm_table::Transaction;
-use foldback_lvm2_format::vg::Vg;
-use foldback_manager::activation::{Change as GroupChange, Group, reload};
+use foldback_lvm2_format::vg::{Lv, Vg};
 use foldback_manager::check::{Usage, check, usage};
 use foldback_manager::ops::extend::Amount;
 use foldback_manager::ops::reduce::{Active, Reduction, is_smaller, plan};
@@ -47,6 +46,9 @@ pub(crate) struct LvResize {
     /// The volume
     #[arg(value_name = "VG/LV")]
     name: String,
+    /// PVs that it may go on
+    #[arg(value_name = "PV")]
+    pvs: Vec<String>,
 }
 
 /// How large it is to be.
@@ -58,9 +60,8 @@ struct NewSize {
     /// Extents, or N%VG, N%FREE, N%ORIGIN, N%LV; with + or - so many more or less
     #[arg(short = 'l', long, value_name = "[+-]EXTENTS", allow_hyphen_values = true)]
     extents: Option<String>,
-    /// Accepted as LVM2 does; file systems are not resized
-    #[arg(short, long, hide = true)]
-    nofsck: bool,
+    #[command(flatten)]
+    file_system: FileSystem,
 }
 
 /// Which way.
@@ -114,8 +115,7 @@ fn percent_of(of: Of) -> PercentOf {
 
 fn lv_of(context: &Context, name: &str) -> Result<(VgName, LvName), CliError> {
     let Target::Lv(vg, lv) = Target::parse(name)? else {
-        let message = "Please provide a volume group and a logical volume: VG/LV.";
-        return Err(CliError::usage(&context.command, message));
+        return Err(CliError::usage(&context.command, "Please specify a logical volume path."));
     };
     Ok((vg, lv))
 }
@@ -129,7 +129,7 @@ impl LvReduce {
             Sign::To => Amount::To(request),
         };
         let (vg, lv) = lv_of(context, &self.name)?;
-        reduce(context, &vg, &lv, amount)
+        self.to.reduce(context, &vg, &lv, amount)
     }
 }
 
@@ -139,7 +139,7 @@ impl LvResize {
         let (vg, lv) = lv_of(context, &self.name)?;
         let less = match sign {
             Sign::More => false,
-            Sign::Less => return reduce(context, &vg, &lv, Amount::By(request)),
+            Sign::Less => return self.to.reduce(context, &vg, &lv, Amount::By(request)),
             Sign::To => {
                 let found = Session::open(&context.options, Access::Read)?.discover();
                 let vg: &Vg = &vg_to_change(&found, &vg)?.vg;
@@ -147,61 +147,67 @@ impl LvResize {
             }
         };
         if less {
-            return reduce(context, &vg, &lv, Amount::To(request));
+            return self.to.reduce(context, &vg, &lv, Amount::To(request));
         }
-        LvExtend::of(self.name.clone(), self.to.size.clone(), self.to.extents.clone()).run(context)
+        let NewSize { size, extents, file_system } = &self.to;
+        LvExtend::of(self.name.clone(), self.pvs.clone(), size.clone(), extents.clone(), *file_system)
+            .run(context)
     }
 }
 
-fn reduce(context: &Context, vg: &VgName, lv: &LvName, amount: Amount) -> Result<Exit, CliError> {
-    let mut change = Change::of_vg(context, vg, &[])?;
-    let (discovery, mut live) = change.look(vg)?;
-    let found = vg_to_change(&discovery, vg)?;
-    let device = live.as_ref().and_then(|live| live.of(&found.vg, lv)).map(|live| live.device.clone());
-    let active = match live.as_ref().filter(|_| device.is_some()).map(|live| &live.by) {
-        None => Active::No,
-        Some(Carrier::Kernel(_)) => Active::Shrinks,
-        Some(Carrier::Daemon(_)) => Active::Stays,
-    };
-    let used = used(&mut change, found, lv);
-    let reduction = Reduction { lv: lv.clone(), amount, used, active };
-    let planned = plan(&found.vg, &reduction).map_err(|refusal| refused(context, &refusal))?;
-    tell(context, &planned.notices);
-    if active == Active::Shrinks {
-        context.console.error("THIS MAY DESTROY YOUR DATA (filesystem etc.)");
+impl NewSize {
+    fn reduce(&self, context: &Context, vg: &VgName, lv: &LvName, amount: Amount) -> Result<Exit, CliError> {
+        let mut change = Change::of_vg(context, vg, &[])?;
+        let (discovery, mut live) = change.look(vg)?;
+        let found = vg_to_change(&discovery, vg)?;
+        let device = live.as_ref().and_then(|live| live.of(&found.vg, lv)).map(|live| live.device.clone());
+        let active = match live.as_ref().filter(|_| device.is_some()).map(|live| &live.by) {
+            None => Active::No,
+            Some(Carrier::Kernel(_)) => Active::Shrinks,
+            Some(Carrier::Daemon(_)) => Active::Stays,
+        };
+        let used = used(&mut change, found, lv);
+        let reduction = Reduction { lv: lv.clone(), amount, used, active };
+        let planned = plan(&found.vg, &reduction).map_err(|refusal| refused(context, &refusal))?;
+        tell(context, &planned.notices);
+        let resizes = self.file_system.resizes();
+        if active == Active::Shrinks && !resizes {
+            context.console.error("THIS MAY DESTROY YOUR DATA (filesystem etc.)");
+        }
+        let full = format!("{vg}/{lv}");
+        if !context.as_lvm2 && active == Active::No && !change.is_test() {
+            context.console.warn(&format!("Reducing {full} gives up what lies behind its new end; a file system on it must be smaller already."));
+        }
+        let answered = context.options.yes || context.options.force > 0 || change.is_test();
+        // LVM2 does not ask then.
+        let silent = resizes || (context.as_lvm2 && active == Active::No);
+        if !answered && !silent && !context.console.ask(&format!("Do you really want to reduce {full}?")) {
+            return Err(CliError::failed(format!("Logical volume {full} NOT reduced.")));
+        }
+        if resizes {
+            let extents = planned.vg.lv(lv).map_or(0, Lv::extent_count);
+            self.file_system.check(context, vg, lv, active != Active::No)?;
+            file_systems::resize(context, vg, lv, found.vg.extent_size.of(extents))?;
+        }
+        let after = (found, planned.vg.clone());
+        match (live.as_mut(), device) {
+            _ if !planned.changed || change.is_test() => {}
+            // Behind its new end may be what somebody has mounted.
+            (Some(live), Some(device)) => drop(change.apply_live(
+                live,
+                after,
+                // A file system that is shorter already may be in use again.
+                if resizes { &[] } else { std::slice::from_ref(&device) },
+                |_| Ok(()),
+                |live, next, headers| reloaded(live, (found, next), lv, headers),
+            )?),
+            (live, _) => change.apply_either(live, after, false, |_, _, headers| {
+                Ok(Transaction { headers, ..Transaction::default() }.into())
+            })?,
+        }
+        tell(context, &planned.done);
+        Ok(Exit::Success)
     }
-    let full = format!("{vg}/{lv}");
-    if !context.as_lvm2 && active == Active::No && !change.is_test() {
-        context.console.warn(&format!("Reducing {full} gives up what lies behind its new end; a file system on it must be smaller already."));
-    }
-    let answered = context.options.yes || context.options.force > 0 || change.is_test();
-    // LVM2 does not ask then.
-    let silent = context.as_lvm2 && active == Active::No;
-    if !answered && !silent && !context.console.ask(&format!("Do you really want to reduce {full}?")) {
-        return Err(CliError::failed(format!("Logical volume {full} NOT reduced.")));
-    }
-    let after = (found, planned.vg.clone());
-    match (live.as_mut(), device) {
-        _ if !planned.changed || change.is_test() => {}
-        // Behind its new end may be what somebody has mounted.
-        (Some(live), Some(device)) => drop(change.apply_live(
-            live,
-            after,
-            &[device],
-            |_| Ok(()),
-            |_, next, headers| {
-                let group = GroupChange::between(&Group::of(found, lv)?, &Group::of(next, lv)?);
-                let shorter = group.after.as_ref().unwrap_or(&group.before);
-                let transaction = reload(&group.before, shorter, headers);
-                Ok(Switch { transaction, otherwise: Otherwise::On(vec![group]) })
-            },
-        )?),
-        (live, _) => change.apply_either(live, after, false, |_, _, headers| {
-            Ok(Transaction { headers, ..Transaction::default() }.into())
-        })?,
-    }
-    tell(context, &planned.done);
-    Ok(Exit::Success)
 }
 
 /// How much of a snapshot's store is in use, as far as that can be told.

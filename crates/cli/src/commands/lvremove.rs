@@ -1,12 +1,14 @@
 //! `lvremove`: volumes and snapshots, all of a VG's, or all with a tag.
 //!
 //! What must hold:
-//! - What cannot be undone is asked, unless `-y` or `-f` answered it; where nobody answers, the answer is no.
+//! - What cannot be undone is asked, unless `-y` or `-f` answered it; where nobody answers, the answer is no. Under LVM2's names it is
+//!   asked of whatever is active.
 //! - One that cannot be removed does not stop the others; the exit code tells.
 
 use super::Context;
 use crate::carried::Live;
 use crate::changing::{Change, refused, tell, vg_to_change};
+use crate::choosing::selected;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::names::Target;
@@ -16,6 +18,7 @@ use clap::Args;
 use foldback_manager::activation::{Change as GroupChange, Group, device_of, remove_lvs};
 use foldback_manager::apply::commit;
 use foldback_manager::ops::lv_remove::{Removal, plan_several};
+use foldback_manager::report::Report;
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
 
@@ -24,8 +27,11 @@ use foldback_units::{LvName, VgName};
 #[command(after_help = "Examples:\n  lvremove vg/snap\n  lvremove -y vg/root @nightly")]
 pub(crate) struct LvRemove {
     /// What to remove; of a VG: everything in it
-    #[arg(value_name = "VG|LV|@TAG", required = true)]
+    #[arg(value_name = "VG|LV|@TAG", required_unless_present = "select")]
     names: Vec<String>,
+    /// Of these, those for which this holds; of all where nothing is named
+    #[arg(short = 'S', long, value_name = "SELECTION", allow_hyphen_values = true)]
+    select: Option<String>,
 }
 
 /// Removes one LV, for `trial drop`.
@@ -42,7 +48,11 @@ impl LvRemove {
             error.tell(context.console);
             exit = exit.max(error.exit);
         };
-        for name in &self.names {
+        let names = match &self.select {
+            Some(select) => selected(context, Report::Lvs, select, &self.names)?,
+            None => self.names.clone(),
+        };
+        for name in &names {
             let done = Target::parse(name).and_then(|target| {
                 for (vg, lvs) in super::resolve(context, &target)? {
                     remove_from(context, &vg, &lvs, matches!(target, Target::Lv(..)), &mut fail)?;
@@ -91,6 +101,16 @@ pub(super) fn remove_from(
             }
         };
         let forced = context.options.yes || context.options.force > 0;
+        let really = format!("Do you really want to remove active logical volume {vg}/{lv}?");
+        if context.as_lvm2
+            && !forced
+            && removal.questions.is_empty()
+            && is_live(lv)
+            && !context.console.ask(&really)
+        {
+            fail(CliError::failed(format!("Logical volume {vg}/{lv} not removed.")));
+            continue;
+        }
         if !forced && !removal.questions.iter().all(|question| context.console.ask(&question.to_string())) {
             fail(CliError::failed(format!("Logical volume {vg}/{lv} not removed.")));
             continue;

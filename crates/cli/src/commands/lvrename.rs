@@ -49,7 +49,19 @@ impl LvRename {
                 Ok((vg_name(vg)?, old, plain(new)))
             }
             [old, new] => match Target::parse(old)? {
-                Target::Lv(vg, old) => Ok((vg, old, plain(new))),
+                Target::Lv(vg, old) => {
+                    let in_other = match Target::parse(new) {
+                        Ok(Target::Lv(other, _)) => Some(other).filter(|other| *other != vg),
+                        _ => None,
+                    };
+                    if let Some(other) = in_other {
+                        let message = format!(
+                            "Logical volume names must have the same volume group (\"{vg}\" or \"{other}\")"
+                        );
+                        return Err(CliError::usage(&context.command, message));
+                    }
+                    Ok((vg, old, plain(new)))
+                }
                 _ => Err(usage()),
             },
             _ => Err(usage()),

@@ -8,6 +8,7 @@ mod about;
 mod check;
 mod daemon;
 mod demo;
+mod display;
 mod dm;
 mod export;
 mod finish;
@@ -69,6 +70,12 @@ pub(crate) enum Command {
     LvRemove(lvremove::LvRemove),
     Pvs(pvs::Pvs),
     Vgs(vgs::Vgs),
+    #[command(name = "lvdisplay")]
+    LvDisplay(display::LvDisplay),
+    #[command(name = "vgdisplay")]
+    VgDisplay(display::VgDisplay),
+    #[command(name = "pvdisplay")]
+    PvDisplay(display::PvDisplay),
     Lvs(lvs::Lvs),
     #[command(name = "lvconvert")]
     LvConvert(lvconvert::LvConvert),
@@ -171,6 +178,9 @@ impl Command {
             Self::Generate(_) => "generate",
             Self::Pvs(_) => "pvs",
             Self::Vgs(_) => "vgs",
+            Self::LvDisplay(_) => "lvdisplay",
+            Self::VgDisplay(_) => "vgdisplay",
+            Self::PvDisplay(_) => "pvdisplay",
         }
     }
 
@@ -213,6 +223,9 @@ impl Command {
             Self::Generate(arguments) => arguments.run(context),
             Self::Pvs(arguments) => arguments.run(context),
             Self::Vgs(arguments) => arguments.run(context),
+            Self::LvDisplay(arguments) => arguments.run(context),
+            Self::VgDisplay(arguments) => arguments.run(context),
+            Self::PvDisplay(arguments) => arguments.run(context),
         }
     }
 }

@@ -5,19 +5,22 @@
 //!   active. Nothing else touches what is active.
 
 use super::Context;
+use super::lvcreate::{Numbers, PolicyOptions};
 use super::vgcreate::tags;
+use crate::backend::read_ahead_as_said;
 use crate::carried::{Carrier, Live};
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::options::YesNo;
+use crate::read_ahead::ReadAhead;
 use crate::switching::{Otherwise, Switch};
 use clap::{Args, ValueEnum};
 use foldback_dm_table::Transaction;
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::{Change as GroupChange, reload};
 use foldback_manager::apply::commit;
-use foldback_manager::ops::lv_change::{LvWish, TagWish, plan, plan_vg};
+use foldback_manager::ops::lv_change::{LvWish, Setting, TagWish, plan, plan_vg};
 use foldback_manager::ops::{Notice, Refusal};
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, TagName, VgName};
@@ -55,6 +58,14 @@ pub(super) struct Properties {
     /// Mark it so that activation skips it without -K
     #[arg(short = 'k', long, value_name = "y|n")]
     setactivationskip: Option<YesNo>,
+    /// What the kernel reads ahead: auto, none, or a size in sectors
+    #[arg(short, long, value_name = "SIZE|auto|none")]
+    readahead: Option<ReadAhead>,
+    /// How extents are chosen
+    #[command(flatten)]
+    policy: PolicyOptions,
+    #[command(flatten)]
+    numbers: Numbers,
 }
 
 impl TagOptions {
@@ -78,7 +89,8 @@ impl TagOptions {
 impl Properties {
     /// Whether they ask for anything.
     pub(super) fn wants(&self) -> bool {
-        self.tags.wants() || self.permission.is_some() || self.setactivationskip.is_some()
+        let small = self.readahead.is_some() || self.policy.wants() || self.numbers.wants();
+        self.tags.wants() || self.permission.is_some() || self.setactivationskip.is_some() || small
     }
 
     /// Changes LVs of a VG, one after the other.
@@ -86,11 +98,23 @@ impl Properties {
         let wish = LvWish {
             writable: self.permission.map(|permission| permission == Permission::Write),
             skip: self.setactivationskip.map(|skip| skip == YesNo::Yes),
+            read_ahead: self.readahead.map_or(Setting::Kept, |value| value.in_metadata().into()),
+            number: self.numbers.wish(),
+            policy: if self.policy.wants() { self.policy.chosen().into() } else { Setting::Kept },
             tags: self.tags.wish(context)?,
         };
+        self.numbers.check(context.console)?;
         let mut exit = Exit::Success;
         for lv in lvs {
-            let touches = if wish.writable.is_some() { Touches::Devices(lv) } else { Touches::Text };
+            let touches = if wish.writable.is_some() {
+                Touches::Devices(lv)
+            } else if matches!(wish.number, Setting::To(_)) {
+                Touches::Number(lv)
+            } else if wish.read_ahead != Setting::Kept {
+                Touches::ReadAhead(lv)
+            } else {
+                Touches::Text
+            };
             let one = change(context, vg, touches, |found| plan(&found.vg, lv, &wish));
             exit = exit.max(one.unwrap_or_else(|error| {
                 error.tell(context.console);
@@ -108,6 +132,10 @@ enum Touches<'l> {
     Text,
     /// Those of this LV do: nobody else may have the VG active either.
     Devices(&'l LvName),
+    /// They do not, but a number that this LV is to have is only given to one that is not active.
+    Number(&'l LvName),
+    /// They do not; what is read ahead on this LV's does.
+    ReadAhead(&'l LvName),
 }
 
 /// Changes a VG's text, and what it says of devices.
@@ -130,7 +158,16 @@ fn change(
         }
         _ => None,
     };
+    let renumbered = |after: &Vg| {
+        let Touches::Number(lv) = touches else { return false };
+        let fixed = after.lv(lv).is_some_and(|lv| lv.minor.is_some());
+        fixed && live.as_ref().is_some_and(|live| live.has(&found.vg, lv))
+    };
     let (after, done) = plan(found).map_err(|refusal| refused(context, &refusal))?;
+    if renumbered(&after) {
+        let message = "A volume that is active keeps the device number that it has.";
+        return Err(CliError::failed(message).hint("take it down first: lvchange -an"));
+    }
     if !change.is_test() {
         if let Some(live) = &mut live {
             let switch = |live: &Live, next: &FoundVg, headers| {
@@ -142,9 +179,12 @@ fn change(
                 let transaction = reload(&group.before, after, headers);
                 Ok(Switch { transaction, otherwise: Otherwise::On(vec![group]) })
             };
-            change.apply_live(live, (found, after), &[], |_| Ok(()), switch)?;
+            let next = change.apply_live(live, (found, after), &[], |_| Ok(()), switch)?;
+            if let (Touches::ReadAhead(lv), Carrier::Kernel(_)) = (touches, &live.by) {
+                read_ahead_as_said(context.console, &next, lv);
+            }
         } else {
-            let held = touches != Touches::Text;
+            let held = matches!(touches, Touches::Devices(_));
             let _data = if held { change.session.hold_vg(found)? } else { Vec::new() };
             change.apply(&found.vg, |set, machine| commit(set, found, after, machine))?;
         }

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::options::YesNo;
 use crate::scanning::refuse_rejected;
 use crate::session::split_missing;
-use crate::signatures;
+use crate::signatures::{self, Place};
 use crate::sizes::Size;
 use clap::Args;
 use foldback_manager::ops::pv_create::{NewPv, check_unused, plan};
@@ -89,7 +89,8 @@ pub(super) fn create(
     let size = set.size(disk)?;
     if !found.pvs.iter().any(|pv| pv.disk == disk) {
         let forced = context.options.yes || context.options.force > 0;
-        signatures::wipe(context.console, &mut set, disk, forced, test)?;
+        let place = Place::disk(&mut set, disk)?;
+        signatures::wipe(context.console, &mut set, &place, forced, test)?;
     }
     let label = plan(path, size, new, &mut change.machine).map_err(|refusal| refused(context, &refusal))?;
     if !test {

@@ -4,6 +4,7 @@
 
 use super::Context;
 use crate::activating::ActivationOptions;
+use crate::backend::active_in_kernel_by_id;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live;
@@ -193,8 +194,10 @@ fn words(size: Sectors) -> String {
 
 impl LvScan {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let (_session, found) = discover(context)?;
-        let live: HashSet<String> = live::vgs()?.into_iter().flat_map(|vg| vg.lvs).map(|lv| lv.id).collect();
+        let (session, found) = discover(context)?;
+        let mut live: HashSet<String> =
+            live::vgs()?.into_iter().flat_map(|vg| vg.lvs).map(|lv| lv.id).collect();
+        live.extend(active_in_kernel_by_id(&session.paths, &found));
         for vg in &found.vgs {
             for lv in &vg.vg.lvs {
                 if let Some(line) = self.line(&vg.vg, lv, &live) {

@@ -9,6 +9,7 @@ use super::properties::TagOptions;
 use crate::activating::{Activation, ActivationOptions};
 use crate::backend::active_in_kernel;
 use crate::changing::one_vg;
+use crate::choosing::selected;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::{self, LiveVg};
@@ -16,6 +17,7 @@ use crate::names::Target;
 use crate::session::Session;
 use clap::Args;
 use foldback_device::Access;
+use foldback_manager::report::Report;
 use foldback_units::VgName;
 
 /// Bring the volumes of volume groups up, or take them down
@@ -31,24 +33,36 @@ pub(crate) struct VgChange {
     /// VGs; all where none is named
     #[arg(value_name = "VG")]
     names: Vec<String>,
+    /// Of these, those for which this holds; of all where nothing is named
+    #[arg(short = 'S', long, value_name = "SELECTION", allow_hyphen_values = true)]
+    select: Option<String>,
+    /// Only where activation/event_activation lets events bring volumes up
+    #[arg(long, value_name = "event", value_parser = ["event"])]
+    autoactivation: Option<String>,
 }
 
 impl VgChange {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let activation = self.options.wants()?;
         if !activation && !self.tags.wants() {
+            let message =
+                "No command with matching syntax recognised.  Run 'vgchange --help' for more information.";
             return Err(CliError {
                 exit: Exit::BadCommandLine,
-                message: "Need 1 or more of -a, --refresh or --poll.".to_owned(),
-                hint: None,
+                message: message.to_owned(),
+                hint: Some("to bring a group up: vgchange -ay VG".to_owned()),
             });
+        }
+        if self.autoactivation.is_some() && !event_activation(context)? {
+            context.console.say("Skip vgchange for event and event_activation=0.");
+            return Ok(Exit::Success);
         }
         let given_up = self.give_up(context)?;
         if !self.names.is_empty() && self.names.iter().all(|name| given_up.contains(name)) {
             return Ok(Exit::Success);
         }
         let mut exit = Exit::Success;
-        for vg in self.vgs(context, &given_up)? {
+        for vg in self.vgs(context, &given_up, &mut exit)? {
             let one = self.one(context, &vg, activation);
             exit = exit.max(one.unwrap_or_else(|error| {
                 error.tell(context.console);
@@ -81,7 +95,12 @@ impl VgChange {
         Ok(given_up)
     }
 
-    fn vgs(&self, context: &Context, given_up: &[String]) -> Result<Vec<VgName>, CliError> {
+    /// What is meant; what is not there is told, and does not stop the others.
+    fn vgs(&self, context: &Context, given_up: &[String], exit: &mut Exit) -> Result<Vec<VgName>, CliError> {
+        if let Some(select) = &self.select {
+            let names = selected(context, Report::Vgs, select, &self.names)?;
+            return Ok(names.iter().filter_map(|name| VgName::new(name).ok()).collect());
+        }
         if self.options.activate == Some(Activation::No) && self.names.is_empty() {
             let live = live::vgs()?;
             let mut vgs: Vec<VgName> = live.iter().filter_map(|vg| VgName::new(&vg.name).ok()).collect();
@@ -98,10 +117,14 @@ impl VgChange {
                 Target::Vg(vg) => {
                     // One that is served may be gone from the metadata.
                     let down = self.options.activate == Some(Activation::No);
-                    if !down || LiveVg::find(&vg, &context.options.disks())?.is_none() {
-                        one_vg(&found, &vg)?;
+                    let served = down && LiveVg::find(&vg, &context.options.disks())?.is_some();
+                    match one_vg(&found, &vg) {
+                        Err(error) if !served => {
+                            error.tell(context.console);
+                            *exit = (*exit).max(error.exit);
+                        }
+                        _ => vgs.push(vg),
                     }
-                    vgs.push(vg);
                 }
                 Target::Tag(tag) => {
                     let tagged = found.vgs.iter().filter(|found| found.vg.tags.contains(&tag));
@@ -115,4 +138,9 @@ impl VgChange {
         }
         Ok(vgs)
     }
+}
+
+/// Whether events bring volumes up on this machine.
+fn event_activation(context: &Context) -> Result<bool, CliError> {
+    Ok(Session::open(&context.options, Access::Read)?.config.event_activation)
 }

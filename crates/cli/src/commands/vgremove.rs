@@ -6,12 +6,14 @@
 
 use super::Context;
 use super::lvremove::remove_from;
-use crate::changing::{Change, archive, vg_to_change};
+use crate::changing::{Change, archive, refused, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::LiveVg;
 use crate::names::{Target, vg_name};
 use clap::Args;
+use foldback_lvm2_format::vg::Segment;
+use foldback_manager::ops::Refusal;
 use foldback_manager::store::{DiskSet, remove_vg};
 use foldback_units::{LvName, VgName};
 
@@ -50,6 +52,11 @@ fn remove(context: &Context, vg: &VgName) -> Result<(), CliError> {
         return Err(CliError::failed(format!("Volume group \"{vg}\" has active volumes."))
             .hint(format!("take them down first: vgchange -an {vg}")));
     }
+    if let Some(lv) = found.vg.lvs.iter().find(|lv| !lv.is_understood()) {
+        let type_text = lv.segments.first().map(Segment::type_text).unwrap_or_default();
+        let refusal = Refusal::NotUnderstood { vg: vg.clone(), lv: lv.name.clone(), type_text };
+        return Err(refused(context, &refusal));
+    }
     let links = found.vg.snapshots();
     let seen = |lv: &&foldback_lvm2_format::vg::Lv| {
         lv.snapshot().is_none() && !lv.name.as_str().ends_with("_vorigin")
@@ -78,6 +85,9 @@ fn remove(context: &Context, vg: &VgName) -> Result<(), CliError> {
         remove_from(&forced, vg, &all, false, &mut |error| failed = Some(error))?;
     }
     if let Some(error) = failed {
+        if context.as_lvm2 {
+            return Err(error);
+        }
         error.tell(context.console);
         return Err(not_removed());
     }

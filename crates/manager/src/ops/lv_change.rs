@@ -1,11 +1,41 @@
-//! `lvchange` and `vgchange` of what only the metadata say: permission, tags, the mark to skip activation. Pure.
+//! `lvchange` and `vgchange` of what only the metadata say: permission, tags, the mark to skip activation, numbers, policy. Pure.
 //!
 //! What must hold (compared with 2.03.16): tags are in the order in which they were added, each once; nothing else changes.
 
 use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
-use foldback_lvm2_format::vg::{LvFlag, LvStatus, Segment, Vg};
+use foldback_lvm2_format::vg::{AllocationPolicy, LvFlag, LvStatus, Segment, Vg};
 use foldback_units::{LvName, TagName};
+
+/// What becomes of something that an LV may have of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Setting<T> {
+    /// It stays as it is.
+    #[default]
+    Kept,
+    /// The LV has none.
+    Unset,
+    /// This.
+    To(T),
+}
+
+impl<T> From<Option<T>> for Setting<T> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Unset, Self::To)
+    }
+}
+
+impl<T: Clone> Setting<T> {
+    /// Sets it; whether that may change anything.
+    fn set(&self, there: &mut Option<T>) -> bool {
+        match self {
+            Self::Kept => return false,
+            Self::Unset => *there = None,
+            Self::To(value) => *there = Some(value.clone()),
+        }
+        true
+    }
+}
 
 /// What is to be different.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -14,6 +44,12 @@ pub struct LvWish {
     pub writable: Option<bool>,
     /// Whether activation skips it.
     pub skip: Option<bool>,
+    /// What the kernel is to read ahead, in sectors.
+    pub read_ahead: Setting<i32>,
+    /// The device number that it is to have for good.
+    pub number: Setting<(i32, i32)>,
+    /// How extents are chosen.
+    pub policy: Setting<AllocationPolicy>,
     /// Tags.
     pub tags: TagWish,
 }
@@ -76,6 +112,13 @@ pub fn plan(vg: &Vg, name: &LvName, wish: &LvWish) -> Result<(Vg, Vec<Notice>), 
     if let Some(skip) = wish.skip {
         lv.flags.set(LvFlag::ActivationSkip, skip);
     }
+    wish.read_ahead.set(&mut lv.read_ahead);
+    let mut number = lv.major.zip(lv.minor);
+    if wish.number.set(&mut number) {
+        lv.set_status(LvStatus::FixedMinor, number.is_some());
+        (lv.major, lv.minor) = number.unzip();
+    }
+    wish.policy.set(&mut lv.allocation_policy);
     wish.tags.apply(&mut lv.tags);
     Ok((after, vec![Notice::print(format!("Logical volume {}/{name} changed.", vg.name))]))
 }
@@ -89,9 +132,10 @@ pub fn plan_vg(vg: &Vg, wish: &TagWish) -> (Vg, Vec<Notice>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{LvWish, TagWish, plan, plan_vg};
+    use super::{LvWish, Setting, TagWish, plan, plan_vg};
     use crate::ops::Refusal;
     use crate::testing::{lv_name, with_snapshots};
+    use foldback_lvm2_format::vg::{AllocationPolicy, LvStatus};
     use foldback_units::TagName;
 
     fn tags(names: &[&str]) -> Vec<TagName> {
@@ -111,6 +155,32 @@ mod tests {
         let (vg, _) = plan(&vg, &lv_name("snap"), &wish).unwrap();
         assert_eq!(vg.lv(&lv_name("snap")).unwrap().tags, tags(&["x"]));
         assert!(matches!(plan(&vg, &lv_name("snapshot0"), &wish), Err(Refusal::LvNotFound { .. })));
+    }
+
+    #[test]
+    fn what_an_lv_has_of_its_own_is_set_and_taken_away() {
+        let vg = with_snapshots(&[]);
+        let wish = LvWish {
+            read_ahead: Setting::To(-1),
+            number: Setting::To((254, 7)),
+            policy: Setting::To(AllocationPolicy::Cling),
+            ..LvWish::default()
+        };
+        let (vg, _) = plan(&vg, &lv_name("root"), &wish).unwrap();
+        let lv = vg.lv(&lv_name("root")).unwrap();
+        assert_eq!((lv.read_ahead, lv.major, lv.minor), (Some(-1), Some(254), Some(7)));
+        assert!(lv.status.contains(&LvStatus::FixedMinor));
+        assert_eq!(lv.allocation_policy, Some(AllocationPolicy::Cling));
+        let none = LvWish {
+            read_ahead: Setting::Unset,
+            number: Setting::Unset,
+            policy: Setting::Unset,
+            ..LvWish::default()
+        };
+        let (vg, _) = plan(&vg, &lv_name("root"), &none).unwrap();
+        let lv = vg.lv(&lv_name("root")).unwrap();
+        assert_eq!((lv.read_ahead, lv.major, lv.minor), (None, None, None));
+        assert!(!lv.status.contains(&LvStatus::FixedMinor) && lv.allocation_policy.is_none());
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) fn lv(row: &Row<'_>) -> String {
         state,
         open,
         target,
-        '-',
+        if lv.zeroes { 'z' } else { '-' },
         if lv.partial { 'p' } else { '-' },
         if lv.skip_activation { 'k' } else { '-' },
     ];
@@ -115,7 +115,30 @@ fn first_type(lv: &LvFacts) -> &str {
     lv.segments.first().map_or("", |segment| segment.kind.as_str())
 }
 
+/// What is part of a volume of another kind, by its name, which no user may choose: the letters of its type and its target.
+fn part_letters(lv: &LvFacts) -> Option<(char, char)> {
+    let has = |part: &str| lv.hidden && lv.name.contains(part);
+    PARTS.iter().find(|(part, ..)| has(part)).map(|(_, kind, target)| (*kind, *target))
+}
+
+/// An image is shown as one that is not in sync: nobody asks the kernel.
+const PARTS: &[(&str, char, char)] = &[
+    ("_tdata", 'T', '-'),
+    ("_tmeta", 'e', '-'),
+    ("_cdata", 'C', '-'),
+    ("_cmeta", 'e', '-'),
+    ("_pmspare", 'e', '-'),
+    ("_corig", 'o', 'C'),
+    ("_rimage_", 'I', 'r'),
+    ("_rmeta_", 'e', 'r'),
+    ("_mimage_", 'I', 'm'),
+    ("_mlog", 'l', 'm'),
+];
+
 fn type_letter(lv: &LvFacts) -> char {
+    if let Some((kind, _)) = part_letters(lv) {
+        return kind;
+    }
     match first_type(lv) {
         "error" | "zero" | "vdo" => 'v',
         "mirror" => 'm',
@@ -129,6 +152,9 @@ fn type_letter(lv: &LvFacts) -> char {
 }
 
 fn target_letter(lv: &LvFacts) -> char {
+    if let Some((_, target)) = part_letters(lv) {
+        return target;
+    }
     match first_type(lv) {
         "linear" | "striped" => '-',
         "error" | "zero" | "vdo" | "vdo-pool" => 'v',
@@ -188,6 +214,10 @@ pub(super) fn pv(pv: &PvFacts) -> String {
 pub(super) fn layout(row: &Row<'_>) -> String {
     match first_type(row.lv) {
         "" => "unknown".to_owned(),
+        "thin" => "thin,sparse".to_owned(),
+        "thin-pool" => "thin,pool".to_owned(),
+        "cache-pool" => "cache,pool".to_owned(),
+        kind if kind.starts_with("raid") => format!("raid,{kind}"),
         kind => kind.to_owned(),
     }
 }

@@ -174,6 +174,8 @@ pub struct Live {
     pub invalid: bool,
     /// Somebody has it open.
     pub open: bool,
+    /// How many have, tables of other devices among them.
+    pub open_count: u64,
     /// Its requests wait.
     pub suspended: bool,
     /// Its merge stands, for an error.
@@ -188,6 +190,10 @@ pub struct Live {
     pub merge_seconds: Option<u64>,
     /// Until the store is full, at the rate at which it fills.
     pub store_seconds: Option<u64>,
+    /// The number of the kernel's device, where the kernel carries it.
+    pub kernel_number: Option<(u32, u32)>,
+    /// What the kernel reads ahead there.
+    pub kernel_read_ahead: Option<Sectors>,
 }
 
 /// What the exception store of a snapshot says of itself while nobody serves it.
@@ -254,6 +260,8 @@ pub struct LvFacts {
     pub nbd: Vec<String>,
     /// What a look into its store says; `None` where nobody looked, as LVM2 never does.
     pub store: Option<StoreFacts>,
+    /// Of a thin pool, and of a volume of one: new blocks are zeroed.
+    pub zeroes: bool,
     /// Its segments in order.
     pub segments: Vec<SegmentFacts>,
 }

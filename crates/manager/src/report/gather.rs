@@ -11,6 +11,7 @@ use super::facts::{
 use crate::store::{Discovery, FoundArea, FoundPv, FoundVg};
 use foldback_lvm2_format::extents::ExtentMap;
 use foldback_lvm2_format::mda_header::MdaHeader;
+use foldback_lvm2_format::text::{Node, Scalar, Value};
 use foldback_lvm2_format::vg::{
     AllocationPolicy, AreaOn, Lv, LvFlag, LvStatus, PvKey, PvStatus, Segment, SegmentKind, SnapshotLinks,
     Striped, Vg, VgFlag, VgStatus,
@@ -259,14 +260,42 @@ fn lv_facts(
         tags: sorted(&lv.tags),
         created: created.map(|made| (machine.local_time)(made.time)).unwrap_or_default(),
         host: created.map(|made| made.host.clone()).unwrap_or_default(),
+        zeroes: zeroes(vg, lv),
         segments: lv.segments.iter().map(|segment| segment_facts(segment, chunk, paths)).collect(),
         ..LvFacts::default()
     }
 }
 
+/// What a segment of a kind that is not carried says.
+fn said<'l>(lv: &'l Lv, key: &str) -> Option<&'l Scalar> {
+    let item = lv.segments.first()?.other.iter().find(|item| item.key == key)?;
+    match &item.node {
+        Node::Value(Value::Scalar(scalar)) => Some(scalar),
+        _ => None,
+    }
+}
+
+fn zeroes(vg: &Vg, lv: &Lv) -> bool {
+    let pool = match said(lv, "thin_pool") {
+        Some(Scalar::Str(pool)) => vg.lvs.iter().find(|lv| lv.name.as_str() == pool),
+        _ => Some(lv),
+    };
+    pool.and_then(|pool| said(pool, "zero_new_blocks")) == Some(&Scalar::Int(1))
+}
+
+/// As LVM2 names it: the flags that are glued to a type are not shown.
+fn kind_of(segment: &Segment) -> String {
+    let text = segment.kind.type_text();
+    let plain = text.split('+').next().unwrap_or(text);
+    if OWN_KINDS.contains(&plain) { text } else { plain }.to_owned()
+}
+
+/// Kinds on which a flag is one that LVM2 does not know.
+const OWN_KINDS: &[&str] = &["striped", "snapshot", "error", "zero"];
+
 fn segment_facts(segment: &Segment, chunk_size: Sectors, paths: &dyn Fn(&PvKey) -> String) -> SegmentFacts {
     let facts = SegmentFacts {
-        kind: segment.kind.type_text().to_owned(),
+        kind: kind_of(segment),
         start: segment.start_extent.into(),
         len: segment.extent_count.into(),
         chunk_size,

@@ -3,13 +3,16 @@
 //! What must hold:
 //! - `FIELD OP VALUE` with `= != > < >= <=`, joined by `&&` or `,`, `||` or `#`, turned by `!`, grouped by brackets.
 //! - Sizes may carry a unit; without one they are in MiB, as LVM2 takes them.
-//! - A list (tags, roles) matches when one of its items does.
-//! - What is not understood (regular expressions, sets) is refused with the place, never passed over.
+//! - A list (tags, roles) matches when one of its items does; `[A && B]` is a list of exactly these, `{A && B}` one that has
+//!   them among others, and with `||` one that has any.
+//! - `=~` and `!~` take a regular expression that matches anywhere in a text, or in an item of a list.
+//! - What is not understood is refused with the place, never passed over.
 
 use super::field::{Field, Section, Value};
 use super::fields::find;
 use super::layout::BadLayout;
 use super::row::{Report, Row};
+use regex_lite::Regex;
 use std::cmp::Ordering;
 
 /// Brackets inside brackets, at most.
@@ -28,6 +31,28 @@ pub(super) enum Selection {
         wanted: String,
         test: fn(Ordering) -> bool,
     },
+    Like(&'static Field, Regex),
+    Has(&'static Field, Set),
+}
+
+/// What a list is to hold.
+pub(super) struct Set {
+    items: Vec<String>,
+    /// One of them is enough.
+    any: bool,
+    /// And nothing else.
+    only: bool,
+}
+
+impl Set {
+    fn fits(&self, shown: &str) -> bool {
+        let held: Vec<&str> = shown.split(',').filter(|item| !item.is_empty()).collect();
+        let has = |item: &String| held.contains(&item.as_str());
+        if self.any {
+            return self.items.iter().any(has);
+        }
+        self.items.iter().all(has) && (!self.only || held.len() == self.items.len())
+    }
 }
 
 /// What an operator says of how a value compares with the wanted one.
@@ -68,6 +93,10 @@ impl Selection {
             Self::And(a, b) => a.keeps(row) && b.keeps(row),
             Self::Or(a, b) => a.keeps(row) || b.keeps(row),
             Self::Is { field, wanted, test } => matches(&(field.value)(row), wanted, *test),
+            Self::Like(field, pattern) => (field.value)(row)
+                .plain()
+                .is_some_and(|text| text.split(',').any(|item| pattern.is_match(item))),
+            Self::Has(field, set) => (field.value)(row).plain().is_some_and(|text| set.fits(text)),
         }
     }
 }
@@ -99,6 +128,10 @@ fn matches(value: &Value, asked: &str, test: Test) -> bool {
             _ => false,
         },
     }
+}
+
+fn turned_if(turned: bool, selection: Selection) -> Selection {
+    if turned { Selection::Not(Box::new(selection)) } else { selection }
 }
 
 /// Bytes; MiB where no unit stands behind the number.
@@ -182,9 +215,21 @@ impl Parser<'_> {
         let (name, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
         let Some((section, field)) = find(name, self.report) else { return Err(self.wrong("")) };
         self.rest = rest;
-        if self.take("=~") || self.take("!~") {
-            self.rest = start;
-            return Err(self.wrong(" Regular expressions are not supported here."));
+        for (operator, turned) in [("=~", false), ("!~", true)] {
+            if self.take(operator) {
+                self.sections.push(section);
+                let pattern = self.pattern()?;
+                return Ok(turned_if(turned, Selection::Like(field, pattern)));
+            }
+        }
+        for (operator, turned) in [("!=", true), ("=", false)] {
+            let here = self.rest;
+            if self.take(operator) && self.rest.trim_start().starts_with(['[', '{']) {
+                self.sections.push(section);
+                let set = self.set()?;
+                return Ok(turned_if(turned, Selection::Has(field, set)));
+            }
+            self.rest = here;
         }
         let Some((_, test)) = OPERATORS.iter().find(|(operator, _)| self.take(operator)) else {
             self.rest = start;
@@ -195,11 +240,44 @@ impl Parser<'_> {
         Ok(Selection::Is { field, wanted, test: *test })
     }
 
+    fn pattern(&mut self) -> Result<Regex, BadLayout> {
+        self.rest = self.rest.trim_start();
+        let start = self.rest;
+        // Brackets may be the expression's own: without quotes it ends at a blank.
+        let text = if start.starts_with(['"', '\'']) {
+            self.value()?
+        } else {
+            let end = start.find(' ').unwrap_or(start.len());
+            let (text, rest) = start.split_at_checked(end).unwrap_or((start, ""));
+            self.rest = rest;
+            text.to_owned()
+        };
+        Regex::new(&text).map_err(|error| {
+            self.rest = start;
+            self.wrong(&format!(" {error}"))
+        })
+    }
+
+    /// `[A, B]`, `{A || B}` and the like.
+    fn set(&mut self) -> Result<Set, BadLayout> {
+        let (only, end) = if self.take("[") { (true, "]") } else { (!self.take("{"), "}") };
+        let (mut items, mut joins) = (Vec::new(), Vec::new());
+        while !self.take(end) {
+            if !items.is_empty() {
+                let join = ["&&", ",", "||", "#"].into_iter().find(|join| self.take(join));
+                joins.push(matches!(join.ok_or_else(|| self.wrong(""))?, "||" | "#"));
+            }
+            items.push(self.value()?);
+        }
+        let any = joins.first().copied().unwrap_or(false);
+        if joins.iter().any(|join| *join != any) {
+            return Err(self.wrong(" A set is joined by && or by ||, not by both."));
+        }
+        Ok(Set { items, any, only })
+    }
+
     fn value(&mut self) -> Result<String, BadLayout> {
         self.rest = self.rest.trim_start();
-        if self.rest.starts_with(['{', '[']) {
-            return Err(self.wrong(" Sets of values are not supported here."));
-        }
         for quote in ['"', '\''] {
             if let Some(rest) = self.rest.strip_prefix(quote) {
                 let (value, rest) =
@@ -208,7 +286,7 @@ impl Parser<'_> {
                 return Ok(value.to_owned());
             }
         }
-        let end = self.rest.find([' ', ')', ',', '&', '|', '#']).unwrap_or(self.rest.len());
+        let end = self.rest.find([' ', ')', ',', '&', '|', '#', ']', '}']).unwrap_or(self.rest.len());
         let (value, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
         self.rest = rest;
         if value.is_empty() { Err(self.wrong(" A value is missing.")) } else { Ok(value.to_owned()) }
@@ -273,6 +351,14 @@ mod tests {
             ("lv_merging=\"\"", "root snap"),
             ("lv_active=active", ""),
             ("data_percent>0", ""),
+            ("lv_name=~^s", "snap"),
+            ("lv_name !~ 'o{2}'", "snap"),
+            ("lv_name=~^(root|x)$ || lv_tags=~^b", "root snap"),
+            ("lv_tags=[a && b]", "snap"),
+            ("lv_tags=[a]", ""),
+            ("lv_tags={a}", "snap"),
+            ("lv_tags={a || c}", "snap"),
+            ("lv_tags!={b,a}", "root"),
         ] {
             assert_eq!(kept(selection), names, "{selection}");
         }
@@ -284,8 +370,9 @@ mod tests {
             ("nosuch=1", "nosuch=1"),
             ("lv_name", "lv_name"),
             ("lv_name=", ""),
-            ("lv_name=~^r", "lv_name=~^r"),
-            ("lv_tags={a}", "{a}"),
+            ("lv_name=~(", "("),
+            ("lv_tags={a", ""),
+            ("lv_tags={a && b || c}", ""),
             ("(lv_name=root", ""),
             ("lv_name=root lv_name=snap", "lv_name=snap"),
             ("lv_name='root", "'root"),

@@ -6,9 +6,12 @@
 //!   leaves it).
 
 mod numbers;
+mod policy;
 mod snapshots;
 mod sparse;
 
+pub(super) use numbers::Numbers;
+pub(super) use policy::PolicyOptions;
 pub(super) use snapshots::snapshots_live;
 
 use super::Context;
@@ -21,10 +24,12 @@ use crate::exit::Exit;
 use crate::live::setting;
 use crate::names::{Target, vg_name};
 use crate::options::YesNo;
+use crate::read_ahead::ReadAhead;
 use crate::session::Session;
+use crate::signatures::{self, Place};
 use crate::sizes::{Extents, KibSize, Of, Size};
 use clap::{Args, ValueEnum};
-use foldback_lvm2_format::vg::{LvFlag, PvKey, Vg};
+use foldback_lvm2_format::vg::{AllocationPolicy, AreaOn, Lv, LvFlag, PvKey, SegmentKind, Vg};
 use foldback_manager::activation::Wish;
 use foldback_manager::apply::create_lv;
 use foldback_manager::ops::allocation::Policy;
@@ -32,7 +37,8 @@ use foldback_manager::ops::lv_create::{self, NewLv};
 use foldback_manager::ops::names::user_lv_name;
 use foldback_manager::ops::trial;
 use foldback_manager::ops::{Layout, PercentOf, Refusal, SizeRequest};
-use foldback_manager::store::FoundVg;
+use foldback_manager::report::Units;
+use foldback_manager::store::{DiskSet, FoundVg};
 use foldback_units::{LvName, Sectors, VgName};
 
 /// What may be done with a volume.
@@ -55,17 +61,6 @@ enum Type {
     Striped,
     /// A snapshot.
     Snapshot,
-}
-
-/// How extents are chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Alloc {
-    /// In one piece.
-    Contiguous,
-    /// As LVM2 does by default.
-    Normal,
-    /// As LVM2 does by default.
-    Inherit,
 }
 
 /// Create a logical volume, or a snapshot of one
@@ -111,9 +106,11 @@ pub(crate) struct LvCreate {
     /// What to make
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<Type>,
-    /// How extents are chosen
-    #[arg(long, value_name = "POLICY")]
-    alloc: Option<Alloc>,
+    #[command(flatten)]
+    policy: PolicyOptions,
+    /// What the kernel reads ahead: auto, none, or a size in sectors
+    #[arg(short, long, value_name = "SIZE|auto|none")]
+    readahead: Option<ReadAhead>,
     /// Mark it so that LVM2 activates it only with -K
     #[arg(short = 'k', long, value_name = "y|n")]
     setactivationskip: Option<YesNo>,
@@ -124,9 +121,9 @@ pub(crate) struct LvCreate {
     numbers: numbers::Numbers,
     #[command(flatten)]
     ignored: Ignored,
-    /// VG, or VG/LV with -s
-    #[arg(value_name = "VG[/LV]")]
-    target: String,
+    /// VG, or VG/LV with -s; may be left out where --name has the VG
+    #[arg(value_name = "VG[/LV]", required_unless_present = "name")]
+    target: Option<String>,
     /// PVs to put it on; with -s also further origins
     #[arg(value_name = "PV|VG/LV")]
     pvs: Vec<String>,
@@ -163,12 +160,13 @@ impl LvCreate {
             zero: None,
             addtag: vec![trial::TRIAL.to_owned()],
             kind: None,
-            alloc: None,
+            policy: PolicyOptions::default(),
+            readahead: None,
             setactivationskip: None,
             virtualsize: None,
             numbers: numbers::Numbers::default(),
             ignored: Ignored::default(),
-            target,
+            target: Some(target),
             pvs: Vec::new(),
         }
     }
@@ -187,19 +185,28 @@ impl LvCreate {
             }
         }
         let size = self.size_request(context, is_snapshot)?;
+        if self.stripes > 1 && self.stripesize.is_none() {
+            let size = Units::in_words(Layout::DEFAULT_STRIPE_SIZE);
+            context.console.say(&format!("Using default stripesize {size}."));
+        }
         let (in_name, name) = self.split_name(context)?;
         let is_sparse = is_snapshot && self.virtualsize.is_some();
+        let target = match (&self.target, &in_name) {
+            (Some(target), _) => target.clone(),
+            (None, Some(vg)) if !is_snapshot || is_sparse => vg.to_string(),
+            _ => return Err(usage("Please provide a volume group name")),
+        };
         let (vg, origin) = if is_snapshot && !is_sparse {
-            match Target::parse(&self.target)? {
+            match Target::parse(&target)? {
                 Target::Lv(vg, lv) => (vg, Some(lv)),
                 Target::Vg(_) | Target::Tag(_) => {
                     return Err(usage("The origin name should include the volume group."));
                 }
             }
-        } else if self.target.trim_start_matches("/dev/").contains('/') {
+        } else if target.trim_start_matches("/dev/").contains('/') {
             return Err(usage("Volume group name expected (no slash)"));
         } else {
-            (vg_name(self.target.trim_start_matches("/dev/"))?, None)
+            (vg_name(target.trim_start_matches("/dev/"))?, None)
         };
         if let Some(other) = in_name.filter(|other| *other != vg) {
             return Err(usage(&format!("Inconsistent volume group names given: \"{other}\" and \"{vg}\"")));
@@ -246,6 +253,10 @@ impl LvCreate {
         self.mark(&mut planned.vg, &planned.lv);
         tell(context, &planned.notices);
         let zero = self.zero != Some(YesNo::No) && !new.read_only;
+        let wipes = self.ignored.wipesignatures.map_or(zero, |wipes| wipes == YesNo::Yes);
+        if wipes && !change.is_test() {
+            wipe_start(change, found, &planned)?;
+        }
         if !zero && !change.is_test() {
             context.console.warn(&format!("Logical volume {}/{} not zeroed.", found.vg.name, planned.lv));
         }
@@ -290,6 +301,10 @@ impl LvCreate {
     fn mark(&self, vg: &mut Vg, lv: &LvName) {
         if let Some(lv) = vg.lv_mut(lv) {
             lv.flags.set(LvFlag::ActivationSkip, self.setactivationskip == Some(YesNo::Yes));
+            lv.allocation_policy = self.policy.chosen();
+            if let Some(read_ahead) = self.readahead {
+                lv.read_ahead = read_ahead.in_metadata();
+            }
             self.numbers.set(lv);
         }
     }
@@ -297,9 +312,10 @@ impl LvCreate {
     /// The name, and the VG where it stands in front of it.
     fn split_name(&self, context: &Context) -> Result<(Option<VgName>, Option<LvName>), CliError> {
         let Some(text) = &self.name else { return Ok((None, None)) };
+        let text = text.strip_prefix("/dev/").unwrap_or(text);
         let (vg, name) = match text.split_once('/') {
             Some((vg, name)) => (Some(vg_name(vg)?), name),
-            None => (None, text.as_str()),
+            None => (None, text),
         };
         let name = user_lv_name(name).map_err(|refusal| refused(context, &refusal))?;
         Ok((vg, Some(name)))
@@ -346,15 +362,50 @@ impl LvCreate {
         Layout {
             stripes: self.stripes,
             stripe_size: self.stripesize.map_or(Layout::DEFAULT_STRIPE_SIZE, |KibSize(size)| size),
-            policy: match self.alloc {
-                Some(Alloc::Contiguous) => Policy::Contiguous,
-                Some(Alloc::Normal | Alloc::Inherit) | None => Policy::Normal,
+            policy: match self.policy.chosen() {
+                Some(AllocationPolicy::Contiguous) => Policy::Contiguous,
+                _ => Policy::Normal,
             },
         }
     }
 }
 
-fn pv_keys(context: &Context, found: &FoundVg, paths: &[String]) -> Result<Vec<PvKey>, CliError> {
+/// Asks about what lies where a new LV is to begin.
+fn wipe_start(
+    change: &mut Change<'_>,
+    found: &FoundVg,
+    planned: &lv_create::Planned,
+) -> Result<(), CliError> {
+    let vg = &found.vg;
+    let Some(place) = planned.vg.lv(&planned.lv).and_then(|lv| start_of(found, lv)) else { return Ok(()) };
+    let context = change.context;
+    let yes = context.options.yes || context.options.force > 0;
+    let mut set = DiskSet::new(&mut *change.session.disks, &change.session.paths);
+    signatures::wipe(context.console, &mut set, &place, yes, false).map_err(|error| {
+        let lv = &planned.lv;
+        let message = format!(
+            "{}\nFailed to wipe signatures on logical volume {}/{lv}.\nAborting. Failed to wipe start of new LV.",
+            error.message, vg.name
+        );
+        CliError { message, ..error }
+    })
+}
+
+/// The first piece of an LV.
+fn start_of(found: &FoundVg, lv: &Lv) -> Option<Place> {
+    let vg = &found.vg;
+    let SegmentKind::Striped(striped) = &lv.segments.first()?.kind else { return None };
+    let area = striped.areas.first()?;
+    let AreaOn::Pv(key) = &area.on else { return None };
+    let (pv, place) = vg.pvs.iter().zip(&found.places).find(|(pv, _)| pv.key == *key)?;
+    let start = pv.pe_start.checked_add(vg.extent_size.of(area.start_extent))?;
+    let first = vg.extent_size.of(lv.segments.first()?.extent_count);
+    let len = if striped.areas.len() > 1 { striped.stripe_size? } else { first };
+    let path = format!("/dev/{}/{}", vg.name, lv.name);
+    Some(Place { path, disk: place.as_ref()?.disk, at: start.to_bytes()?, len: len.to_bytes()? })
+}
+
+pub(super) fn pv_keys(context: &Context, found: &FoundVg, paths: &[String]) -> Result<Vec<PvKey>, CliError> {
     let Vg { name, pvs, .. } = &found.vg;
     let key = |path: &String| {
         let mut all = pvs.iter().zip(&found.places);

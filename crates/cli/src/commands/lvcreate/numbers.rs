@@ -7,10 +7,11 @@ use crate::error::CliError;
 use crate::options::YesNo;
 use clap::Args;
 use foldback_lvm2_format::vg::{Lv, LvStatus};
+use foldback_manager::ops::lv_change::Setting;
 
 /// The options.
 #[derive(Args, Default, Debug)]
-pub(super) struct Numbers {
+pub(in crate::commands) struct Numbers {
     /// Keep the device number that --minor gives
     #[arg(short = 'M', long, value_name = "y|n")]
     persistent: Option<YesNo>,
@@ -24,7 +25,7 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// Says what is not taken as given.
-    pub(super) fn check(&self, console: Console) -> Result<(), CliError> {
+    pub(in crate::commands) fn check(&self, console: Console) -> Result<(), CliError> {
         if self.persistent == Some(YesNo::Yes) && self.minor.is_none() {
             let message = "Please specify minor number with --minor when using -My.";
             return Err(CliError::failed(message));
@@ -37,6 +38,20 @@ impl Numbers {
             ));
         }
         Ok(())
+    }
+
+    /// Whether anything is asked for.
+    pub(in crate::commands) fn wants(&self) -> bool {
+        self.persistent.is_some()
+    }
+
+    /// What is to become of an LV's number.
+    pub(in crate::commands) fn wish(&self) -> Setting<(i32, i32)> {
+        match self.persistent {
+            None => Setting::Kept,
+            Some(YesNo::Yes) => kernels_major().or(self.major).zip(self.minor).into(),
+            Some(YesNo::No) => Setting::Unset,
+        }
     }
 
     /// Sets it.

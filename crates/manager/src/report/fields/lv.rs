@@ -167,9 +167,15 @@ pub(super) const FIELDS: &[Field] = &[
     right("writecache_block_size", "WCacheBlkSize", 0, "Not for this type of volume: -1", |_| {
         Value::Number(-1)
     }),
-    right("lv_kernel_major", "KMaj", 0, "Major number while active, or -1", |_| Value::Number(-1)),
-    right("lv_kernel_minor", "KMin", 0, "Minor number while active, or -1", |_| Value::Number(-1)),
-    right("lv_kernel_read_ahead", "KRahead", 0, "Read-ahead while active, or -1", |_| Value::Number(-1)),
+    right("lv_kernel_major", "KMaj", 0, "Major number while active, or -1", |row| {
+        Value::Number(kernel_number(row).map_or(-1, |(major, _)| major.into()))
+    }),
+    right("lv_kernel_minor", "KMin", 0, "Minor number while active, or -1", |row| {
+        Value::Number(kernel_number(row).map_or(-1, |(_, minor)| minor.into()))
+    }),
+    right("lv_kernel_read_ahead", "KRahead", 0, "Read-ahead while active, or -1", |row| {
+        row.lv.live.and_then(|live| live.kernel_read_ahead).map_or(Value::Number(-1), Value::Size)
+    }),
     left("lv_permissions", "LPerms", 0, "Permissions", |row| {
         let writable = if row.lv.live.is_some() { "writeable" } else { "unknown" };
         Value::text(match row.lv.name.is_empty() {
@@ -249,3 +255,7 @@ pub(super) const FIELDS: &[Field] = &[
     absent("writecache_error", "WCacheErrors", 0),
     left("lv_attr", "Attr", 0, "Ten letters, see foldback-lvs(8)", |row| Value::Text(attributes::lv(row))),
 ];
+
+fn kernel_number(row: &Row<'_>) -> Option<(u32, u32)> {
+    row.lv.live?.kernel_number
+}

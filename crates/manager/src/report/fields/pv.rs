@@ -54,7 +54,7 @@ pub(super) const FIELDS: &[Field] = &[
         flag("exported", row.pv.exported)
     }),
     right("pv_missing", "Missing", 10, "Set if it was not found", |row| flag("missing", row.pv.missing)),
-    right("pv_pe_count", "PE", 0, "Number of extents", |row| Value::count(row.pv.extent_count)),
+    right("pv_pe_count", "PE", 3, "Number of extents", |row| Value::count(row.pv.extent_count)),
     right("pv_pe_alloc_count", "Alloc", 0, "Number of extents that LVs have", |row| {
         Value::count(row.pv.allocated_count)
     }),

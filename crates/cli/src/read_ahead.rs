@@ -1,0 +1,59 @@
+//! `--readahead`: how far the kernel reads ahead of whoever reads a volume.
+//!
+//! What must hold (compared with 2.03.16): a number is in sectors unless a unit follows; `auto` is left to the kernel and stands
+//! nowhere in the metadata, `none` stands there as -1.
+
+use crate::sizes::Size;
+use foldback_units::Sectors;
+use std::str::FromStr;
+
+/// A value of the option.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ReadAhead {
+    /// What the kernel takes.
+    Auto,
+    /// Nothing.
+    None,
+    /// So much.
+    Of(u32),
+}
+
+impl ReadAhead {
+    /// As LVM2 writes it.
+    pub(crate) fn in_metadata(self) -> Option<i32> {
+        match self {
+            Self::Auto => None,
+            Self::None => Some(-1),
+            Self::Of(sectors) => i32::try_from(sectors).ok(),
+        }
+    }
+}
+
+impl FromStr for ReadAhead {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => return Ok(Self::Auto),
+            "none" => return Ok(Self::None),
+            _ => {}
+        }
+        let number =
+            if text.chars().all(|char| char.is_ascii_digit()) { format!("{text}s") } else { text.to_owned() };
+        let Size(Sectors(sectors)) = number.parse()?;
+        u32::try_from(sectors).map(Self::Of).map_err(|_| "Size is too big.".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ReadAhead;
+
+    #[test]
+    fn numbers_are_sectors() {
+        let read = |text: &str| text.parse::<ReadAhead>().map(ReadAhead::in_metadata);
+        assert_eq!((read("auto"), read("none")), (Ok(None), Ok(Some(-1))));
+        assert_eq!((read("256"), read("128k")), (Ok(Some(256)), Ok(Some(256))));
+        assert!(read("much").is_err());
+    }
+}
