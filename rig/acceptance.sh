@@ -3,6 +3,7 @@
 # $SCRATCH/err; the host compares the two sides.
 STEP=acceptance
 OUT=$SCRATCH/out ERR=$SCRATCH/err
+PATH=$BIN:$PATH
 set -- $DISKS
 must pvcreate "$1" "$2"
 must vgcreate vg "$1" "$2"
@@ -11,6 +12,7 @@ for disk in $DISKS; do must dd if="$disk" of="/run/saved.${disk##*/}" bs=1M coun
 mark() { echo "$@" >>"$OUT" && echo "$@" >>"$ERR"; }
 # begin NAME: the disks and the settings as each case finds them.
 begin() {
+	CASE=$1
 	mark "@case $1"
 	for disk in $DISKS; do dd if="/run/saved.${disk##*/}" of="$disk" bs=1M conv=fsync 2>/dev/null; done
 	LVM_SYSTEM_DIR=/run/lvm-case
@@ -30,15 +32,55 @@ step() {
 	shift 2
 	shell "$_number" "$_command" "$@"
 }
-# end: the metadata as LVM2 reads them, and what it thinks of them; nothing may be left active.
+# end: the metadata as LVM2 reads them, and what it thinks of them; nothing is left active.
 end() {
 	set -- $DISKS
 	LVM_SYSTEM_DIR=$SCRATCH/lvm
+	release
+	mountpoint -q $MOUNTED && umount $MOUNTED
 	shell metadata /usr/sbin/pvck --dump metadata "$1"
 	shell vgck /usr/sbin/vgck vg
-	for device in /dev/mapper/vg*; do
-		[ -e "$device" ] && dmsetup remove_all && break
+	# A stack goes from its top, one layer at a time.
+	for _ in 1 2 3 4; do
+		set -- /dev/mapper/*-*
+		[ -e "$1" ] && dmsetup remove_all
 	done
+	[ -e "$1" ] && fail "$CASE" "left active: $*"
+	rm -rf /dev/vg /dev/two
+}
+# devices: what the kernel has of the VG: names, UUIDs, tables with names for numbers, links.
+devices() {
+	set -- /dev/mapper/*-*
+	[ -e "$1" ] || return 0
+	dmsetup info -c --noheadings --separator / -o major,minor,name | sed 's,^\([0-9]*\)/\([0-9]*\)/\(.*\),s/ \1:\2 / \3 /g,' >/run/numbers
+	dmsetup info -c --noheadings --separator ' ' --sort name -o name,attr,open,uuid
+	dmsetup table | sort | sed 's/$/ /' | sed -f /run/numbers
+	for link in /dev/vg/*; do [ -L "$link" ] && echo "$link $(readlink "$link")"; done
+	return 0
+}
+# write DEVICE MIB [AT]: so many MiB, behind so many.
+write() { yes foldback | dd of="$1" bs=1M count="$2" seek="${3:-0}" iflag=fullblock oflag=direct conv=notrunc 2>/dev/null; }
+# hold DEVICE: somebody has it open until `release`.
+hold() {
+	sleep 600 <"$1" >/dev/null 2>&1 &
+	HOLDER=$!
+}
+release() {
+	[ -n "$HOLDER" ] || return 0
+	kill $HOLDER && wait $HOLDER 2>/dev/null
+	HOLDER=
+}
+MOUNTED=/run/mounted
+mkdir $MOUNTED
+# mounted DEVICE: a file system with one file in it.
+mounted() { mke2fs -q -F -b 4096 "$1" && mount "$1" $MOUNTED && echo content >$MOUNTED/file && sync; }
+# gone LV: it leaves the metadata, soon, since somebody is on it.
+gone() {
+	for _ in $(seq 300); do
+		/usr/sbin/lvs "$1" >/dev/null 2>&1 || return 0
+		sleep 0.1
+	done
+	return 1
 }
 # kinds: a VG with LVs of kinds that Foldback only shows. Restored by LVM2, for which the kernel needs none of the targets.
 kinds() {

@@ -25,6 +25,6 @@ only() {
 
 STEP=boot
 _modules=$(ls -d /usr/lib/uml/modules/*/kernel/drivers/md)
-for _m in dm-mod dm-bufio dm-snapshot dm-delay; do
+for _m in dm-mod dm-bufio dm-snapshot dm-delay dm-zero; do
 	must insmod "$_modules/$_m.ko"
 done

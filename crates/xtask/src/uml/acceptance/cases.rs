@@ -2,21 +2,20 @@
 //!
 //! What must hold: a line is understood, or the file is refused with its name and line. `= NAME` begins a case; `  COMMAND`
 //! must succeed on both sides; `$ COMMAND` is compared whole, `% COMMAND` without standard error; `~ [PARAGRAPH] COMMAND` is run, and
-//! its exit code compared where `~=` is said; `& COMMAND` is the shell's; `~ [PARAGRAPH] metadata` leaves the metadata out.
+//! its exit code compared where `~=` is said; `& COMMAND` is the shell's and must succeed, `? COMMAND` is the shell's and compared
+//! whole; `> SENTENCE` behind a command of `~` or `~=` is a line that ours must say there, and then it must fail;
+//! `~ [PARAGRAPH] metadata` leaves the metadata out. Every file of the directory is read.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::heard::{Said, difference};
+use crate::places;
 
-const FILES: &[(&str, &str)] = &[
-    ("create", include_str!("../../../../../rig/acceptance/create.txt")),
-    ("convert", include_str!("../../../../../rig/acceptance/convert.txt")),
-    ("resize", include_str!("../../../../../rig/acceptance/resize.txt")),
-    ("manage", include_str!("../../../../../rig/acceptance/manage.txt")),
-    ("program", include_str!("../../../../../rig/acceptance/program.txt")),
-];
+/// Below the workspace's root.
+const DIRECTORY: &str = "rig/acceptance";
 
 /// What of a command is compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +32,8 @@ pub(super) enum How {
     Nothing,
     /// Not a command of LVM2's; it must succeed.
     Shell,
+    /// Not a command of LVM2's; what it says of what was made is compared.
+    Look,
 }
 
 impl How {
@@ -49,8 +50,8 @@ impl How {
             }
             Self::Code => None,
             Self::Output if lvm2.out == ours.out => None,
-            Self::All if lvm2.all() == ours.all() => None,
-            Self::Output | Self::All => Some(format!("differs{}", told())),
+            Self::All | Self::Look if lvm2.all() == ours.all() => None,
+            Self::Output | Self::All | Self::Look => Some(format!("differs{}", told())),
         }
     }
 }
@@ -60,6 +61,22 @@ impl How {
 pub(super) struct Step {
     pub(super) command: String,
     pub(super) how: How,
+    /// Lines of ours on standard error, where it has to refuse in its own words.
+    says: Vec<String>,
+}
+
+impl Step {
+    /// Why what two sides said is not as it should be.
+    pub(super) fn differs(&self, lvm2: &Said, ours: &Said) -> Option<String> {
+        let missing = self.says.iter().find(|line| !ours.err.lines().any(|said| said.trim() == *line));
+        if let Some(line) = missing {
+            return Some(format!("should say {line}{}", difference("", &ours.all())));
+        }
+        if !self.says.is_empty() && ours.code == 0 {
+            return Some("should be refused".to_owned());
+        }
+        self.how.differs(lvm2, ours)
+    }
 }
 
 /// A case.
@@ -87,17 +104,33 @@ impl Case {
     }
 }
 
-/// All of them.
-pub(super) fn all() -> Result<Vec<Case>> {
+/// All of them, or those of one file.
+pub(super) fn all(only: Option<&str>) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
-    for (file, text) in FILES {
-        cases.extend(parse(file, text)?);
+    for path in files()? {
+        let file = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        if only.is_none_or(|only| only == file) {
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            cases.extend(parse(&file, &text)?);
+        }
     }
     let mut names = BTreeSet::new();
     for case in &cases {
         ensure!(names.insert(&case.name), "two cases are called {}", case.name);
     }
     Ok(cases)
+}
+
+/// The files in the order of their names.
+fn files() -> Result<Vec<PathBuf>> {
+    let directory = places::root()?.join(DIRECTORY);
+    let entries =
+        std::fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?;
+    let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    files.sort();
+    Ok(files)
 }
 
 /// Reads one file.
@@ -114,14 +147,25 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Case>> {
             continue;
         }
         let case = cases.last_mut().with_context(place)?;
+        if let Some(line) = line.strip_prefix("> ") {
+            let step = case.steps.last_mut().with_context(place)?;
+            ensure!(
+                matches!(step.how, How::Nothing | How::Code),
+                "{}: what it says is compared already",
+                place()
+            );
+            step.says.push(line.trim().to_owned());
+            continue;
+        }
         let (how, rest) = match line.split_at_checked(2).with_context(place)? {
             ("  ", rest) => (How::SetUp, rest),
             ("$ ", rest) => (How::All, rest),
             ("% ", rest) => (How::Output, rest),
             ("& ", rest) => (How::Shell, rest),
+            ("? ", rest) => (How::Look, rest),
             ("~ ", rest) => (How::Nothing, rest),
             ("~=", rest) => (How::Code, rest.trim_start()),
-            _ => bail!("{}: begins with none of = $ % & ~ and blanks", place()),
+            _ => bail!("{}: begins with none of = $ % & ? ~ > and blanks", place()),
         };
         let mut command = rest;
         if matches!(how, How::Nothing | How::Code) {
@@ -134,7 +178,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Case>> {
             case.metadata = false;
             continue;
         }
-        case.steps.push(Step { command: command.to_owned(), how });
+        case.steps.push(Step { command: command.to_owned(), how, says: Vec::new() });
     }
     Ok(cases)
 }
@@ -142,6 +186,22 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Case>> {
 #[cfg(test)]
 mod tests {
     use super::parse;
+    use crate::uml::acceptance::heard::Said;
+
+    fn said(err: &str, code: i32) -> Said {
+        Said { err: err.to_owned(), code, ..Said::default() }
+    }
+
+    #[test]
+    fn a_refusal_must_be_one_and_have_its_sentence() {
+        let cases = parse("file", "= one\n~ [Kinds] lvremove vg/thin\n> It is thin.\n").unwrap();
+        let step = &cases[0].steps[0];
+        assert_eq!(step.differs(&said("", 0), &said("  It is thin.\n", 5)), None);
+        assert!(step.differs(&said("", 0), &said("  It is thin.\n", 0)).is_some());
+        assert!(step.differs(&said("", 0), &said("  It is thick.\n", 5)).is_some());
+        assert!(parse("file", "= one\n$ lvs\n> It is thin.\n").is_err());
+        assert!(parse("file", "= one\n> It is thin.\n").is_err());
+    }
 
     #[test]
     fn a_line_that_is_not_understood_is_refused_with_its_place() {

@@ -33,6 +33,11 @@ impl Normal {
         kept.map(|line| self.line(line.trim_end()) + "\n").collect()
     }
 
+    fn number(&mut self, uuid: &str) -> String {
+        let next = self.known.len();
+        format!("UUID{}", self.known.entry(uuid.to_owned()).or_insert(next))
+    }
+
     fn line(&mut self, line: &str) -> String {
         let mut told = String::new();
         let mut rest = line;
@@ -43,10 +48,12 @@ impl Normal {
                 continue;
             }
             if let Some((uuid, behind)) = uuid(rest) {
-                let next = self.known.len();
-                let number = *self.known.entry(uuid.to_owned()).or_insert(next);
-                told.push_str("UUID");
-                told.push_str(&number.to_string());
+                told.push_str(&self.number(uuid));
+                rest = behind;
+            } else if let Some((vg, lv, behind)) = device(rest) {
+                told.push_str("LVM-");
+                told.push_str(&self.number(&hyphened(vg)));
+                told.push_str(&self.number(&hyphened(lv)));
                 rest = behind;
             } else {
                 told.push(first);
@@ -55,6 +62,24 @@ impl Normal {
         }
         told
     }
+}
+
+/// The UUIDs of VG and LV in that of a device at the start of the text, and what is behind it.
+fn device(text: &str) -> Option<(&str, &str, &str)> {
+    let len: usize = PARTS.iter().sum();
+    let (vg, rest) = text.strip_prefix("LVM-")?.split_at_checked(len)?;
+    let (lv, behind) = rest.split_at_checked(len)?;
+    let plain = [vg, lv].iter().all(|id| id.chars().all(|char| char.is_ascii_alphanumeric()));
+    plain.then_some((vg, lv, behind))
+}
+
+fn hyphened(id: &str) -> String {
+    let mut rest = id;
+    let parts: Vec<&str> = PARTS
+        .iter()
+        .filter_map(|len| rest.split_at_checked(*len).map(|(part, behind)| (rest = behind, part).1))
+        .collect();
+    parts.join("-")
 }
 
 /// What is behind a number in brackets at the start of the text, which tells a process.
@@ -76,6 +101,14 @@ fn uuid(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::Normal;
+
+    #[test]
+    fn a_device_has_the_numbers_of_its_vg_and_lv() {
+        let (vg, lv) = ("abcdef-0123-4567-89ab-cdef-0123-456789", "zzzzzz-0123-4567-89ab-cdef-0123-456789");
+        let device = format!("LVM-{}{}-real", vg.replace('-', ""), lv.replace('-', ""));
+        let told = Normal::default().text(&format!("{vg} {lv} {device}"));
+        assert_eq!(told, "UUID0 UUID1 LVM-UUID0UUID1-real\n");
+    }
 
     #[test]
     fn uuids_become_their_numbers_and_nothing_else_changes() {
