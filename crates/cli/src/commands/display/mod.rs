@@ -92,7 +92,8 @@ impl Lines {
 
     fn line(&self, name: &str, value: impl std::fmt::Display) {
         let width = self.width;
-        self.context.console.say(&format!("{name:<width$}{value}"));
+        // The console takes the first two blanks for its own, and a line may go on with more.
+        self.context.console.say(&format!("  {name:<width$}{value}"));
     }
 
     fn end(&self) {

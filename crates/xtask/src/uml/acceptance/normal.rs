@@ -18,6 +18,8 @@ const KEYS: &[&str] = &[
     "Hint:",
     "metadata text at",
     "TEST MODE",
+    "LV Creation host",
+    "Metadata Sequence No",
 ];
 
 /// The UUIDs of a case.
