@@ -189,6 +189,7 @@ mod tests {
     fn the_end_goes_and_the_rest_stays_where_it_lay() {
         let mut vg = with_other(&["snap"]);
         grown(&mut vg, "other", 6);
+        grown(&mut vg, "snap", 5);
         let by = Amount::By(SizeRequest::Extents(2));
         assert_eq!(reduce(&vg, "other", by, None), Ok(4));
         assert_eq!(reduce(&vg, "other", to(6), None), Err(Refusal::SizeMatches { new: 6, old: 6 }));
