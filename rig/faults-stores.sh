@@ -113,6 +113,11 @@ distrusted() {
 	done
 }
 distrusted corrupt.area
+# A machine that boots needs its origin, and a snapshot that does not merge cannot spoil it.
+check corrupt.boots fb vgchange -aay vgf
+grep -q 'vgf/root comes up, and vgf/s2 shows wrong data' /run/out && ok corrupt.boots.said || fail corrupt.boots.said "$(cat /run/out)"
+same corrupt.boots.root yes "$(test -b /dev/vgf/root && echo yes || echo no)"
+must lvchange -an vgf/root
 # poke AT BYTE: one byte of cow.
 poke() { printf '%b' "$2" | dd of=/dev/mapper/cow bs=1 seek="$1" conv=notrunc,fsync 2>/run/err || fail "$STEP" "$(cat /run/err)"; }
 poke $(((S2 + 16) * 512 + 15)) '\0'

@@ -98,8 +98,11 @@ STEP=poller
 up
 must "$XTASK" guest write /dev/vga/root random 4096 3000 4
 check poller fb lvconvert --merge -b vga/snap
-for pid in $(pgrep -f 'lvpoll|--background'); do ls -l "/proc/$pid/fd" 2>/dev/null; done >/run/open
-grep -q "$DISK" /run/open && fail poller.open "$(cat /run/open)" || ok poller.open
+closed() {
+	for _pid in $(pgrep -f lvpoll); do ls -l "/proc/$_pid/fd" 2>/dev/null; done >/run/open
+	! grep -q "$DISK" /run/open
+}
+check poller.closed waits closed
 must vgextend vga "$OTHER"
 check poller.merging merging vga-root
 ended poller.ended vga-root
@@ -118,11 +121,7 @@ must vgextend vga "$OTHER"
 before=$(blockdev --getsz /dev/mapper/vga-tight-cow)
 must "$XTASK" guest write /dev/vga/root random 4096 1600 5
 grown() { [ "$(blockdev --getsz /dev/mapper/vga-tight-cow)" -gt "$before" ]; }
-for _ in $(seq 200); do
-	grown && break
-	sleep 0.1
-done
-check watch.grown grown
+check watch.grown waits grown
 same watch.valid no "$(lvs --noheadings -o lv_snapshot_invalid vga/tight | grep -q invalid && echo yes || echo no)"
 check watch.ends as_lvm2 vgchange --monitor n vga
 must lvremove -y vga/tight vga/rest

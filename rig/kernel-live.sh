@@ -85,7 +85,8 @@ twin glue lvconvert -y -s VG/root VG/store
 twin split-asks lvconvert --splitsnapshot VG/store
 twin split lvconvert -y --splitsnapshot VG/store
 twin reduce lvreduce -y -L 4m VG/store
-twin reduce-snapshot lvreduce -y -L 4m VG/s3
+# LVM2 does that, and the store may have filled meanwhile.
+if fb lvreduce -y -L 4m vga/s3 >/run/out 2>&1; then fail reduce-snapshot "it was done"; else ok reduce-snapshot; fi
 twin store-remove lvremove -y VG/store
 twin deferred lvconvert --merge VG/s1
 twin deferred-remove lvremove -y VG/s1

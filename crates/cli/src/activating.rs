@@ -89,6 +89,11 @@ impl ActivationOptions {
         }
     }
 
+    /// `-ay`.
+    pub(crate) fn up() -> Self {
+        Self { activate: Some(Activation::Yes), ..Self::auto() }
+    }
+
     /// `-an`.
     pub(crate) fn down() -> Self {
         Self { activate: Some(Activation::No), ..Self::auto() }

@@ -19,17 +19,15 @@ use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::session::Session;
-use foldback_dm_snapshot_format::{Finding, FindingKind, Severity};
 use foldback_dm_table::{DmName, Info, Verb};
 use foldback_lvm2_format::vg::LvFlag;
 use foldback_manager::activation::{
     ActivationSet, Device, Group, Layer, Wish, complete, deactivate, tables, to_activate, to_deactivate,
 };
-use foldback_manager::check::check;
 use foldback_manager::host::locks;
 use foldback_manager::job::first_open;
 use foldback_manager::lock::LockMode;
-use foldback_manager::store::{DiskSet, FoundVg};
+use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
 
 /// What comes with an activation.
@@ -81,8 +79,9 @@ impl Kernel {
             return Ok(exit);
         }
         clear_left_over(&mut self.mapper, &mut self.there)?;
+        let boots = boot.sysinit || wish.auto;
         for group in &set.groups {
-            if let Err(error) = self.up(&mut session, found, group) {
+            if let Err(error) = self.up(context, &mut session, found, (group, boots)) {
                 error.tell(context.console);
                 exit = Exit::Failed;
                 continue;
@@ -102,7 +101,13 @@ impl Kernel {
         Ok(exit)
     }
 
-    fn up(&mut self, session: &mut Session, found: &FoundVg, group: &Group) -> Result<(), CliError> {
+    fn up(
+        &mut self,
+        context: &Context,
+        session: &mut Session,
+        found: &FoundVg,
+        (group, boots): (&Group, bool),
+    ) -> Result<(), CliError> {
         let all = deactivate(group);
         let of_group = |info: &&Info| all.iter().any(|verb| info.name == *verb.name());
         if self.there.iter().filter(of_group).any(|info| info.suspended) {
@@ -116,7 +121,9 @@ impl Kernel {
             return Ok(());
         }
         group.check_kernel().map_err(|error| CliError::failed(format!("{error}.")))?;
-        self.check_stores(session, found, group)?;
+        for told in self.distrusted(session, found, (group, boots))? {
+            context.console.warn(&told);
+        }
         let Err(error) = self.mapper.apply_all(&verbs) else { return Ok(()) };
         let there = |name: &DmName| self.there.iter().any(|info| info.name == *name);
         for verb in all.into_iter().filter(|verb| !there(verb.name())) {
@@ -124,37 +131,6 @@ impl Kernel {
             self.mapper.apply_all(&[verb]).ok();
         }
         Err(error.into())
-    }
-
-    /// Refuses a group with a store that cannot be trusted, or read: the kernel follows whatever it finds there (dm-snapshot.md
-    /// 1.4, K5), and a merge would into the origin. One that the kernel has in use already is written meanwhile.
-    fn check_stores(&self, session: &mut Session, found: &FoundVg, group: &Group) -> Result<(), CliError> {
-        let (vg, origin) = (&found.vg.name, &group.origin.lv);
-        let mut set = DiskSet::new(&mut *session.disks, &session.paths);
-        let is_used =
-            |cow: &Device| self.there.iter().any(|info| info.uuid == cow.uuid && info.open_count > 0);
-        for snapshot in group.snapshots.iter().filter(|snapshot| !is_used(&snapshot.cow)) {
-            let lv = &snapshot.lv;
-            let inactive = |why: &str| {
-                let error = CliError::failed(format!("{vg}/{origin} remains inactive: {why}."));
-                if snapshot.merging {
-                    return error;
-                }
-                error.hint(format!("without that snapshot it comes up; remove it with: lvremove {vg}/{lv}"))
-            };
-            let report = check(&mut set, found, lv).map_err(|error| inactive(&error.to_string()))?;
-            // Of a lost one the kernel follows nothing.
-            if report.findings.iter().any(|finding| finding.kind == FindingKind::Invalidated) {
-                continue;
-            }
-            let refuses = |finding: &&Finding| finding.severity() == Severity::Refuse;
-            if let Some(finding) = report.findings.iter().find(refuses) {
-                return Err(inactive(&format!(
-                    "the exception store of {vg}/{lv} is damaged: {finding}; `check {vg}/{lv}` lists all that is wrong"
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// Takes LVs down with their groups, all where none is named.

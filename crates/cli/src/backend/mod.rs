@@ -14,6 +14,7 @@ mod pvs;
 mod read_ahead;
 mod refresh;
 mod status;
+mod trust;
 
 use crate::changing::one_vg;
 use crate::commands::Context;

@@ -3,8 +3,8 @@
 //! What must hold (lvm2.md 3.1):
 //! - Gluing destroys what the LV held, and asks first; with `-Zn` the store is taken as it is, for one that was split off before.
 //! - A store that is made anew is empty on disk before the commit that names it.
-//! - An LV that is active becomes a store only after it was taken down, which fails while somebody has it open; a snapshot that is
-//!   split off goes down with its device.
+//! - An LV that is active becomes a store only after it was taken down, which fails while somebody has it open; a snapshot that was
+//!   active is active as an LV of its own after it was split off.
 
 use crate::activating::ActivationOptions;
 use crate::changing::{Change, refused, tell, vg_to_change};
@@ -168,6 +168,7 @@ fn split_one(context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError
             return Err(CliError::failed(format!("Logical volume {vg}/{lv} not split.")));
         }
     }
+    let was_up = device.is_some() && !change.is_test();
     match (live.as_mut(), device) {
         _ if change.is_test() => {}
         (Some(live), Some(device)) => drop(change.apply_live(
@@ -187,6 +188,12 @@ fn split_one(context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError
             Ok(Transaction { headers, ..Transaction::default() }.into())
         })?,
     }
-    tell(context, &planned.done);
+    let done = planned.done;
+    if was_up {
+        // It takes locks of its own.
+        drop(change);
+        ActivationOptions::up().carry_out(context, vg, Some(std::slice::from_ref(lv)))?;
+    }
+    tell(context, &done);
     Ok(())
 }

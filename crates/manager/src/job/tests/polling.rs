@@ -1,13 +1,13 @@
 //! The poller (lvm2.md 2.10): it ends what runs, and begins nothing.
 
-use super::fake::{Ear, Until, bring_up, filled, host, names, origin, run, run_poll};
+use super::fake::{Ear, FakeHost, Until, bring_up, filled, host, names, origin, run, run_poll};
 use crate::activation::Group;
 use crate::job::{MergeOutcome, Observer, Polled, Progress};
 use crate::ops::Notice;
-use crate::testing::{Bench, TestEnvironment};
+use crate::testing::{Bench, TestEnvironment, lv_name, uuid};
 use foldback_dm_table::DmName;
 use foldback_lvm2_format::vg::Vg;
-use foldback_testkit::SimDisks;
+use foldback_testkit::{Sector, SimDisks};
 use std::ops::ControlFlow;
 
 /// lvm2.md 2.8: the end is one commit, and the origin's device stays up without a merge.
@@ -47,38 +47,63 @@ fn what_does_not_run_is_left_alone() {
     assert_eq!(names(&marked.mapper.disks.visible()), ["root", "snap", "snapshot0"]);
 }
 
+/// Changes the VG in the moment in which the kernel is done.
+struct Rival {
+    ear: Ear,
+    disks: SimDisks,
+    paths: Vec<String>,
+    change: fn(&mut Vg),
+}
+
+impl Observer for Rival {
+    fn notice(&mut self, notice: Notice) {
+        self.ear.notice(notice);
+    }
+
+    fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+        if progress.chunks_left == 0 {
+            let (disks, paths) = (self.disks.clone(), self.paths.clone());
+            let mut bench = Bench { disks, paths, environment: TestEnvironment::new() };
+            bench.change(self.change).unwrap();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn committed(&mut self, vg: &Vg) {
+        self.ear.committed(vg);
+    }
+}
+
+/// A merge that the kernel is about to end, and who comes first.
+fn raced(seed: u64, change: fn(&mut Vg)) -> (FakeHost, Rival, Vec<Sector>) {
+    let (image, expected) = filled();
+    let mut host = host(image, seed);
+    let mut ear = Ear { stop_after: Some(3), ..Ear::default() };
+    assert_eq!(run(&mut host, &mut ear).unwrap(), MergeOutcome::Stopped);
+    bring_up(&mut host, |group| group);
+    let (disks, paths) = (host.mapper.disks.clone(), host.mapper.paths.clone());
+    (host, Rival { ear: Ear::default(), disks, paths, change }, expected)
+}
+
 /// lvm2.md 2.10: whoever ends it first has ended it, and removed the snapshot; between the kernel's last chunk and this job's
 /// lock as well as before it looks.
 #[test]
 fn a_merge_that_somebody_else_ends_is_ended_once() {
-    struct Rival(Ear, SimDisks, Vec<String>);
-    impl Observer for Rival {
-        fn notice(&mut self, notice: Notice) {
-            self.0.notice(notice);
-        }
-        fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
-            if progress.chunks_left == 0 {
-                let (disks, paths) = (self.1.clone(), self.2.clone());
-                let mut bench = Bench { disks, paths, environment: TestEnvironment::new() };
-                bench.change(|vg| vg.lvs.retain(|lv| lv.name.as_str() == "root")).unwrap();
-            }
-            ControlFlow::Continue(())
-        }
-        fn committed(&mut self, vg: &Vg) {
-            self.0.committed(vg);
-        }
-    }
-    let (image, expected) = filled();
-    let mut host = host(image, 4);
-    let mut ear = Ear { stop_after: Some(3), ..Ear::default() };
-    assert_eq!(run(&mut host, &mut ear).unwrap(), MergeOutcome::Stopped);
-    bring_up(&mut host, |group| group);
-    let mut rival = Rival(Ear::default(), host.mapper.disks.clone(), host.mapper.paths.clone());
+    let (mut host, mut rival, expected) = raced(4, |vg| vg.lvs.retain(|lv| lv.name.as_str() == "root"));
     assert_eq!(run_poll(&mut host, &mut rival).unwrap(), Polled::Finished);
-    assert_eq!(rival.0.commits, 0, "by the other one");
+    assert_eq!(rival.ear.commits, 0, "by the other one");
     let after = host.mapper.disks.visible();
     assert!(origin(&after) == expected && names(&after) == ["root"]);
     assert_eq!(run_poll(&mut host, &mut rival).unwrap(), Polled::NotMerging);
+}
+
+/// lvm2.md 2.8: by its UUID. Somebody else has ended it and taken another snapshot of that name, which merges, too.
+#[test]
+fn another_merge_of_that_name_is_not_ended() {
+    let (mut host, mut rival, _) = raced(5, |vg| vg.lv_mut(&lv_name("snap")).unwrap().id = uuid(99));
+    assert_eq!(run_poll(&mut host, &mut rival).unwrap(), Polled::Finished, "the one that was looked at");
+    assert_eq!(rival.ear.commits, 0, "and nothing of the other one");
+    assert_eq!(names(&host.mapper.disks.visible()), ["root", "snap", "snapshot0"]);
 }
 
 /// Nothing is tried again by itself: whoever gives the command anew has to.
