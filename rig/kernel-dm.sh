@@ -211,7 +211,10 @@ must mount /dev/vgk/s3 /run/mnt
 refused program.in-use "Can't deactivate volume group .vgk. with 1 open logical volume" "$FOLDBACK" vgchange -an vgk
 refused program.lv-in-use 'Logical volume vgk/s3 contains a filesystem in use' "$FOLDBACK" lvchange -an vgk/s3
 same program.still "$(cat /run/by-lvm2)" "$(state)"
+# The file system writes by itself for a while, and stores fill.
+must fsfreeze -f /run/mnt
 alike program.lvs-mounted
+must fsfreeze -u /run/mnt
 content=$(digest /dev/vgk/p1)
 check program.deferred "$FOLDBACK" lvconvert --merge vgk/p1
 same program.deferred.told 1 "$(grep -c 'will occur on next activation of vgk/s3' /run/out)"

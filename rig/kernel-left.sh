@@ -97,6 +97,10 @@ done
 STEP=poller
 up
 must "$XTASK" guest write /dev/vga/root random 4096 3000 4
+# How much of its time the kernel copies: slow enough for what follows.
+throttle=/sys/module/dm_snapshot/parameters/snapshot_copy_throttle
+must test -w $throttle
+echo 1 >$throttle
 check poller fb lvconvert --merge -b vga/snap
 closed() {
 	for _pid in $(pgrep -f lvpoll); do ls -l "/proc/$_pid/fd" 2>/dev/null; done >/run/open
@@ -105,6 +109,7 @@ closed() {
 check poller.closed waits closed
 must vgextend vga "$OTHER"
 check poller.merging merging vga-root
+echo 100 >$throttle
 ended poller.ended vga-root
 same poller.content "$SNAP" "$(digest /dev/vga/root)"
 same poller.volumes "root" "$(lvs -a --noheadings -o lv_name vga | tr -d ' ')"

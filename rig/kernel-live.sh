@@ -77,7 +77,6 @@ twin remove-in-use lvremove -y VG/root
 wrote a steps.writer
 running steps
 # Beside the mounted root: a sparse volume, a store that is glued on and split off, an LV that is made shorter.
-must insmod "$_modules/dm-zero.ko"
 twin sparse lvcreate --type snapshot -V 64m -L 8m -n sparse VG
 twin sparse-remove lvremove -y VG/sparse
 twin store-lv lvcreate -y -Wn -L 8m -n store VG
