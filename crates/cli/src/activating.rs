@@ -3,7 +3,7 @@
 //! What must hold:
 //! - What is done is done by the daemon, or for a VG of the kernel's by `backend`; the command decides which LVs, and says what came of it in LVM2's words.
 
-use crate::backend::{Boot, Kernel, Monitor, monitor};
+use crate::backend::{Boot, Kernel, Monitor, live_lvs, monitor};
 use crate::changing::one_vg;
 use crate::commands::{Context, start_deferred};
 use crate::error::CliError;
@@ -17,8 +17,10 @@ use clap::{Args, ValueEnum};
 use foldback_device::Access;
 use foldback_lvm2_format::vg::{Lv, LvFlag, Vg};
 use foldback_manager::activation::{ActivationError, ActivationSet, Group, Wish as GroupWish, to_activate};
+use foldback_manager::online::{Online, RUN_DIR};
 use foldback_manager::store::{Discovery, FoundVg};
 use foldback_units::{LvName, VgName};
+use std::path::Path;
 
 /// LVM2's values of `-a`, as far as they differ here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -64,12 +66,21 @@ pub(crate) struct ActivationOptions {
     /// The system is being started: go on without locks, and start no processes
     #[arg(long)]
     sysinit: bool,
-    /// Leave the watch over stores as it is
-    #[arg(long, conflicts_with = "monitor")]
+    /// With -a y: go on where the VG's lock cannot be taken
+    #[arg(long, hide = true)]
+    ignorelockingfailure: bool,
+    /// With -a y: start no process that watches stores
+    #[arg(long, hide = true)]
     ignoremonitoring: bool,
-    /// Accepted as LVM2 does; what lacks a PV is not brought up
+    /// As --activationmode partial
     #[arg(short = 'P', long, hide = true)]
     partial: bool,
+    /// Which volumes with missing PVs come up. Those that could only with holes never do
+    #[arg(long, value_name = "partial|degraded|complete", hide = true)]
+    activationmode: Option<String>,
+    /// Without a lock and without a change, so that nothing can be brought up or taken down
+    #[arg(long, hide = true)]
+    readonly: bool,
 }
 
 impl ActivationOptions {
@@ -84,8 +95,11 @@ impl ActivationOptions {
             poll: None,
             monitor: None,
             sysinit: false,
+            ignorelockingfailure: false,
             ignoremonitoring: false,
             partial: false,
+            activationmode: None,
+            readonly: false,
         }
     }
 
@@ -99,8 +113,21 @@ impl ActivationOptions {
         Self { activate: Some(Activation::No), ..Self::auto() }
     }
 
+    /// Refuses what LVM2 refuses before it looks at a disk, and says what is to be said once.
+    fn check(&self, context: &Context) -> Result<(), CliError> {
+        let mode = self.activationmode.as_deref();
+        if !matches!(mode, None | Some("partial" | "degraded" | "complete")) {
+            return Err(CliError::usage(&context.command, "Invalid activation mode given."));
+        }
+        if self.partial || mode == Some("partial") {
+            context.console.error("PARTIAL MODE. Incomplete logical volumes will be processed.");
+        }
+        Ok(())
+    }
+
     /// Whether they ask for anything.
-    pub(crate) fn wants(&self) -> Result<bool, CliError> {
+    pub(crate) fn wants(&self, context: &Context) -> Result<bool, CliError> {
+        self.check(context)?;
         exporting::check(self.export.as_ref(), self.activate)?;
         let small = self.poll.is_some() || self.monitor.is_some();
         Ok(self.activate.is_some() || self.refresh || self.unexport.is_some() || small)
@@ -113,11 +140,18 @@ impl ActivationOptions {
         vg: &VgName,
         lvs: Option<&[LvName]>,
     ) -> Result<Exit, CliError> {
-        if self.partial {
-            context.console.error("PARTIAL MODE. Incomplete logical volumes will be processed.");
-        }
         if self.unexport.is_some() {
             return exporting::unexport(context, vg, lvs);
+        }
+        if self.monitor.is_some() && (self.ignoremonitoring || self.sysinit) {
+            let told = "--ignoremonitoring or --sysinit option not allowed with --monitor option.";
+            context.console.error(told);
+            return Ok(Exit::Success);
+        }
+        if self.readonly && (self.activate.is_some() || self.refresh) {
+            return Err(CliError::failed(format!(
+                "Operation prohibited while --readonly is set.\nCan't get lock for {vg}.\nCannot process volume group {vg}"
+            )));
         }
         if self.activate == Some(Activation::No)
             && let Some(live) = LiveVg::find(vg, &context.options.disks())?
@@ -144,7 +178,12 @@ impl ActivationOptions {
             }
             None if self.refresh => refresh(context, vg, lvs),
             // The daemon ends merges and watches stores by itself.
-            None => Ok(Exit::Success),
+            None => {
+                let live = LiveVg::find(vg, &context.options.disks())?;
+                let up = live.map_or(0, |live| live.info.lvs.len());
+                self.tell_monitored(context, vg, lvs, up);
+                Ok(Exit::Success)
+            }
         };
         done.map(|exit| exit.max(named))
     }
@@ -189,12 +228,20 @@ impl ActivationOptions {
                 .hint("--backend user"));
         }
         match self.activate {
-            Some(Activation::No) => kernel.deactivate(context, session, vg, lvs),
+            Some(Activation::No) => {
+                let down = kernel.deactivate(context, session, vg, lvs);
+                if lvs.is_some() {
+                    // As LVM2 has it: the VG may come up again by an event of its PVs.
+                    Online::new(Path::new(RUN_DIR)).take_down(vg);
+                }
+                down
+            }
             Some(how) => {
                 let wish =
                     GroupWish { ignore_skip: self.ignoreactivationskip, auto: how == Activation::Auto };
                 let boot = Boot {
                     sysinit: self.sysinit,
+                    lockless: self.sysinit || self.ignorelockingfailure,
                     polls: self.polls(),
                     monitor: (!self.sysinit && !self.ignoremonitoring).then(|| self.monitor()),
                 };
@@ -207,9 +254,25 @@ impl ActivationOptions {
             }
             None => {
                 let found = one_vg(&discovery, vg)?;
-                monitor(context, &session, &found.vg, self.monitor()).map(|()| Exit::Success)
+                monitor(context, &session, &found.vg, self.monitor())?;
+                let links = found.vg.snapshots();
+                let up = live_lvs(found, &kernel.there);
+                self.tell_monitored(
+                    context,
+                    vg,
+                    lvs,
+                    up.iter().filter(|(lv, _)| links.is_visible(lv)).count(),
+                );
+                Ok(Exit::Success)
             }
         }
+    }
+
+    /// Says of a whole VG that it is watched, as LVM2 says it, or no longer.
+    fn tell_monitored(&self, context: &Context, vg: &VgName, lvs: Option<&[LvName]>, active: usize) {
+        let Some(wish) = self.monitor.filter(|_| lvs.is_none() && active > 0) else { return };
+        let how = if wish == YesNo::Yes { "monitored" } else { "unmonitored" };
+        context.console.say(&format!("{active} logical volume(s) in volume group \"{vg}\" {how}"));
     }
 
     /// Whether processes are started for merges that run.
@@ -262,8 +325,12 @@ fn activate(
     for (_, error) in &refused {
         context.console.error(&format!("{error}."));
     }
-    let chosen: Vec<(String, String)> =
-        chosen.into_iter().map(|lv| (lv.name.to_string(), lv.id.to_string())).collect();
+    let lists = &session.config.volumes;
+    let chosen: Vec<(String, String)> = chosen
+        .into_iter()
+        .filter(|lv| lists.allow(&found.vg, origin_of(&found.vg, lv), wish.how == Activation::Auto))
+        .map(|lv| (lv.name.to_string(), lv.id.to_string()))
+        .collect();
     let wanted: Vec<String> = chosen.iter().map(|(name, _)| name.clone()).collect();
     let setting = live::setting(&context.options, &session.paths)?;
     if context.options.test || (lvs.is_some() && wanted.is_empty()) {
@@ -292,6 +359,12 @@ fn activate(
         None => exporting::tell_instead(context, vg, &chosen)?,
     }
     Ok(if done.failed.is_empty() && refused.is_empty() { Exit::Success } else { Exit::Failed })
+}
+
+/// What comes up with an LV: a snapshot's origin, else the LV itself.
+fn origin_of<'v>(vg: &'v Vg, lv: &'v Lv) -> &'v Lv {
+    let snapshot = vg.snapshots().of_cow(&lv.name).map(|snapshot| snapshot.segment.origin.clone());
+    snapshot.and_then(|origin| vg.lv(&origin)).unwrap_or(lv)
 }
 
 /// The LVs that are named, unless a flag leaves one out.

@@ -121,7 +121,7 @@ pub(crate) fn selected(
     select: &str,
     names: &[String],
 ) -> Result<Vec<String>, CliError> {
-    let (facts, chosen, _) = gather(context, kind, names, (false, false))?;
+    let (facts, chosen, _) = gather(context, kind, names, (false, false, false))?;
     let name = if kind == Report::Vgs { "vg_name" } else { "lv_full_name" };
     let asked =
         Asked { report: kind, options: vec![name.to_owned()], sort: None, verbose: false, unbuffered: false };

@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::options::Options;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
+use foldback_kernel_dm::KernelDm;
 use std::ffi::OsString;
 
 /// Rolls volumes back to their snapshots, and manages LVM2's volume groups without device-mapper
@@ -120,10 +121,24 @@ fn wants_version(words: &[String]) -> bool {
     words.get(1).is_some_and(|word| word == "version") || options.into_iter().any(|word| word == "--version")
 }
 
-/// In LVM2's shape for those who read that: its first line begins so.
+/// The LVM2 whose behaviour ours is, as it tells its version, and the version of its library.
+const LVM_VERSION: &str = "2.03.16(2) (2022-05-18)";
+const LIBRARY_VERSION: &str = "1.02.185 (2022-05-18)";
+
+/// In LVM2's shape for those who read that: which LVM2 is stood in for, which device-mapper there is, and who we are.
 fn version(as_lvm2: bool) -> String {
     let version = concat!("foldback ", env!("CARGO_PKG_VERSION"));
-    if as_lvm2 { format!("  LVM version:     {version}\n") } else { format!("{version}\n") }
+    if !as_lvm2 {
+        return format!("{version}\n");
+    }
+    let driver = KernelDm::is_there().then(|| KernelDm::open(&[]).ok()).flatten();
+    let driver = driver.map_or_else(String::new, |mapper| {
+        let [major, minor, patch] = mapper.version();
+        format!("  Driver version:  {major}.{minor}.{patch}\n")
+    });
+    format!(
+        "  LVM version:     {LVM_VERSION}\n  Library version: {LIBRARY_VERSION}\n{driver}  Provided by:     {version}\n"
+    )
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> String {
@@ -251,7 +266,7 @@ fn usage(called: &Called, command: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Called, CommandLine, parse, usage};
+    use super::{Called, CommandLine, parse, usage, version};
     use crate::exit::Exit;
     use clap::CommandFactory;
 
@@ -344,7 +359,11 @@ mod tests {
     #[test]
     fn versions_are_lvm2s_in_shape_under_its_names() {
         let plain = format!("foldback {}\n", env!("CARGO_PKG_VERSION"));
-        let shaped = format!("  LVM version:     {plain}");
+        let shaped = version(true);
+        assert!(shaped.starts_with(
+            "  LVM version:     2.03.16(2) (2022-05-18)\n  Library version: 1.02.185 (2022-05-18)\n"
+        ));
+        assert!(shaped.ends_with(&format!("  Provided by:     {plain}")), "{shaped}");
         for (called, text) in [
             (&["foldback", "--version"][..], &plain),
             (&["foldback", "-V"], &plain),

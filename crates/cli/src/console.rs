@@ -82,21 +82,28 @@ impl Console {
         put(io::stderr().lock(), text);
     }
 
-    /// Asks a question; where nobody answers, the answer is no.
+    /// Asks a question; where nobody answers it is no, as LVM2 has it. What answers may be a pipe.
     pub(crate) fn ask(self, question: &str) -> bool {
         self.ask_whole(&format!("{question} [y/n]:"))
     }
 
     /// The same for a question that says itself what can be answered.
     pub(crate) fn ask_whole(self, question: &str) -> bool {
-        put(io::stderr().lock(), &format!("{question} "));
-        let mut answer = String::new();
-        // As with LVM2 the answer may come through a pipe.
-        let read = io::stdin().read_line(&mut answer);
-        let yes = read.is_ok_and(|count| count > 0) && matches!(answer.trim(), "y" | "Y" | "yes");
-        if !yes && answer.is_empty() {
-            put(io::stderr().lock(), "[n]\n");
+        loop {
+            put(io::stderr().lock(), &format!("{question} "));
+            let mut line = String::new();
+            let read = io::stdin().read_line(&mut line);
+            let answer = line.trim();
+            match answer {
+                "y" | "Y" | "yes" | "Yes" | "YES" => return true,
+                "n" | "N" | "no" | "No" | "NO" => return false,
+                // The end of what there is to read, or an error, ends the asking.
+                _ if !read.is_ok_and(|count| count > 0) => {
+                    put(io::stderr().lock(), "[n]\n");
+                    return false;
+                }
+                _ => self.warn(&format!("Invalid input '{answer}'.")),
+            }
         }
-        yes
     }
 }

@@ -10,6 +10,7 @@
 
 mod activating;
 mod backend;
+mod beginning;
 mod carried;
 mod carrying;
 mod changing;

@@ -79,18 +79,21 @@ pub(crate) struct Options {
     pub(crate) ignored: Ignored,
 }
 
-/// What LVM2 takes and has no meaning here.
+/// What LVM2 takes and hardly anybody needs; some of it has no meaning here.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Ignored {
     /// Accepted as LVM2 does; without effect
     #[arg(short, long, global = true, action = ArgAction::Count, hide = true)]
     debug: u8,
+    /// Settings of this file in the directory profile of lvm.conf's
     #[arg(long, global = true, hide = true, value_name = "PROFILE")]
-    commandprofile: Option<String>,
-    #[arg(long, global = true, hide = true, value_name = "PROFILE")]
-    profile: Option<String>,
+    pub(crate) commandprofile: Option<String>,
+    /// The same; for commands that LVM2 would note it of in the metadata it has to be there, and does nothing
+    #[arg(long, global = true, hide = true, value_name = "PROFILE", conflicts_with = "commandprofile")]
+    pub(crate) profile: Option<String>,
+    /// n: device-mapper is not spoken to
     #[arg(long, global = true, hide = true, value_name = "y|n")]
-    driverloaded: Option<YesNo>,
+    pub(crate) driverloaded: Option<YesNo>,
     /// The devices file to use, by its name in /etc/lvm/devices; empty: none
     #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub(crate) devicesfile: Option<String>,
@@ -100,8 +103,9 @@ pub(crate) struct Ignored {
     lockopt: Option<String>,
     #[arg(long, global = true, hide = true)]
     nohints: bool,
+    /// udev is not waited for
     #[arg(long, global = true, hide = true)]
-    noudevsync: bool,
+    pub(crate) noudevsync: bool,
 }
 
 impl Options {

@@ -6,6 +6,9 @@
 //!   serves it.
 //! - Without names everything is shown, hidden LVs only with `-a` or by name.
 
+mod settings;
+
+use self::settings::hide_foreign;
 use crate::backend::look_at_kernel;
 use crate::choosing::Chosen;
 use crate::commands::Context;
@@ -86,9 +89,9 @@ pub(crate) struct ReportOptions {
     /// How to write the report
     #[arg(long, value_name = "FORMAT")]
     reportformat: Option<ReportFormat>,
-    #[arg(short, long, hide = true)]
-    partial: bool,
     #[arg(short = 'P', long, hide = true)]
+    partial: bool,
+    #[arg(long, hide = true)]
     readonly: bool,
     #[arg(long, hide = true)]
     ignorelockingfailure: bool,
@@ -98,6 +101,7 @@ pub(crate) struct ReportOptions {
     history: bool,
     #[arg(long, hide = true)]
     shared: bool,
+    /// Under LVM2's names: those of other hosts, too
     #[arg(long, hide = true)]
     foreign: bool,
 }
@@ -149,6 +153,7 @@ pub(crate) fn run(
     kind: Report,
     names: &[String],
 ) -> Result<Exit, CliError> {
+    let options = &options.with_settings(context, kind)?;
     let units = options.units(&context.command)?;
     let asked = Asked {
         report: kind,
@@ -170,7 +175,7 @@ pub(crate) fn run(
         other => drop(other?),
     }
     let looks = !context.as_lvm2 && asks_for_stores(&asked)?;
-    let (facts, chosen, exit) = gather(context, kind, names, (options.all, looks))?;
+    let (facts, chosen, exit) = gather(context, kind, names, (options.all, looks, options.foreign))?;
     let json = options.reportformat == Some(ReportFormat::Json);
     if json || !chosen.is_empty() {
         context.console.result(&show(&facts, &chosen)?);
@@ -179,18 +184,21 @@ pub(crate) fn run(
 }
 
 /// Everything that reports tell, and what of it `names` mean; what is not there is told. `hidden`: volumes that are, too, are
-/// meant; `looks`: into stores of snapshots that nobody serves.
+/// meant; `looks`: into stores of snapshots that nobody serves; `foreign`: VGs of other hosts, too.
 pub(crate) fn gather(
     context: &Context,
     kind: Report,
     names: &[String],
-    (hidden, looks): (bool, bool),
+    (hidden, looks, foreign): (bool, bool, bool),
 ) -> Result<(Facts, Chosen, Exit), CliError> {
     // It may warn of disks that are not there.
     drop(live::daemon()?);
     let mut session = Session::open(&context.options, Access::Read)?;
-    let found = session.discover();
+    let mut found = session.discover();
     tell_findings(context, &found);
+    if context.as_lvm2 && !foreign {
+        hide_foreign(context, names, &mut found);
+    }
     let mut facts = Facts::of(&found, Machine { local_time: &local_time, device_number: &device_number });
     if looks {
         look_into_stores(&mut session, &found, &mut facts);
@@ -256,6 +264,8 @@ pub(crate) fn look_at_live(served: &VgInfo, facts: &mut Facts) {
             open: info.open_count > 0,
             open_count: u64::from(info.open_count),
             suspended: info.suspended,
+            read_only: false,
+            inactive_table: false,
             merge_failed: status == Some(SnapshotStatus::MergeFailed),
             merge_state: info.merge.as_ref().map(merge_state),
             merge_left: info.merge.as_ref().map(|merge| in_sectors(merge, merge.chunks_left)),
@@ -353,6 +363,10 @@ pub(crate) fn tell_findings(context: &Context, found: &Discovery) {
                 let last = hint.as_ref().map(|hint| format!(" (last written to {hint})")).unwrap_or_default();
                 context.console.warn(&format!("Couldn't find device with uuid {id}."));
                 context.console.warn(&format!("VG {} is missing PV {id}{last}.", vg.name));
+                continue;
+            }
+            // Whoever asks for that VG is told, as with LVM2.
+            if context.as_lvm2 && matches!(finding, Finding::Foreign { .. }) {
                 continue;
             }
             context.console.warn(&format!("VG {}: {finding}", vg.name));

@@ -97,6 +97,9 @@ impl Session {
         let disks = open_disks(&files, Backend::from_environment())
             .map_err(|error| CliError::failed(format!("setting up I/O: {error}.")))?;
         let mut config = config(options, &files)?;
+        if access == Access::Write && config.metadata_read_only {
+            return Err(CliError::failed("Operation prohibited while global/metadata_read_only is set."));
+        }
         if options.autobackup == Some(YesNo::No) {
             config.backup = false;
         }

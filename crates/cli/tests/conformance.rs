@@ -181,6 +181,9 @@ conforms! {
     vgscan case!("vgscan", [], []) =>
         accepts_help, rejects_unknown_option, answers_to_its_own_name, reads_only, says_how_disks_are_named,
         a_missing_disk_is_named;
+    vgmknodes case!("vgmknodes", ["vg"], ["nosuch"]) =>
+        accepts_help, rejects_unknown_option, answers_to_its_own_name, missing_vg_is_named,
+        leaves_disks_untouched_on_error, test_mode_writes_nothing, says_how_disks_are_named, a_missing_disk_is_named;
     pvscan case!("pvscan", [], []) =>
         accepts_help, rejects_unknown_option, answers_to_its_own_name, reads_only, says_how_disks_are_named,
         a_missing_disk_is_named;

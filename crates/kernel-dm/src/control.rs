@@ -4,6 +4,7 @@
 //! - A machine without device-mapper is told so, and what would bring it.
 //! - Only a kernel of interface version 4 is spoken to.
 
+use crate::choice::Choice;
 use crate::error::{KernelDmError, KernelDmErrorKind};
 use crate::message::{Command, Message};
 use crate::system;
@@ -25,6 +26,8 @@ pub(crate) trait Kernel {
 #[derive(Debug)]
 pub(crate) struct Control {
     file: File,
+    /// Of the interface that the kernel speaks.
+    pub(crate) version: [u32; 3],
 }
 
 impl Kernel for Control {
@@ -43,6 +46,9 @@ impl Control {
         let path = dev.join("mapper/control");
         let name = DmName(path.display().to_string());
         let failed = |kind: KernelDmErrorKind| kind.on("opening", &name);
+        if !Choice::chosen().driver {
+            return Err(failed(KernelDmErrorKind::NoDriver));
+        }
         if !is_character_device(&path) {
             make(&path).map_err(failed)?;
         }
@@ -52,10 +58,11 @@ impl Control {
                 _ => KernelDmErrorKind::System(error),
             })
         })?;
-        let mut control = Self { file };
+        let mut control = Self { file, version: [0; 3] };
         let mut message = Message::global(Command::Version);
         control.call(&mut message).map_err(|error| failed(KernelDmErrorKind::Refused(error)))?;
-        let version = message.answer().map_err(|error| failed(error.into()))?.version();
+        control.version = message.answer().map_err(|error| failed(error.into()))?.version();
+        let version = control.version;
         if version[0] == 4 { Ok(control) } else { Err(failed(KernelDmErrorKind::Version(version))) }
     }
 }
@@ -89,7 +96,7 @@ fn make(path: &Path) -> Result<(), KernelDmErrorKind> {
 
 /// Whether the kernel has device-mapper at this moment.
 pub(crate) fn has_driver() -> bool {
-    minor().is_some()
+    Choice::chosen().driver && minor().is_some()
 }
 
 /// The number under which the kernel has device-mapper among its miscellaneous devices.

@@ -7,6 +7,7 @@
 //! - What has no event (the kernel says so) is not waited for, and nothing is waited for without a limit.
 //! - It is made before devices are suspended; while they are, only counting goes on.
 
+use crate::choice::{Choice, Udev};
 use crate::nodes::link_of;
 use crate::system::Semaphore;
 use foldback_dm_table::DmName;
@@ -31,7 +32,9 @@ const TRIES: u32 = 64;
 
 /// Whether udev runs and may be used.
 pub(crate) fn udev_runs() -> bool {
-    std::env::var_os("DM_DISABLE_UDEV").is_none() && Path::new("/run/udev/control").exists()
+    Choice::chosen().udev != Udev::NotAsked
+        && std::env::var_os("DM_DISABLE_UDEV").is_none()
+        && Path::new("/run/udev/control").exists()
 }
 
 /// What udev is told of a device with that name and UUID whose table begins with a target `kind`.

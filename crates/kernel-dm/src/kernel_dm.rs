@@ -39,6 +39,11 @@ impl KernelDm {
         has_driver()
     }
 
+    /// The version of its interface.
+    pub fn version(&self) -> [u32; 3] {
+        self.mapper.kernel.version
+    }
+
     /// Carries out verbs one after the other, up to the first that fails. udev is waited for once.
     ///
     /// # Errors

@@ -19,6 +19,7 @@
     )
 )]
 
+mod choice;
 mod control;
 mod cookie;
 mod error;
@@ -40,6 +41,7 @@ mod verbs;
 #[cfg(test)]
 mod tests;
 
+pub use choice::{Choice, Udev};
 pub use error::{KernelDmError, KernelDmErrorKind};
 pub use kernel_dm::KernelDm;
 pub use message::MessageError;

@@ -6,6 +6,7 @@
 //! - A resume that fails returns to the old table, running (K8).
 //! - A device that is only looked at for a moment, by udev, is waited for (lvm2.md trap 16).
 
+use crate::choice::{Choice, Udev};
 use crate::control::{Kernel, modprobe};
 use crate::cookie::{self, Cookie};
 use crate::error::{KernelDmError, KernelDmErrorKind};
@@ -179,9 +180,9 @@ impl<K: Kernel> Mapper<K> {
         Ok(Step { what: "resuming", name: name.clone(), message, notifies: true })
     }
 
-    /// The cookie of a change; none where udev does not run.
+    /// The cookie of a change; none where udev does not run, or is not to be waited for.
     pub(crate) fn cookie(&mut self) -> Cookie {
-        if self.nodes.is_some() {
+        if self.nodes.is_some() || Choice::chosen().udev == Udev::NotWaited {
             return Cookie::none();
         }
         Cookie::make().unwrap_or_else(|error| {
@@ -210,6 +211,7 @@ impl<K: Kernel> Mapper<K> {
         }
     }
 
+    /// Makes the node and the link of a device, or removes those of one that is gone.
     pub(crate) fn bring_nodes(&mut self, name: &DmName) {
         if self.nodes.is_none() {
             return;

@@ -1,28 +1,39 @@
 //! What is read of LVM2's configuration: where locks, backups and archives are, and who this host is.
 //!
 //! What must hold:
-//! - `--config` goes before `lvm.conf`, and that before LVM2's defaults.
+//! - `--config` goes before a profile, that before `lvm.conf`, and that before LVM2's defaults.
 //! - The host's own `/etc/lvm` is not looked at for image files, unless `LVM_SYSTEM_DIR` says so (architecture.md,
 //!   "Devices"); who reads the file decides that by what it gives to [`Config::read`].
 //! - Keys that are not used here are not looked at, whatever they say.
 
+mod honoured;
 mod known;
+mod profile;
 mod show;
+mod system_id;
+mod volumes;
 
 use crate::devices::{BadPattern, DeviceSettings, DevicesFile, Filter};
 use crate::lock::{DEFAULT_LOCKING_DIR, LockWait};
 use crate::ops::autoextend::Policy;
 use foldback_lvm2_format::text::{self, Node, ParseError, Scalar, Section, Value};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use honoured::not_honoured;
 pub use known::unknown;
-pub use show::show;
+pub use profile::with_profile;
+pub use show::{Kind, show};
+pub use system_id::clean as clean_system_id;
+pub use volumes::VolumeLists;
 
 /// Where LVM2's configuration is, unless `LVM_SYSTEM_DIR` says otherwise.
 pub const DEFAULT_SYSTEM_DIR: &str = "/etc/lvm";
 /// How long writes wait for room in a full store.
 pub const DEFAULT_HOLD: Duration = Duration::from_secs(30);
+/// Stands between the texts that one option holds, of which the first goes before the others.
+const PART: char = '\u{1e}';
 /// The bound for a configuration file.
 const CONFIG_MAX: u64 = 4 << 20;
 
@@ -52,15 +63,56 @@ pub struct Config {
     pub snapshot_autoextend: Policy,
     /// `activation/monitoring`: whether stores are watched at all where the kernel carries them.
     pub monitoring: bool,
-    /// `global/event_activation`: whether events may bring volumes up.
+    /// `global/event_activation`: whether VGs come up by the events of their PVs.
     pub event_activation: bool,
     /// `foldback/hold_seconds`, a setting of our own: how long writes wait for room in a store that is full and could not be
     /// extended. Only where stores are extended at all.
     pub hold: Duration,
     /// `activation/polling_interval`, in seconds: how often the progress of a merge is told.
     pub polling_interval: u64,
-    /// `local/system_id`, with `global/system_id_source = "lvmlocal"`.
+    /// Which volumes may come up, and which of them read-only.
+    pub volumes: VolumeLists,
+    /// `global/metadata_read_only`: nothing may change metadata.
+    pub metadata_read_only: bool,
+    /// `activation/udev_sync`: whether udev is waited for.
+    pub udev_sync: bool,
+    /// `activation/udev_rules`: whether nodes and links are left to udev.
+    pub udev_rules: bool,
+    /// `global/activation`: whether the kernel's device-mapper is spoken to.
+    pub activation: bool,
+    /// The section `report`, and what `global` says of sizes.
+    pub report: ReportSettings,
+    /// What `global/system_id_source` leads to.
     pub system_id: Option<String>,
+    /// What could not be found out of that.
+    pub warnings: Vec<String>,
+}
+
+/// How reports are written where the command line does not say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ReportSettings {
+    /// `global/units`.
+    pub units: Option<String>,
+    /// `global/suffix`.
+    pub suffix: Option<bool>,
+    /// `report/headings`.
+    pub headings: Option<bool>,
+    /// `report/separator`.
+    pub separator: Option<String>,
+    /// `report/aligned`.
+    pub aligned: Option<bool>,
+    /// `report/prefixes`.
+    pub prefixes: Option<bool>,
+    /// `report/quoted`.
+    pub quoted: Option<bool>,
+    /// `report/columns_as_rows`.
+    pub columns_as_rows: Option<bool>,
+    /// `report/binary_values_as_numeric`.
+    pub binary: Option<bool>,
+    /// `report/output_format`.
+    pub output_format: Option<String>,
+    /// `report/*_cols*` and `report/*_sort`, by their keys.
+    pub layouts: BTreeMap<String, String>,
 }
 
 /// Why a configuration cannot be used.
@@ -96,7 +148,9 @@ impl Config {
             let set = settings.text("backup", key).map(PathBuf::from);
             set.or_else(|| system_dir.map(|directory| directory.join(name)))
         };
-        let lvmlocal = settings.text("global", "system_id_source").is_some_and(|source| source == "lvmlocal");
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let (system_id, warnings) = system_id::system_id(&settings, &host);
+        let yes = |section, key| settings.number(section, key).unwrap_or(1) != 0;
         let locking_dir = settings.text("global", "locking_dir");
         let waits = settings.number("global", "wait_for_locks").unwrap_or(1) != 0;
         Ok(Self {
@@ -114,7 +168,14 @@ impl Config {
             event_activation: settings.number("global", "event_activation").unwrap_or(1) != 0,
             hold: settings.number("foldback", "hold_seconds").map_or(DEFAULT_HOLD, Duration::from_secs),
             polling_interval: settings.number("activation", "polling_interval").unwrap_or(15),
-            system_id: settings.text("local", "system_id").filter(|id| lvmlocal && !id.is_empty()),
+            volumes: VolumeLists::read(&settings, volumes::host_tags(&sources, &host)),
+            metadata_read_only: settings.number("global", "metadata_read_only").unwrap_or(0) != 0,
+            udev_sync: yes("activation", "udev_sync"),
+            udev_rules: yes("activation", "udev_rules"),
+            activation: yes("global", "activation"),
+            report: report(&settings),
+            system_id,
+            warnings,
         })
     }
 }
@@ -122,15 +183,50 @@ impl Config {
 /// Every configuration; what is looked at first wins.
 fn sources(system_dir: Option<&Path>, option: Option<&str>) -> Result<Vec<Section>, ConfigError> {
     let mut sources = Vec::new();
-    if let Some(option) = option {
-        sources.extend(parse_option(option)?);
+    for part in option.into_iter().flat_map(|option| option.split(PART)) {
+        sources.extend(parse_option(part)?);
     }
-    if let Some(directory) = system_dir {
-        for name in ["lvmlocal.conf", "lvm.conf"] {
-            sources.extend(read_file(&directory.join(name))?);
+    let Some(directory) = system_dir else { return Ok(sources) };
+    let mut files = Vec::new();
+    for name in ["lvmlocal.conf", "lvm.conf"] {
+        files.extend(read_file(&directory.join(name))?);
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    for tag in volumes::host_tags(&files, &host) {
+        if !tag.contains('/') {
+            sources.extend(read_file(&directory.join(format!("lvm_{tag}.conf")))?);
         }
     }
+    sources.extend(files);
     Ok(sources)
+}
+
+/// How reports are written.
+fn report(settings: &Settings<'_>) -> ReportSettings {
+    let text = |key: &str| settings.text("report", key);
+    let number = |section: &str, key: &str| settings.number(section, key).map(|number| number != 0);
+    let flag = |key| number("report", key);
+    let mut layouts = BTreeMap::new();
+    for kind in ["lvs", "vgs", "pvs", "segs", "pvsegs"] {
+        for key in ["cols", "cols_verbose", "sort"].map(|what| format!("{kind}_{what}")) {
+            if let Some(set) = text(&key) {
+                layouts.insert(key, set);
+            }
+        }
+    }
+    ReportSettings {
+        units: settings.text("global", "units"),
+        suffix: number("global", "suffix"),
+        headings: flag("headings"),
+        separator: text("separator"),
+        aligned: flag("aligned"),
+        prefixes: flag("prefixes"),
+        quoted: flag("quoted"),
+        columns_as_rows: flag("columns_as_rows"),
+        binary: flag("binary_values_as_numeric"),
+        output_format: text("output_format"),
+        layouts,
+    }
 }
 
 /// The section `devices`. A devices file that is not there limits nothing, as in LVM2.

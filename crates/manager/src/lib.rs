@@ -23,6 +23,7 @@ pub mod host;
 pub mod job;
 pub mod lock;
 pub mod lost;
+pub mod online;
 pub mod ops;
 pub mod recover;
 pub mod report;

@@ -24,6 +24,7 @@ use foldback_lvm2_format::vg::LvFlag;
 use foldback_manager::activation::{
     ActivationSet, Device, Group, Layer, Wish, complete, deactivate, tables, to_activate, to_deactivate,
 };
+use foldback_manager::config::VolumeLists;
 use foldback_manager::host::locks;
 use foldback_manager::job::first_open;
 use foldback_manager::lock::LockMode;
@@ -33,8 +34,10 @@ use foldback_units::{LvName, VgName};
 /// What comes with an activation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boot {
-    /// The system is being started: locks are taken where that is possible.
+    /// The system is being started.
     pub(crate) sysinit: bool,
+    /// Locks are taken where that is possible.
+    pub(crate) lockless: bool,
     /// Merges that run get the processes that end them.
     pub(crate) polls: bool,
     /// Whether stores are watched; `None` leaves that as it is.
@@ -54,8 +57,8 @@ impl Kernel {
         let _lock = match locks(&session.config).vg(vg, LockMode::Exclusive) {
             Ok(lock) => Some(lock),
             // An initramfs has no place for locks, and nobody else who would take one.
-            Err(error) if boot.sysinit => {
-                context.console.detail(&format!("{error}; --sysinit goes on without the lock."));
+            Err(error) if boot.lockless => {
+                context.console.detail(&format!("{error}; it goes on without the lock."));
                 None
             }
             Err(error) => return Err(error.into()),
@@ -66,10 +69,11 @@ impl Kernel {
         if let Some(finding) = found.refuses_use() {
             return Err(CliError::failed(finding.refusal(vg.as_str())));
         }
-        let set = match lvs {
+        let mut set = match lvs {
             None => to_activate(found, wish),
             Some(lvs) => named(found, lvs, wish)?,
         };
+        keep_to_lists(&session.config.volumes, found, &mut set, wish.auto);
         let mut exit = Exit::Success;
         for (_, error) in &set.refused {
             context.console.error(&format!("{error}."));
@@ -239,6 +243,19 @@ impl Kernel {
         let vg = &found.vg.name;
         context.console.say(&format!("{active} logical volume(s) in volume group \"{vg}\" now active"));
         Ok(())
+    }
+}
+
+/// Leaves out what lvm.conf does not let come up here, and takes the right to write from what it wants read-only.
+fn keep_to_lists(lists: &VolumeLists, found: &FoundVg, set: &mut ActivationSet, auto: bool) {
+    let vg = &found.vg;
+    set.groups.retain(|group| vg.lv(&group.origin.lv).is_none_or(|lv| lists.allow(vg, lv, auto)));
+    let read_only = |lv: &LvName| vg.lv(lv).is_some_and(|lv| lists.keep_read_only(vg, lv));
+    for group in &mut set.groups {
+        group.origin.read_only |= read_only(&group.origin.lv);
+        for snapshot in &mut group.snapshots {
+            snapshot.read_only |= read_only(&snapshot.lv) || read_only(&group.origin.lv);
+        }
     }
 }
 

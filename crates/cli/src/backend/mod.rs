@@ -39,7 +39,7 @@ pub(crate) use host::KernelHost;
 pub(crate) use pvs::pvs_in_kernel;
 pub(crate) use read_ahead::read_ahead_as_said;
 pub(crate) use refresh::{Monitor, monitor};
-pub(crate) use status::{active_in_kernel_by_id, look_at_kernel};
+pub(crate) use status::look_at_kernel;
 
 /// The values of `--backend`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

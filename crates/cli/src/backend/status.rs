@@ -7,13 +7,13 @@
 
 use super::devices_of;
 use crate::reporting::{device_number, used};
-use foldback_dm_table::{DeviceMapper, Info, SnapshotStatus};
+use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus};
 use foldback_kernel_dm::KernelDm;
 use foldback_manager::activation::{Device, Layer};
 use foldback_manager::report::{Facts, Live, LvFacts, LvKind};
 use foldback_manager::store::{Discovery, FoundVg};
 use foldback_units::Sectors;
-use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 
 /// Fills in what is known of LVs that the kernel carries.
 pub(crate) fn look_at_kernel(paths: &[String], found: &Discovery, facts: &mut Facts) {
@@ -75,6 +75,8 @@ fn live(mapper: &mut KernelDm, info: &Info) -> (Live, bool) {
         open: info.open_count > 0,
         open_count: u64::from(info.open_count),
         suspended: info.suspended,
+        read_only: is_read_only(&info.name),
+        inactive_table: info.inactive,
         merge_failed: status == Some(SnapshotStatus::MergeFailed),
         merge_state: None,
         merge_left: left,
@@ -94,22 +96,10 @@ fn read_ahead((major, minor): (u32, u32)) -> Option<Sectors> {
     kib.checked_mul(2).map(Sectors)
 }
 
-/// The UUIDs of LVs that the kernel carries and whose content can be had: not of snapshots that are invalid.
-pub(crate) fn active_in_kernel_by_id(paths: &[String], found: &Discovery) -> HashSet<String> {
-    let mut active = HashSet::new();
-    if found.vgs.is_empty() || !KernelDm::is_there() {
-        return active;
-    }
-    let Ok(mut mapper) = KernelDm::open(paths) else { return active };
-    for vg in &found.vgs {
-        let there = devices_of(&mut mapper, &vg.vg.id).unwrap_or_default();
-        for (lv, info) in super::live_lvs(vg, &there) {
-            let status = mapper.status(&info.name).unwrap_or_default();
-            let invalid = |line: &String| SnapshotStatus::parse(line) == Some(SnapshotStatus::Invalid);
-            if !status.iter().any(invalid) {
-                active.insert(lv.id.to_string());
-            }
-        }
-    }
-    active
+/// Whether a device takes no writes, which sysfs tells of its number.
+fn is_read_only(name: &DmName) -> bool {
+    let Ok(found) = std::fs::metadata(KernelDm::node(name)) else { return false };
+    let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
+    let told = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro"));
+    told.is_ok_and(|told| told.trim() == "1")
 }

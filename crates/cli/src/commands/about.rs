@@ -1,13 +1,13 @@
 //! `segtypes` and `lvmconfig`: what the program can do, and what it was told.
 //!
-//! What must hold: settings are shown as lvm.conf writes them, from where they are taken; what was not set is not shown.
+//! What must hold: settings are shown as lvm.conf writes them, from where they are taken; what was not set is not shown, unless the defaults are asked for.
 
 use super::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::session::system_dir;
-use clap::Args;
-use foldback_manager::config::show;
+use clap::{Args, ValueEnum};
+use foldback_manager::config::{Kind, show};
 
 /// List the segment types that can be made and served
 #[derive(Args, Debug)]
@@ -17,12 +17,36 @@ pub(crate) struct SegTypes {}
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  lvmconfig\n  lvmconfig activation/polling_interval")]
 pub(crate) struct LvmConfig {
-    /// Accepted as LVM2 does: current is what is shown
-    #[arg(long = "type", hide = true, value_name = "current", value_parser = ["current", "full"])]
-    kind: Option<String>,
+    /// current: what was given; diff: of that what is not the default; full: with the defaults; default: those alone
+    #[arg(long = "type", alias = "typeconfig", value_name = "KIND", default_value = "current")]
+    kind: Shown,
     /// Which settings: SECTION or SECTION/KEY; all where none is named
     #[arg(value_name = "SETTING")]
     names: Vec<String>,
+}
+
+/// The values of `--type`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Shown {
+    /// What was given.
+    Current,
+    /// Of that what is not the default.
+    Diff,
+    /// With the defaults.
+    Full,
+    /// The defaults alone.
+    Default,
+}
+
+impl From<Shown> for Kind {
+    fn from(shown: Shown) -> Self {
+        match shown {
+            Shown::Current => Self::Current,
+            Shown::Diff => Self::Diff,
+            Shown::Full => Self::Full,
+            Shown::Default => Self::Default,
+        }
+    }
 }
 
 /// The segment types of which volumes can be made.
@@ -49,12 +73,14 @@ impl LvmConfig {
         let option = context.options.config.as_deref();
         let mut exit = Exit::Success;
         if self.names.is_empty() {
-            context
-                .console
-                .result(&show(directory.as_deref(), option, None).map_err(bad)?.unwrap_or_default());
+            context.console.result(
+                &show(directory.as_deref(), option, None, self.kind.into()).map_err(bad)?.unwrap_or_default(),
+            );
         }
         for name in &self.names {
-            if let Some(text) = show(directory.as_deref(), option, Some(name)).map_err(bad)? {
+            if let Some(text) =
+                show(directory.as_deref(), option, Some(name), self.kind.into()).map_err(bad)?
+            {
                 context.console.result(&text);
             } else {
                 context.console.error(&format!("Configuration node {name} not found"));

@@ -1,11 +1,13 @@
 //! `lvchange -a`: brings LVs up and takes them down.
 //!
 //! What must hold (lvm2.md 3.1, 3.3):
-//! - An LV comes up and goes down with its whole origin group; under LVM2's names that is asked of a snapshot that is named.
+//! - An LV comes up and goes down with its whole origin group. Of a snapshot that is named it is asked whether the others
+//!   are to go down with it, and under LVM2's names, as LVM2 asks, also whether they are to come up; only `-y` answers.
 
 use super::Context;
 use super::properties::Properties;
-use crate::activating::ActivationOptions;
+use crate::activating::{Activation, ActivationOptions};
+use crate::changing::one_vg;
 use crate::choosing::selected;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -13,7 +15,9 @@ use crate::names::Target;
 use crate::session::Session;
 use clap::Args;
 use foldback_device::Access;
+use foldback_lvm2_format::vg::{Lv, LvStatus};
 use foldback_manager::report::Report;
+use foldback_units::{LvName, VgName};
 
 /// Bring volumes up, or take them down
 #[derive(Args, Debug)]
@@ -35,7 +39,7 @@ pub(crate) struct LvChange {
 
 impl LvChange {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let (properties, activation) = (self.properties.wants(), self.options.wants()?);
+        let (properties, activation) = (self.properties.wants(), self.options.wants(context)?);
         if !properties && !activation {
             let message =
                 "No command with matching syntax recognised.  Run 'lvchange --help' for more information.";
@@ -52,10 +56,10 @@ impl LvChange {
         let mut exit = Exit::Success;
         for name in &names {
             let one = Target::parse(name).and_then(|target| {
-                let mut worst = Exit::Success;
-                if context.as_lvm2 && self.options.activate.is_some() && !context.options.yes {
-                    ask_for_group(context, &target)?;
+                if let Target::Lv(vg, lv) = &target {
+                    self.ask_for_others(context, vg, lv)?;
                 }
+                let mut worst = Exit::Success;
                 for (vg, lvs) in super::resolve(context, &target)? {
                     if properties {
                         worst = worst.max(self.properties.carry_out(context, &vg, &lvs)?);
@@ -73,25 +77,39 @@ impl LvChange {
         }
         Ok(exit)
     }
+
+    /// Asks whether what belongs to a snapshot is to go with it.
+    fn ask_for_others(&self, context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError> {
+        let asks = match self.options.activate {
+            Some(Activation::No) => true,
+            Some(_) => context.as_lvm2,
+            None => false,
+        };
+        if !asks || context.options.yes {
+            return Ok(());
+        }
+        let discovery = Session::open(&context.options, Access::Read)?.discover();
+        // One that is served may be gone from the metadata.
+        let Ok(found) = one_vg(&discovery, vg) else { return Ok(()) };
+        let links = found.vg.snapshots();
+        let Some(snapshot) = links.of_cow(lv).map(|snapshot| snapshot.segment) else { return Ok(()) };
+        if found.vg.lv(&snapshot.origin).is_none_or(is_hidden) {
+            return Ok(());
+        }
+        let others = links.of_origin(&snapshot.origin).count().saturating_sub(1);
+        let others = if others == 0 { String::new() } else { format!(" and {others} other snapshot(s)") };
+        let origin = &snapshot.origin;
+        let question = format!(
+            "Change of snapshot {vg}/{lv} will also change its origin {vg}/{origin}{others}. Proceed?"
+        );
+        if context.console.ask(&question) {
+            return Ok(());
+        }
+        Err(CliError::failed(format!("Logical volume {vg}/{lv} not changed.")))
+    }
 }
 
-/// A snapshot that is named does not go alone: whether its origin and the others may go along.
-fn ask_for_group(context: &Context, target: &Target) -> Result<(), CliError> {
-    let Target::Lv(vg, lv) = target else { return Ok(()) };
-    let found = Session::open(&context.options, Access::Read)?.discover();
-    let Some(found) = found.vgs.iter().find(|found| found.vg.name == *vg) else { return Ok(()) };
-    let links = found.vg.snapshots();
-    let Some(snapshot) = links.of_cow(lv) else { return Ok(()) };
-    let origin = &snapshot.segment.origin;
-    if origin.as_str().ends_with("_vorigin") {
-        return Ok(());
-    }
-    let others = links.all().iter().filter(|other| other.segment.origin == *origin).count().saturating_sub(1);
-    let others = if others == 0 { String::new() } else { format!(" and {others} other snapshot(s)") };
-    let question =
-        format!("Change of snapshot {vg}/{lv} will also change its origin {vg}/{origin}{others}. Proceed?");
-    if context.console.ask(&question) {
-        return Ok(());
-    }
-    Err(CliError::failed(format!("Logical volume {vg}/{lv} not changed.")))
+/// The origin of a sparse volume, which nobody sees.
+fn is_hidden(lv: &Lv) -> bool {
+    !lv.status.contains(&LvStatus::Visible)
 }

@@ -1,8 +1,8 @@
 //! `lvremove`: volumes and snapshots, all of a VG's, or all with a tag.
 //!
 //! What must hold:
-//! - What cannot be undone is asked, unless `-y` or `-f` answered it; where nobody answers, the answer is no. Under LVM2's names it is
-//!   asked of whatever is active.
+//! - What cannot be undone is asked, unless `-y` or `-f` answered it; where nobody answers it is no. Under LVM2's names only
+//!   what LVM2 asks, and whether a merge that may have begun is to be given up.
 //! - One that cannot be removed does not stop the others; the exit code tells.
 
 use super::Context;
@@ -17,7 +17,7 @@ use crate::switching::{Otherwise, Switch};
 use clap::Args;
 use foldback_manager::activation::{Change as GroupChange, Group, device_of, remove_lvs};
 use foldback_manager::apply::commit;
-use foldback_manager::ops::lv_remove::{Removal, plan_several};
+use foldback_manager::ops::lv_remove::{Question, Removal, plan_several};
 use foldback_manager::report::Report;
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
@@ -34,10 +34,32 @@ pub(crate) struct LvRemove {
     select: Option<String>,
 }
 
+/// What was answered before, by what was called and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asks {
+    /// Nothing.
+    All,
+    /// That snapshots go with their origin.
+    Active,
+    /// That what is active goes.
+    HalfMerged,
+}
+
+impl Asks {
+    fn about(self, question: &Question) -> bool {
+        match question {
+            Question::OriginWithSnapshots { .. } => self == Self::All,
+            Question::Active { .. } => self != Self::HalfMerged,
+            Question::HalfMerged { .. } => true,
+        }
+    }
+}
+
 /// Removes one LV, for `trial drop`.
 pub(crate) fn remove(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit, CliError> {
     let mut failed = None;
-    remove_from(context, vg, std::slice::from_ref(lv), true, &mut |error| failed = Some(error))?;
+    let lvs = std::slice::from_ref(lv);
+    remove_from(context, vg, (lvs, true), Asks::HalfMerged, &mut |error| failed = Some(error))?;
     failed.map_or(Ok(Exit::Success), Err)
 }
 
@@ -53,9 +75,11 @@ impl LvRemove {
             None => self.names.clone(),
         };
         for name in &names {
+            let asks = if context.as_lvm2 { Asks::Active } else { Asks::All };
             let done = Target::parse(name).and_then(|target| {
                 for (vg, lvs) in super::resolve(context, &target)? {
-                    remove_from(context, &vg, &lvs, matches!(target, Target::Lv(..)), &mut fail)?;
+                    let by_name = matches!(target, Target::Lv(..));
+                    remove_from(context, &vg, (&lvs, by_name), asks, &mut fail)?;
                 }
                 Ok(())
             });
@@ -71,8 +95,8 @@ impl LvRemove {
 pub(super) fn remove_from(
     context: &Context,
     vg: &VgName,
-    lvs: &[LvName],
-    named: bool,
+    (lvs, named): (&[LvName], bool),
+    asks: Asks,
     fail: &mut dyn FnMut(CliError),
 ) -> Result<(), CliError> {
     let mut change = Change::of_vg(context, vg, &[])?;
@@ -101,17 +125,8 @@ pub(super) fn remove_from(
             }
         };
         let forced = context.options.yes || context.options.force > 0;
-        let really = format!("Do you really want to remove active logical volume {vg}/{lv}?");
-        if context.as_lvm2
-            && !forced
-            && removal.questions.is_empty()
-            && is_live(lv)
-            && !context.console.ask(&really)
-        {
-            fail(CliError::failed(format!("Logical volume {vg}/{lv} not removed.")));
-            continue;
-        }
-        if !forced && !removal.questions.iter().all(|question| context.console.ask(&question.to_string())) {
+        let mut questions = removal.questions.iter().filter(|question| asks.about(question));
+        if !forced && !questions.all(|question| context.console.ask(&question.to_string())) {
             fail(CliError::failed(format!("Logical volume {vg}/{lv} not removed.")));
             continue;
         }

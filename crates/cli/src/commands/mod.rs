@@ -27,6 +27,7 @@ mod lvrename;
 mod lvs;
 mod map;
 mod metrics;
+mod online;
 mod premerge;
 mod properties;
 mod pvcreate;
@@ -40,6 +41,7 @@ mod vgremove;
 mod vgs;
 mod watch;
 
+use crate::beginning;
 use crate::changing::one_vg;
 use crate::command_line::{Called, parse};
 use crate::console::Console;
@@ -48,10 +50,9 @@ use crate::exit::Exit;
 use crate::interrupt::survive_file_size_limit;
 use crate::names::Target;
 use crate::options::Options;
-use crate::session::{Session, system_dir};
+use crate::session::Session;
 use clap::Subcommand;
 use foldback_device::Access;
-use foldback_manager::config::unknown;
 use foldback_units::{LvName, VgName};
 use std::ffi::OsString;
 
@@ -102,13 +103,15 @@ pub(crate) enum Command {
     PvRemove(pvremove::PvRemove),
     #[command(name = "vgscan")]
     VgScan(scans::VgScan),
+    #[command(name = "vgmknodes")]
+    VgMkNodes(scans::VgMkNodes),
     #[command(name = "pvscan")]
     PvScan(scans::PvScan),
     #[command(name = "lvscan")]
     LvScan(scans::LvScan),
     #[command(name = "segtypes")]
     SegTypes(about::SegTypes),
-    #[command(name = "lvmconfig", visible_alias = "config")]
+    #[command(name = "lvmconfig", visible_alias = "config", alias = "dumpconfig")]
     LvmConfig(about::LvmConfig),
     Daemon(daemon::Daemon),
     Dm(dm::Dm),
@@ -159,6 +162,7 @@ impl Command {
             Self::VgRemove(_) => "vgremove",
             Self::PvRemove(_) => "pvremove",
             Self::VgScan(_) => "vgscan",
+            Self::VgMkNodes(_) => "vgmknodes",
             Self::PvScan(_) => "pvscan",
             Self::LvScan(_) => "lvscan",
             Self::SegTypes(_) => "segtypes",
@@ -204,6 +208,7 @@ impl Command {
             Self::VgRemove(arguments) => arguments.run(context),
             Self::PvRemove(arguments) => arguments.run(context),
             Self::VgScan(arguments) => arguments.run(context),
+            Self::VgMkNodes(arguments) => arguments.run(context),
             Self::PvScan(arguments) => arguments.run(context),
             Self::LvScan(arguments) => arguments.run(context),
             Self::SegTypes(arguments) => arguments.run(context),
@@ -254,13 +259,13 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
     let said = std::iter::once(command.as_str()).chain(rest).collect::<Vec<_>>().join(" ");
     let as_lvm2 = called.as_lvm2();
     let options = Options { as_lvm2, ..line.options };
-    if as_lvm2 {
-        // What cannot be read at all is said where it is needed.
-        let told = unknown(system_dir(true).as_deref(), options.config.as_deref()).unwrap_or_default();
-        for line in &told {
-            console.error(line);
+    let options = match beginning::prepare(options, console, &command) {
+        Ok(options) => options,
+        Err(error) => {
+            error.tell(console);
+            return error.exit;
         }
-    }
+    };
     let context = Context { options, console, command, as_lvm2, line: said };
     if context.options.test {
         console.error("TEST MODE: Metadata will NOT be updated and volumes will not be (de)activated.");

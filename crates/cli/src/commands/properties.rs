@@ -9,17 +9,20 @@ use super::lvcreate::{Numbers, PolicyOptions};
 use super::vgcreate::tags;
 use crate::backend::read_ahead_as_said;
 use crate::carried::{Carrier, Live};
-use crate::changing::{Change, refused, tell, vg_to_change};
+use crate::changing::{Change, one_vg, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::options::YesNo;
 use crate::read_ahead::ReadAhead;
+use crate::session::{Session, config};
 use crate::switching::{Otherwise, Switch};
 use clap::{Args, ValueEnum};
+use foldback_device::Access;
 use foldback_dm_table::Transaction;
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::{Change as GroupChange, reload};
 use foldback_manager::apply::commit;
+use foldback_manager::config::clean_system_id;
 use foldback_manager::ops::lv_change::{LvWish, Setting, TagWish, plan, plan_vg};
 use foldback_manager::ops::{Notice, Refusal};
 use foldback_manager::store::FoundVg;
@@ -191,4 +194,41 @@ fn change(
     }
     tell(context, &done);
     Ok(Exit::Success)
+}
+
+/// Gives a VG to another host, or to none.
+pub(super) fn set_system_id(context: &Context, vg: &VgName, text: &str) -> Result<Exit, CliError> {
+    let id = clean_system_id(text);
+    let local = config(&context.options, &[])?.system_id;
+    let found = Session::open(&context.options, Access::Read)?.discover();
+    let known = one_vg(&found, vg)?.vg.system_id.clone().unwrap_or_default();
+    let console = context.console;
+    if id.is_empty() {
+        console.warn("Empty system ID supplied.");
+    }
+    if known == id {
+        return Err(CliError::failed(format!("Volume Group system ID is already \"{id}\".")));
+    }
+    let question = if id.is_empty() {
+        console.warn("Removing the system ID allows unsafe access from other hosts.");
+        Some(format!("Remove system ID {known} from volume group {vg}?"))
+    } else if local.as_ref() == Some(&id) {
+        None
+    } else {
+        let local = local.map_or_else(String::new, |local| format!(" {local}"));
+        console.warn(&format!("Requested system ID {id} does not match local system ID{local}."));
+        console.warn(&format!("Volume group {vg} might become inaccessible from this machine."));
+        Some(format!("Set foreign system ID {id} on volume group {vg}?"))
+    };
+    if let Some(question) = question
+        && !context.options.yes
+        && !console.ask(&question)
+    {
+        return Err(CliError::failed(format!("Volume group {vg} system ID not changed.")));
+    }
+    change(context, vg, Touches::Text, |found| {
+        let mut after = found.vg.clone();
+        after.system_id = Some(id).filter(|id| !id.is_empty());
+        Ok((after, vec![Notice::print(format!("Volume group \"{vg}\" successfully changed"))]))
+    })
 }

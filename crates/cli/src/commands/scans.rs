@@ -1,35 +1,50 @@
 //! `vgscan`, `pvscan`, `lvscan`: what there is, line by line.
 //!
-//! What must hold (compared with 2.03.16): LVM2's lines. Nothing is cached here, so `--cache` finds what there is anyway.
+//! What must hold (compared with 2.03.16): LVM2's lines. What `pvscan --cache` does is in `online`.
 
 use super::Context;
-use crate::activating::ActivationOptions;
-use crate::backend::active_in_kernel_by_id;
+use super::online::OnlineOptions;
+use crate::carried::Live;
+use crate::changing::one_vg;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::live;
+use crate::names::vg_name;
 use crate::options::YesNo;
 use crate::reporting::tell_findings;
 use crate::session::Session;
 use clap::Args;
 use foldback_device::Access;
+use foldback_dm_table::{DeviceMapper, Info};
+use foldback_kernel_dm::KernelDm;
 use foldback_lvm2_format::extents::ExtentMap;
 use foldback_lvm2_format::vg::{AllocationPolicy, Lv, Vg};
 use foldback_manager::report::Units;
-use foldback_manager::store::{Discovery, FoundPv};
+use foldback_manager::store::{Discovery, FoundPv, FoundVg};
 use foldback_units::Sectors;
-use std::collections::HashSet;
 
 /// Search for all volume groups
 #[derive(Args, Debug)]
 pub(crate) struct VgScan {
-    /// Accepted as LVM2 does; nodes are made where volumes are brought up
-    #[arg(long, hide = true)]
+    /// Make the missing nodes and links of active volumes, too
+    #[arg(long)]
     mknodes: bool,
     #[arg(long, hide = true)]
     notifydbus: bool,
     #[arg(long, hide = true)]
     cache: bool,
+}
+
+/// Make the missing nodes and links of active volumes, where no udev makes them
+#[derive(Args, Debug)]
+pub(crate) struct VgMkNodes {
+    /// Of these VGs; all where none is named
+    #[arg(value_name = "VG")]
+    names: Vec<String>,
+    #[arg(long, hide = true)]
+    ignorelockingfailure: bool,
+    /// Accepted as LVM2 does; what is active stays as it is
+    #[arg(long, hide = true)]
+    refresh: bool,
 }
 
 /// List all physical volumes
@@ -39,12 +54,8 @@ pub(crate) struct PvScan {
     /// Only the paths
     #[arg(short, long)]
     short: bool,
-    /// Say which PVs are online; nothing is cached
-    #[arg(long)]
-    cache: bool,
-    /// With --cache: bring up the VGs whose PVs are all there
-    #[arg(short, long, value_name = "ay", requires = "cache")]
-    activate: Option<String>,
+    #[command(flatten)]
+    online: OnlineOptions,
     /// Accepted as LVM2 does
     #[arg(short, long, hide = true)]
     uuid: bool,
@@ -52,9 +63,6 @@ pub(crate) struct PvScan {
     exported: bool,
     #[arg(short, long, hide = true)]
     novolumegroup: bool,
-    /// Devices to look at
-    #[arg(value_name = "PV", requires = "cache")]
-    pvs: Vec<String>,
 }
 
 /// List all logical volumes
@@ -79,15 +87,60 @@ fn discover(context: &Context) -> Result<(Session, Discovery), CliError> {
 }
 
 impl VgScan {
-    #[expect(clippy::unused_self, reason = "no option of it changes anything here")]
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let (_session, found) = discover(context)?;
+        let (session, found) = discover(context)?;
+        if self.mknodes {
+            make_nodes(context, &session, found.vgs.iter())?;
+        }
         for vg in &found.vgs {
             let exported = if vg.vg.is_exported() { "exported " } else { "" };
             let name = &vg.vg.name;
             context.console.say(&format!("Found {exported}volume group \"{name}\" using metadata type lvm2"));
         }
         Ok(Exit::Success)
+    }
+}
+
+/// Makes nodes of what the kernel carries of these VGs; what could not be made is warned of.
+fn make_nodes<'f>(
+    context: &Context,
+    session: &Session,
+    vgs: impl Iterator<Item = &'f FoundVg>,
+) -> Result<(), CliError> {
+    let prefixes: Vec<String> = vgs.map(|found| format!("LVM-{}", found.vg.id.compact())).collect();
+    // Without device-mapper, or without the right to it, there is nothing to make.
+    if context.options.test || !KernelDm::is_there() {
+        return Ok(());
+    }
+    let Ok(mut mapper) = KernelDm::open(&session.paths) else { return Ok(()) };
+    let there = mapper.list()?;
+    let ours = |info: &&Info| prefixes.iter().any(|prefix| info.uuid.starts_with(prefix));
+    mapper.make_nodes(there.iter().filter(ours).map(|info| &info.name));
+    for note in mapper.take_notes() {
+        context.console.warn(&format!("{note}."));
+    }
+    Ok(())
+}
+
+impl VgMkNodes {
+    pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let (session, found) = discover(context)?;
+        let mut exit = Exit::Success;
+        let mut meant: Vec<&FoundVg> = Vec::new();
+        for name in &self.names {
+            match vg_name(name).and_then(|name| one_vg(&found, &name)) {
+                Ok(vg) => meant.push(vg),
+                Err(error) => {
+                    error.tell(context.console);
+                    exit = error.exit;
+                }
+            }
+        }
+        if self.names.is_empty() {
+            meant.extend(&found.vgs);
+        }
+        make_nodes(context, &session, meant.into_iter())?;
+        Ok(exit)
     }
 }
 
@@ -115,11 +168,12 @@ fn rows(found: &Discovery) -> Vec<Row> {
 
 impl PvScan {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        self.online.check()?;
         let (session, found) = discover(context)?;
-        if self.cache {
-            drop(session);
-            return self.online(context, &found);
+        if self.online.notes() {
+            return self.online.carry_out(context, session, &found);
         }
+        drop(session);
         let rows = rows(&found);
         if rows.is_empty() {
             context.console.say("No matching physical volumes found");
@@ -157,31 +211,6 @@ impl PvScan {
         ));
         Ok(Exit::Success)
     }
-
-    /// `--cache`: who is there, and with `-aay` whole VGs come up.
-    fn online(&self, context: &Context, found: &Discovery) -> Result<Exit, CliError> {
-        let Some(activate) = &self.activate else {
-            let pid = std::process::id();
-            let asked = |path: &String| self.pvs.is_empty() || self.pvs.contains(path);
-            for pv in found.pvs.iter().filter(|pv| asked(&pv.path)) {
-                context.console.say(&format!("pvscan[{pid}] PV {} online.", pv.path));
-            }
-            return Ok(Exit::Success);
-        };
-        if activate != "ay" {
-            return Err(CliError::usage(&context.command, "Only --activate ay allowed with pvscan."));
-        }
-        let mut exit = Exit::Success;
-        for vg in found.vgs.iter().filter(|vg| !vg.vg.lvs.is_empty() && vg.places.iter().all(Option::is_some))
-        {
-            let up = ActivationOptions::auto().carry_out(context, &vg.vg.name, None);
-            exit = exit.max(up.unwrap_or_else(|error| {
-                error.tell(context.console);
-                error.exit
-            }));
-        }
-        Ok(exit)
-    }
 }
 
 /// LVM2's least width of the VG's name.
@@ -195,12 +224,10 @@ fn words(size: Sectors) -> String {
 impl LvScan {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let (session, found) = discover(context)?;
-        let mut live: HashSet<String> =
-            live::vgs()?.into_iter().flat_map(|vg| vg.lvs).map(|lv| lv.id).collect();
-        live.extend(active_in_kernel_by_id(&session.paths, &found));
         for vg in &found.vgs {
+            let live = Live::find(context, &session, vg)?;
             for lv in &vg.vg.lvs {
-                if let Some(line) = self.line(&vg.vg, lv, &live) {
+                if let Some(line) = self.line(&vg.vg, lv, live.as_ref()) {
                     context.console.say(&line);
                 }
             }
@@ -208,12 +235,13 @@ impl LvScan {
         Ok(Exit::Success)
     }
 
-    fn line(&self, vg: &Vg, lv: &Lv, live: &HashSet<String>) -> Option<String> {
+    fn line(&self, vg: &Vg, lv: &Lv, live: Option<&Live>) -> Option<String> {
         let links = vg.snapshots();
         if lv.snapshot().is_some() || !(self.all || links.is_visible(lv)) {
             return None;
         }
-        let state = if live.contains(&lv.id.to_string()) { "ACTIVE  " } else { "inactive" };
+        let is_up = live.and_then(|live| live.of(vg, &lv.name)).is_some_and(|lv| !lv.is_invalid());
+        let state = if is_up { "ACTIVE  " } else { "inactive" };
         let kind = match (links.is_origin(&lv.name), links.is_cow(&lv.name)) {
             (_, true) => "Snapshot",
             (true, _) => "Original",

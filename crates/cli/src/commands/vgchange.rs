@@ -5,7 +5,7 @@
 //! - LVs marked to be skipped come up only with `-K`.
 
 use super::Context;
-use super::properties::TagOptions;
+use super::properties::{TagOptions, set_system_id};
 use crate::activating::{Activation, ActivationOptions};
 use crate::backend::active_in_kernel;
 use crate::changing::one_vg;
@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::{self, LiveVg};
 use crate::names::Target;
-use crate::session::Session;
+use crate::session::{Session, config};
 use clap::Args;
 use foldback_device::Access;
 use foldback_manager::report::Report;
@@ -30,21 +30,24 @@ pub(crate) struct VgChange {
     options: ActivationOptions,
     #[command(flatten)]
     tags: TagOptions,
+    /// Give the VG to the host of this system ID; empty: to any
+    #[arg(long, value_name = "ID", conflicts_with = "activate")]
+    systemid: Option<String>,
+    /// Called by udev's rules for a PV's event: done only where global/event_activation is on
+    #[arg(long, value_name = "event", hide = true)]
+    autoactivation: Option<String>,
     /// VGs; all where none is named
     #[arg(value_name = "VG")]
     names: Vec<String>,
     /// Of these, those for which this holds; of all where nothing is named
     #[arg(short = 'S', long, value_name = "SELECTION", allow_hyphen_values = true)]
     select: Option<String>,
-    /// Only where activation/event_activation lets events bring volumes up
-    #[arg(long, value_name = "event", value_parser = ["event"])]
-    autoactivation: Option<String>,
 }
 
 impl VgChange {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let activation = self.options.wants()?;
-        if !activation && !self.tags.wants() {
+        let activation = self.options.wants(context)?;
+        if !activation && !self.tags.wants() && self.systemid.is_none() {
             let message =
                 "No command with matching syntax recognised.  Run 'vgchange --help' for more information.";
             return Err(CliError {
@@ -53,8 +56,7 @@ impl VgChange {
                 hint: Some("to bring a group up: vgchange -ay VG".to_owned()),
             });
         }
-        if self.autoactivation.is_some() && !event_activation(context)? {
-            context.console.say("Skip vgchange for event and event_activation=0.");
+        if self.skips(context)? {
             return Ok(Exit::Success);
         }
         let given_up = self.give_up(context)?;
@@ -72,8 +74,24 @@ impl VgChange {
         Ok(exit)
     }
 
+    /// Whether nothing is to be done by this caller.
+    fn skips(&self, context: &Context) -> Result<bool, CliError> {
+        let why = match self.autoactivation.as_deref() {
+            None => return Ok(false),
+            Some("event") if config(&context.options, &[])?.event_activation => return Ok(false),
+            Some("event") => "event and event_activation=0",
+            Some(_) => "unknown autoactivation value",
+        };
+        context.console.say(&format!("Skip vgchange for {why}."));
+        Ok(true)
+    }
+
     fn one(&self, context: &Context, vg: &VgName, activation: bool) -> Result<Exit, CliError> {
         let tagged = if self.tags.wants() { self.tags.carry_out(context, vg)? } else { Exit::Success };
+        let tagged = match &self.systemid {
+            Some(id) => tagged.max(set_system_id(context, vg, id)?),
+            None => tagged,
+        };
         if !activation {
             return Ok(tagged);
         }
@@ -138,9 +156,4 @@ impl VgChange {
         }
         Ok(vgs)
     }
-}
-
-/// Whether events bring volumes up on this machine.
-fn event_activation(context: &Context) -> Result<bool, CliError> {
-    Ok(Session::open(&context.options, Access::Read)?.config.event_activation)
 }

@@ -13,6 +13,7 @@ use crate::sizes::Size;
 use clap::Args;
 use foldback_lvm2_format::vg::ExtentSize;
 use foldback_manager::apply::commit;
+use foldback_manager::config::clean_system_id;
 use foldback_manager::ops::names::user_vg_name;
 use foldback_manager::ops::pv_create::NewPv;
 use foldback_manager::ops::vg_create::{NewVg, plan};
@@ -34,6 +35,9 @@ pub(crate) struct VgCreate {
     /// Add a tag; may be repeated
     #[arg(long, value_name = "TAG")]
     addtag: Vec<String>,
+    /// The host that owns it; else this one, as lvm.conf's global/system_id_source names it
+    #[arg(long, value_name = "ID")]
+    systemid: Option<String>,
     /// The new volume group's name
     #[arg(value_name = "VG")]
     name: String,
@@ -44,13 +48,15 @@ pub(crate) struct VgCreate {
 
 impl VgCreate {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let new = self.new_vg(context)?;
+        let mut new = self.new_vg(context)?;
         let (present, exit) = split_missing(context, &self.pvs);
         if exit != Exit::Success {
             return Ok(exit);
         }
         let mut change = Change::global(context, &present)?;
         let mut found = change.discover();
+        let given = self.systemid.as_deref().map(clean_system_id);
+        new.system_id = given.or_else(|| change.session.config.system_id.clone()).filter(|id| !id.is_empty());
         if found.named(new.name.as_str()).next().is_none() {
             for path in &present {
                 if !found.pvs.iter().any(|pv| pv.path == *path) {
@@ -66,7 +72,8 @@ impl VgCreate {
         let planned = plan(&found, &new, &present, &mut change.machine)
             .map_err(|refusal| refused(context, &refusal))?;
         change.apply(&planned.vg, |set, machine| commit(set, &planned, planned.vg.clone(), machine))?;
-        context.console.say(&format!("Volume group \"{}\" successfully created", new.name));
+        let owner = new.system_id.as_ref().map_or_else(String::new, |id| format!(" with system ID {id}"));
+        context.console.say(&format!("Volume group \"{}\" successfully created{owner}", new.name));
         Ok(Exit::Success)
     }
 

@@ -1,15 +1,14 @@
 //! `vgremove`: a volume group with everything in it.
 //!
 //! What must hold (compared with 2.03.16):
-//! - A VG with volumes is asked for first; nothing that is active or in use is removed.
+//! - A VG with volumes is asked for first, and then each of them that is active; nothing that is in use is removed.
 //! - Its PVs stay PVs, of no VG.
 
 use super::Context;
-use super::lvremove::remove_from;
+use super::lvremove::{Asks, remove_from};
 use crate::changing::{Change, archive, refused, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::live::LiveVg;
 use crate::names::{Target, vg_name};
 use clap::Args;
 use foldback_lvm2_format::vg::Segment;
@@ -34,32 +33,31 @@ impl VgRemove {
                 Ok(Target::Vg(vg)) => Ok(vg),
                 _ => vg_name(name),
             };
-            if let Err(error) = vg.and_then(|vg| remove(context, &vg)) {
+            let one = vg.and_then(|vg| remove(context, &vg));
+            exit = exit.max(one.unwrap_or_else(|error| {
                 error.tell(context.console);
-                exit = exit.max(error.exit);
-            }
+                error.exit
+            }));
         }
         Ok(exit)
     }
 }
 
-fn remove(context: &Context, vg: &VgName) -> Result<(), CliError> {
+fn remove(context: &Context, vg: &VgName) -> Result<Exit, CliError> {
     let not_removed = || CliError::failed(format!("Volume group \"{vg}\" not removed"));
     let mut change = Change::of_vg(context, vg, &[])?;
     let discovery = change.discover();
     let found = vg_to_change(&discovery, vg)?;
-    if LiveVg::find(vg, &change.session.paths)?.is_some() {
-        return Err(CliError::failed(format!("Volume group \"{vg}\" has active volumes."))
-            .hint(format!("take them down first: vgchange -an {vg}")));
-    }
     if let Some(lv) = found.vg.lvs.iter().find(|lv| !lv.is_understood()) {
         let type_text = lv.segments.first().map(Segment::type_text).unwrap_or_default();
         let refusal = Refusal::NotUnderstood { vg: vg.clone(), lv: lv.name.clone(), type_text };
         return Err(refused(context, &refusal));
     }
     let links = found.vg.snapshots();
+    // What merges goes with its origin.
+    let merging = |lv: &LvName| links.of_cow(lv).is_some_and(|snapshot| snapshot.segment.merging);
     let seen = |lv: &&foldback_lvm2_format::vg::Lv| {
-        lv.snapshot().is_none() && !lv.name.as_str().ends_with("_vorigin")
+        lv.snapshot().is_none() && !merging(&lv.name) && !lv.name.as_str().ends_with("_vorigin")
     };
     let lvs: Vec<LvName> = found.vg.lvs.iter().filter(seen).map(|lv| lv.name.clone()).collect();
     let visible = found.vg.lvs.iter().filter(|lv| links.is_visible(lv)).count();
@@ -72,24 +70,16 @@ fn remove(context: &Context, vg: &VgName) -> Result<(), CliError> {
             return Err(not_removed());
         }
     }
-    // Snapshots before their origins: nothing is asked then.
-    let (snapshots, others): (Vec<_>, Vec<_>) = lvs.into_iter().partition(|lv| links.is_cow(lv));
-    let all: Vec<LvName> = snapshots.into_iter().chain(others).collect();
     drop(change);
-    let mut failed = None;
-    if !all.is_empty() {
-        let forced = Context {
-            options: crate::options::Options { yes: true, ..context.options.clone() },
-            ..context.clone()
-        };
-        remove_from(&forced, vg, &all, false, &mut |error| failed = Some(error))?;
-    }
-    if let Some(error) = failed {
-        if context.as_lvm2 {
-            return Err(error);
+    if !lvs.is_empty() {
+        let mut failed = false;
+        remove_from(context, vg, (&lvs, false), Asks::Active, &mut |error| {
+            error.tell(context.console);
+            failed = true;
+        })?;
+        if failed {
+            return Ok(Exit::Failed);
         }
-        error.tell(context.console);
-        return Err(not_removed());
     }
     let mut change = Change::of_vg(context, vg, &[])?;
     let discovery = change.discover();
@@ -111,5 +101,5 @@ fn remove(context: &Context, vg: &VgName) -> Result<(), CliError> {
         }
     }
     context.console.say(&format!("Volume group \"{vg}\" successfully removed"));
-    Ok(())
+    Ok(Exit::Success)
 }

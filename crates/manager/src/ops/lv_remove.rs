@@ -30,7 +30,14 @@ pub struct Removal {
 /// What to ask before an LV is removed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Question {
-    /// Its snapshots go, too. LVM2 asks this.
+    /// It is active, or one of the snapshots that go with it is. LVM2 asks this.
+    Active {
+        /// `VG/LV`.
+        lv: String,
+        /// How many snapshots go with it.
+        snapshots: usize,
+    },
+    /// Nothing is active, but its snapshots go, too. LVM2 does not ask this.
     OriginWithSnapshots {
         /// `VG/LV`.
         lv: String,
@@ -49,6 +56,13 @@ pub enum Question {
 impl std::fmt::Display for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Active { lv, snapshots: 0 } => {
+                write!(f, "Do you really want to remove active logical volume {lv}?")
+            }
+            Self::Active { lv, snapshots } => write!(
+                f,
+                "Do you really want to remove active origin logical volume {lv} with {snapshots} snapshots(s)?"
+            ),
             Self::OriginWithSnapshots { lv, snapshots } => write!(
                 f,
                 "Do you really want to remove origin logical volume {lv} with {snapshots} snapshot(s)?"
@@ -82,7 +96,7 @@ pub fn plan_several(
     let mut questions = Vec::new();
     let mut removed: Vec<LvName> = Vec::new();
     for name in names {
-        for gone in with_snapshots(vg, &links, name, &mut questions)? {
+        for gone in with_snapshots(vg, &links, name, is_active, &mut questions)? {
             if !removed.contains(&gone) {
                 removed.push(gone);
             }
@@ -136,6 +150,7 @@ fn with_snapshots(
     vg: &Vg,
     links: &SnapshotLinks<'_>,
     name: &LvName,
+    is_active: &dyn Fn(&LvName) -> bool,
     questions: &mut Vec<Question>,
 ) -> Result<Vec<LvName>, Refusal> {
     let full = |lv: &LvName| format!("{}/{lv}", vg.name);
@@ -147,8 +162,11 @@ fn with_snapshots(
         return Err(Refusal::Locked { vg: vg.name.clone(), lv: name.clone() });
     }
     let snapshots: Vec<_> = links.of_origin(name).collect();
-    if !snapshots.is_empty() {
-        questions.push(Question::OriginWithSnapshots { lv: full(name), snapshots: snapshots.len() });
+    let active = is_active(name) || snapshots.iter().any(|snapshot| is_active(&snapshot.segment.cow));
+    match snapshots.len() {
+        snapshots if active => questions.push(Question::Active { lv: full(name), snapshots }),
+        0 => {}
+        snapshots => questions.push(Question::OriginWithSnapshots { lv: full(name), snapshots }),
     }
     if let Some(snapshot) = links.of_cow(name).filter(|snapshot| snapshot.segment.merging) {
         let origin = full(&snapshot.segment.origin);

@@ -170,6 +170,17 @@ fn an_origin_takes_its_snapshots_along_and_a_half_merged_one_is_asked_about() {
         removal.questions[0].to_string(),
         "Do you really want to remove origin logical volume vg/root with 2 snapshot(s)?"
     );
+    let asked = |lv: &str, active: &str| {
+        let removal = lv_remove::plan_several(&vg, &[lv_name(lv)], &|lv| lv.as_str() == active).unwrap();
+        removal.questions.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let origin = "Do you really want to remove active origin logical volume vg/root with 2 snapshots(s)?";
+    assert_eq!(
+        (asked("root", "root"), asked("root", "b")),
+        (vec![origin.to_owned()], vec![origin.to_owned()])
+    );
+    assert_eq!(asked("a", "a"), ["Do you really want to remove active logical volume vg/a?"]);
+    assert_eq!(asked("a", "root"), Vec::<String>::new());
     let removal = lv_remove::plan(&vg, &lv_name("a")).unwrap();
     assert!(removal.questions.is_empty());
     assert_eq!(removal.done[0].text, "Logical volume \"a\" successfully removed.");

@@ -25,12 +25,21 @@ pub struct NewVg {
     pub max_pv: u32,
     /// Its tags.
     pub tags: Vec<TagName>,
+    /// Of the host that owns it.
+    pub system_id: Option<String>,
 }
 
 impl NewVg {
     /// A VG with LVM2's defaults.
     pub fn named(name: VgName) -> Self {
-        Self { name, extent_size: ExtentSize::DEFAULT, max_lv: 0, max_pv: 0, tags: Vec::new() }
+        Self {
+            name,
+            extent_size: ExtentSize::DEFAULT,
+            max_lv: 0,
+            max_pv: 0,
+            tags: Vec::new(),
+            system_id: None,
+        }
     }
 }
 
@@ -82,7 +91,7 @@ fn empty(new: &NewVg, environment: &mut dyn Environment) -> Vg {
         status: BTreeSet::from([VgStatus::Resizeable, VgStatus::Read, VgStatus::Write]),
         flags: Flags::default(),
         tags: new.tags.clone(),
-        system_id: None,
+        system_id: new.system_id.clone(),
         lock_type: None,
         extent_size: new.extent_size,
         max_lv: new.max_lv,

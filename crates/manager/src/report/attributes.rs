@@ -69,7 +69,11 @@ pub(super) fn lv(row: &Row<'_>) -> String {
     let open = if lv.live.is_some_and(|live| live.open) { 'o' } else { '-' };
     let letters = [
         kind,
-        if lv.writable { 'w' } else { 'r' },
+        match lv.writable {
+            true if lv.live.is_some_and(|live| live.read_only) => 'R',
+            true => 'w',
+            false => 'r',
+        },
         allocation_letter(lv),
         if lv.fixed_device.is_some() { 'm' } else { '-' },
         state,

@@ -178,6 +178,10 @@ pub struct Live {
     pub open_count: u64,
     /// Its requests wait.
     pub suspended: bool,
+    /// Its device takes no writes, whatever the metadata say.
+    pub read_only: bool,
+    /// Its device has a table that waits to be put in.
+    pub inactive_table: bool,
     /// Its merge stands, for an error.
     pub merge_failed: bool,
     /// How a merge is: `running`, `paused`, `failed`, or `finished` where only its end in the metadata is missing.

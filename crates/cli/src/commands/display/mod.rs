@@ -52,7 +52,7 @@ impl Form {
         if kept.is_empty() && self.report.selection().is_some() {
             return Ok(Exit::Success);
         }
-        let (facts, chosen, exit) = gather(context, kind, &kept, (self.report.hidden(), false))?;
+        let (facts, chosen, exit) = gather(context, kind, &kept, (self.report.hidden(), false, false))?;
         if !chosen.is_empty() {
             show(&facts, &chosen);
         }

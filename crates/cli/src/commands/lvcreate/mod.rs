@@ -290,7 +290,7 @@ impl LvCreate {
         match Kernel::of(context, vg, true)? {
             Some((kernel, session, _)) => {
                 let wish = Wish { ignore_skip: false, auto: how.contains('a') };
-                let boot = Boot { sysinit: false, polls: false, monitor: None };
+                let boot = Boot { sysinit: false, lockless: false, polls: false, monitor: None };
                 kernel.activate(context, session, vg, (Some(std::slice::from_ref(lv)), wish), boot)
             }
             None => Ok(Exit::Success),

@@ -177,7 +177,11 @@ pub(super) const FIELDS: &[Field] = &[
         row.lv.live.and_then(|live| live.kernel_read_ahead).map_or(Value::Number(-1), Value::Size)
     }),
     left("lv_permissions", "LPerms", 0, "Permissions", |row| {
-        let writable = if row.lv.live.is_some() { "writeable" } else { "unknown" };
+        let writable = match row.lv.live {
+            Some(live) if live.read_only => "read-only-override",
+            Some(_) => "writeable",
+            None => "unknown",
+        };
         Value::text(match row.lv.name.is_empty() {
             true => "unknown",
             false if row.lv.writable => writable,
@@ -191,7 +195,7 @@ pub(super) const FIELDS: &[Field] = &[
         Value::Flag("live table present", row.lv.live.map(|_| true))
     }),
     right("lv_inactive_table", "InactiveTable", 20, "Set if it has an inactive table", |row| {
-        Value::Flag("inactive table present", row.lv.live.map(|_| false))
+        Value::Flag("inactive table present", row.lv.live.map(|live| live.inactive_table))
     }),
     right("lv_device_open", "DevOpen", 10, "Set if somebody has it open", |row| {
         Value::Flag("open", row.lv.live.map(|live| live.open))
