@@ -220,6 +220,8 @@ fn no_damaged_byte_makes_it_panic() {
 fn a_disk_with_a_file_system_becomes_a_pv_only_with_a_yes() {
     let lab = Lab::empty(64);
     lab.patch(1080, &[0x53, 0xef]);
+    // Extents, without which it would be an ext2.
+    lab.patch(1024 + 0x60, &[0x40]);
     let before = lab.fingerprint();
     let question = "WARNING: ext4 signature detected on disk.img at offset 1080. Wipe it? [y/n]: [n]\n";
     let said = format!("{question}  Aborted wiping of ext4.\n  1 existing signature left on the device.\n");
