@@ -11,7 +11,8 @@ leave() {
 }
 # What must be there again after a merge: programs, settings, and a file of our own. LVM2's backups are written by the end itself.
 content() { find /etc /usr/bin /usr/sbin /srv -xdev -type f -not -path '/etc/lvm/*' -print0 | sort -z | xargs -0 sha256sum | digest /dev/stdin; }
-merging() { dmsetup status sys-root | grep -q snapshot-merge; }
+# 0 SECTORS snapshot-merge USED/ALL METADATA: what is used beside the metadata is left to merge.
+unfinished() { dmsetup status sys-root | grep snapshot-merge | grep -qv ' \([0-9]*\)/[0-9]* \1$'; }
 gone() { ! lvs -a --noheadings -o lv_name sys | grep -qw "$1"; }
 
 move_to_lv() {
@@ -40,16 +41,18 @@ move_to_lv() {
 	leave
 }
 
-# ask_for_merge NAME COMMAND...: a snapshot of the running system, damage, and the wish to go back.
+# ask_for_merge NAME BLOCKS COMMAND...: a snapshot of the running system, damage, and the wish to go back.
 ask_for_merge() {
 	same "$1.root" /dev/mapper/sys-root "$(findmnt -n -o SOURCE /)"
 	echo "$1" >/srv/state
-	sync
+	must dd if=/dev/zero of=/srv/blocks bs=1M count=96 conv=fsync
 	check "$1.snapshot" foldback lvcreate -s -c 4k -L 600m -n before sys/root
 	content >$OUT/content
 	echo broken >/srv/state
 	must rm /usr/sbin/mke2fs
-	must dd if=/dev/urandom of=/srv/big bs=1M count="$2" conv=fsync
+	must dd if=/dev/urandom of=/srv/big bs=1M count=32 conv=fsync
+	# Chunks that lie apart are what takes the kernel long.
+	must /run/rig/xtask guest write /srv/blocks random 4096 "$2" 1
 	shift 2
 	must "$@"
 	grep -q 'Merging of snapshot sys/before will occur on next activation of sys/root' /run/out && ok "$STEP.said" || fail "$STEP.said" "$(cat /run/out)"
@@ -74,11 +77,11 @@ case $BOOT in
 	;;
 2)
 	STEP=first
-	ask_for_merge first 160 foldback lvconvert --merge sys/before
+	ask_for_merge first 8000 foldback lvconvert --merge sys/before
 	leave
 	;;
 3)
-	check begun merging
+	check begun unfinished
 	same begun.state first "$(cat /srv/state)"
 	fact begun.left "$(dmsetup status sys-root)"
 	echo 200 >/dev/ttyS2
@@ -90,7 +93,7 @@ case $BOOT in
 	check ended.unit waits systemctl -q is-enabled foldback-finish.service
 	merged first
 	STEP=second
-	ask_for_merge second 64 lvconvert --merge sys/before
+	ask_for_merge second 2000 lvconvert --merge sys/before
 	leave
 	;;
 *)
