@@ -52,6 +52,15 @@ impl KernelDm {
         self.mapper.carry_out_all(verbs)
     }
 
+    /// A device's number, as stat(2) has it, and whether it takes no writes; `None` where it is gone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn number(&mut self, name: &DmName) -> Result<Option<(u64, bool)>, KernelDmError> {
+        let known = query::find(&mut self.mapper.kernel, name).map_err(|kind| kind.on("looking at", name))?;
+        Ok(known.map(|known| (known.dev, known.read_only)))
+    }
+
     /// Makes the nodes and links of devices that are there, where udev does not: who made them may have been killed before.
     pub fn make_nodes<'n>(&mut self, names: impl IntoIterator<Item = &'n DmName>) {
         names.into_iter().for_each(|name| self.mapper.bring_nodes(name));

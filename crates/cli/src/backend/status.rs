@@ -6,14 +6,13 @@
 //! - A snapshot that merges has an error device; what is known of it is its origin's.
 
 use super::devices_of;
-use crate::reporting::{device_number, used};
-use foldback_dm_table::{DeviceMapper, DmName, Info, SnapshotStatus};
+use crate::reporting::used;
+use foldback_dm_table::{DeviceMapper, Info, SnapshotStatus};
 use foldback_kernel_dm::KernelDm;
 use foldback_manager::activation::{Device, Layer};
 use foldback_manager::report::{Facts, Live, LvFacts, LvKind};
 use foldback_manager::store::{Discovery, FoundVg};
 use foldback_units::Sectors;
-use std::os::unix::fs::MetadataExt;
 
 /// Fills in what is known of LVs that the kernel carries.
 pub(crate) fn look_at_kernel(paths: &[String], found: &Discovery, facts: &mut Facts) {
@@ -62,7 +61,8 @@ fn live(mapper: &mut KernelDm, info: &Info) -> (Live, bool) {
         .ok()
         .flatten()
         .is_some_and(|table| table.lines.iter().any(|line| line.target.kind() == "snapshot-merge"));
-    let number = device_number(&KernelDm::node(&info.name).to_string_lossy());
+    let (dev, read_only) = mapper.number(&info.name).ok().flatten().unzip();
+    let number = dev.map(|dev| (rustix::fs::major(dev), rustix::fs::minor(dev)));
     let left = match status {
         Some(SnapshotStatus::Usage { allocated, metadata, .. }) if merges => {
             Some(allocated.saturating_sub(metadata))
@@ -75,7 +75,7 @@ fn live(mapper: &mut KernelDm, info: &Info) -> (Live, bool) {
         open: info.open_count > 0,
         open_count: u64::from(info.open_count),
         suspended: info.suspended,
-        read_only: is_read_only(&info.name),
+        read_only: read_only.unwrap_or(false),
         inactive_table: info.inactive,
         merge_failed: status == Some(SnapshotStatus::MergeFailed),
         merge_state: None,
@@ -94,12 +94,4 @@ fn read_ahead((major, minor): (u32, u32)) -> Option<Sectors> {
     let file = format!("/sys/dev/block/{major}:{minor}/queue/read_ahead_kb");
     let kib: u64 = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
     kib.checked_mul(2).map(Sectors)
-}
-
-/// Whether a device takes no writes, which sysfs tells of its number.
-fn is_read_only(name: &DmName) -> bool {
-    let Ok(found) = std::fs::metadata(KernelDm::node(name)) else { return false };
-    let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
-    let told = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro"));
-    told.is_ok_and(|told| told.trim() == "1")
 }
