@@ -8,9 +8,7 @@ use crate::commands::Context;
 use crate::error::CliError;
 use crate::names::Target;
 use crate::reporting::{gather, no_lv, no_vg};
-use foldback_manager::report::{
-    Asked, Choice, Facts, Format, LvFacts, PvFacts, Report, Style, VgFacts, report,
-};
+use foldback_manager::report::{Asked, Choice, Facts, Format, LvFacts, PvFacts, Report, VgFacts, report};
 
 /// What a report shows.
 #[derive(Default)]
@@ -125,16 +123,7 @@ pub(crate) fn selected(
     let name = if kind == Report::Vgs { "vg_name" } else { "lv_full_name" };
     let asked =
         Asked { report: kind, options: vec![name.to_owned()], sort: None, verbose: false, unbuffered: false };
-    let format = Format {
-        json: false,
-        headings: false,
-        separator: None,
-        aligned: false,
-        rows: false,
-        name_prefixes: false,
-        unquoted: false,
-        style: Style::default(),
-    };
+    let format = Format { headings: false, ..Format::default() };
     let text = report(&facts, &asked, Some(select), &chosen, &format)?;
     Ok(text.lines().map(|line| line.trim().to_owned()).collect())
 }
