@@ -12,7 +12,7 @@ mod step;
 mod words;
 
 pub(crate) use journal::{Entry, Outcome, Place, replay};
-pub(crate) use model::{BLOCK, Merge, Model, VG};
+pub(crate) use model::{BLOCK, Lv, Merge, Model, VG};
 pub(crate) use seen::{Row, Seen, differences};
 pub(crate) use step::{Party, Step, Verdict, Write};
 pub(crate) use words::words;

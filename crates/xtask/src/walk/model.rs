@@ -56,6 +56,8 @@ pub(crate) struct Lv {
     pub(crate) active: bool,
     /// Whether somebody has it open.
     pub(crate) held: bool,
+    /// Whether it was made longer: it may lie in several pieces.
+    longer: bool,
     /// What makes it a snapshot.
     pub(crate) snapshot: Option<Snapshot>,
 }
@@ -121,11 +123,18 @@ impl Model {
         self.lvs.values().any(|lv| lv.merge() == Merge::Begun)
     }
 
-    /// Whether a snapshot merges, or may soon, into an origin that was made longer after it was taken.
-    pub(crate) fn any_short(&self) -> bool {
-        self.lvs.iter().filter(|(_, lv)| lv.merge() != Merge::No).any(|(name, lv)| {
-            self.lvs.get(self.group(name)).is_some_and(|origin| origin.blocks.len() > lv.blocks.len())
-        })
+    /// Whether a snapshot merges, or may soon, into an origin that was made longer, before or after it was taken.
+    pub(crate) fn any_into_longer(&self) -> bool {
+        self.lvs
+            .iter()
+            .filter(|(_, lv)| lv.merge() != Merge::No)
+            .any(|(name, _)| self.lvs.get(self.group(name)).is_some_and(|origin| origin.longer))
+    }
+
+    /// Whether its origin was made longer after the snapshot was taken.
+    pub(crate) fn is_short(&self, name: &str) -> bool {
+        let blocks = |name: &str| self.lvs.get(name).map(|lv| lv.blocks.len());
+        blocks(name) < blocks(self.group(name))
     }
 
     /// MiB that no LV has.
@@ -140,7 +149,8 @@ impl Model {
     /// A new LV, of whose content nothing is known.
     pub(crate) fn create(&mut self, name: &str, mib: usize) {
         let blocks = vec![0; mib * MIB_BLOCKS];
-        let lv = Lv { blocks, tags: BTreeSet::new(), active: true, held: false, snapshot: None };
+        let lv =
+            Lv { blocks, tags: BTreeSet::new(), active: true, held: false, longer: false, snapshot: None };
         self.lvs.insert(name.to_owned(), lv);
     }
 
@@ -154,6 +164,7 @@ impl Model {
             tags: BTreeSet::new(),
             active: from.active,
             held: false,
+            longer: false,
             snapshot: Some(snapshot),
         };
         self.lvs.insert(name.to_owned(), lv);
@@ -182,6 +193,7 @@ impl Model {
     pub(crate) fn lengthen(&mut self, name: &str, mib: usize) {
         if let Some(lv) = self.lvs.get_mut(name) {
             lv.blocks.resize(lv.blocks.len() + mib * MIB_BLOCKS, 0);
+            lv.longer = true;
         }
     }
 

@@ -155,6 +155,8 @@ impl Command {
                 return Verdict::MustNot;
             }
             Self::Activate { .. } => true,
+            // It would change its size.
+            Self::Merge { name, how: How::NameSnapshot } if model.is_short(name) => return Verdict::MustNot,
             Self::Merge { name, how: How::NameSnapshot } => {
                 quiet(name)
                     && active(name)
@@ -276,6 +278,15 @@ mod tests {
         assert_eq!(merges(Party::Lvm2, How::Wait, &model), [Some(Merge::Marked)]);
         assert_eq!(merges(Party::Foldback, How::Wait, &model), [None]);
         assert_eq!(merges(Party::Foldback, How::Name, &model), [Some(Merge::Marked)]);
+    }
+
+    #[test]
+    fn a_snapshot_keeps_its_name_only_where_it_is_as_long_as_its_origin() {
+        let mut model = model();
+        let merge = Command::Merge { name: "s".to_owned(), how: How::NameSnapshot };
+        assert_eq!(merge.verdict(Party::Foldback, &model), Verdict::Must);
+        model.lengthen("o", 1);
+        assert_eq!(merge.verdict(Party::Foldback, &model), Verdict::MustNot);
     }
 
     #[test]

@@ -16,8 +16,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::walk::{
-    Entry, Merge, Model, Outcome, Party, Place, STEPS_AND_END, Step, VG, Verdict, Write, differences, replay,
-    words,
+    Entry, Lv, Merge, Model, Outcome, Party, Place, STEPS_AND_END, Step, VG, Verdict, Write, differences,
+    replay, words,
 };
 use parties::Parties;
 
@@ -82,7 +82,7 @@ impl Walk<'_> {
         if let Some((name, held)) = &step.hold {
             self.hold(name, *held)?;
         }
-        write(&step.writes)?;
+        write(&self.place.model, &step.writes)?;
         if let Some(pace) = step.pace_ms {
             parties::delay(&self.job.disk, pace)?;
         }
@@ -147,11 +147,11 @@ impl Walk<'_> {
     /// Compares content and writes the line.
     fn close(&mut self, number: u64, outcome: Outcome, changes: Vec<String>) -> Result<()> {
         let fills = self.place.fill(number);
-        write(&fills)?;
+        write(&self.place.model, &fills)?;
         self.running()?;
         let mut wrong = Vec::new();
         for (name, lv) in self.place.model.lvs.iter().filter(|(_, lv)| lv.readable()) {
-            let blocks = blocks::compare(&device(name), &lv.blocks)?;
+            let blocks = blocks::compare(&device(&self.place.model, name), &lv.blocks)?;
             wrong.extend(blocks.into_iter().map(|block| format!("{name}: {block}")));
         }
         let shown: Vec<&str> = wrong.iter().take(NAMED).map(String::as_str).collect();
@@ -245,7 +245,7 @@ impl Walk<'_> {
 
     fn hold(&mut self, name: &str, held: bool) -> Result<()> {
         // One is open at most, whatever it was called when it was opened.
-        self.open = if held { Some(blocks::hold(&device(name))?) } else { None };
+        self.open = if held { Some(blocks::hold(&device(&self.place.model, name))?) } else { None };
         Ok(())
     }
 
@@ -258,15 +258,19 @@ impl Walk<'_> {
     }
 }
 
-fn write(writes: &[Write]) -> Result<()> {
+fn write(model: &Model, writes: &[Write]) -> Result<()> {
     for write in writes {
-        blocks::write(&device(&write.lv), write.from, write.until, write.stamp)?;
+        blocks::write(&device(model, &write.lv), write.from, write.until, write.stamp)?;
     }
     Ok(())
 }
 
-fn device(name: &str) -> PathBuf {
-    PathBuf::from(format!("/dev/{VG}/{name}"))
+/// An LV's link. That of a snapshot whose merge waits is LVM2's to take away with any change of its group, the device stays.
+fn device(model: &Model, name: &str) -> PathBuf {
+    match model.lvs.get(name).map(Lv::merge) {
+        Some(Merge::Marked) => PathBuf::from(format!("/dev/mapper/{VG}-{}", name.replace('-', "--"))),
+        _ => PathBuf::from(format!("/dev/{VG}/{name}")),
+    }
 }
 
 fn told(step: &Step) -> String {

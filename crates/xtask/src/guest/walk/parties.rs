@@ -25,13 +25,13 @@ enum Exact {
     All,
     /// A merge runs, and the fill changes by itself.
     ButFill,
-    /// LVM2 does not find the merge in the kernel of a snapshot that is shorter than its origin: it warns, and shows neither fill nor
-    /// state.
+    /// LVM2 does not find the merge in the kernel where the snapshot is not as long as its origin or the origin lies in several
+    /// pieces: it warns, and shows neither fill nor state.
     ButAttributes,
 }
 
 /// What LVM2 says of such a merge.
-const OF_SHORT_ONES: [&str; 2] = [
+const OF_LONGER_ONES: [&str; 2] = [
     "WARNING: Cannot find matching snapshot segment for",
     "WARNING: Detected error segment type does not match expected type snapshot for",
 ];
@@ -63,7 +63,7 @@ impl Parties {
 
     /// What both see of a VG that is one of these.
     pub(super) fn look(&self, models: &[&Model]) -> Result<Seen> {
-        let exact = if models.iter().any(|model| model.any_short()) {
+        let exact = if models.iter().any(|model| model.any_into_longer()) {
             Exact::ButAttributes
         } else if models.iter().any(|model| model.any_begun()) {
             Exact::ButFill
@@ -110,7 +110,7 @@ fn lvm2(exact: Exact) -> Result<String> {
     drop(input);
     let mut output = child.wait_with_output().context("waiting for lvm")?;
     if exact == Exact::ButAttributes {
-        let known = |line: &&str| !OF_SHORT_ONES.iter().any(|words| line.trim().starts_with(words));
+        let known = |line: &&str| !OF_LONGER_ONES.iter().any(|words| line.trim().starts_with(words));
         output.stderr = text(&output.stderr).lines().filter(known).collect::<String>().into_bytes();
     }
     said(&output, "lvs and vgck")
