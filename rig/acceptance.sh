@@ -60,6 +60,22 @@ devices() {
 }
 # write DEVICE MIB [AT]: so many MiB, behind so many.
 write() { yes foldback | dd of="$1" bs=1M count="$2" seek="${3:-0}" iflag=fullblock oflag=direct conv=notrunc 2>/dev/null; }
+# bare LV: its device is there and has no table, as after a process that was killed in the middle of an activation.
+bare() {
+	set -- "$1" "LVM-$(/usr/sbin/lvs --noheadings --separator '' -o vg_uuid,lv_uuid "$1" | tr -d ' -')"
+	dmsetup create "vg-${1#*/}" --uuid "$2" --notable
+}
+# settled NAME: the kernel has merged everything there.
+settled() {
+	for _ in $(seq 300); do
+		# shellcheck disable=SC2046
+		set -- "$1" $(dmsetup status "$1")
+		[ "${5%/*}" = "$6" ] && return 0
+		sleep 0.1
+		set -- "$1"
+	done
+	return 1
+}
 # hold DEVICE: somebody has it open until `release`.
 hold() {
 	sleep 600 <"$1" >/dev/null 2>&1 &

@@ -216,11 +216,6 @@ impl Live {
 }
 
 impl LiveLv {
-    /// Whether it is a snapshot that is lost.
-    pub(crate) fn is_invalid(&self) -> bool {
-        self.status.iter().any(|line| SnapshotStatus::parse(line) == Some(SnapshotStatus::Invalid))
-    }
-
     /// Sectors of a snapshot's store that are taken, and all of them.
     pub(crate) fn usage(&self) -> Option<(Sectors, Sectors)> {
         match self.status.iter().find_map(|line| SnapshotStatus::parse(line))? {

@@ -7,8 +7,10 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::names::Target;
-use crate::reporting::{gather, no_lv, no_vg};
-use foldback_manager::report::{Asked, Choice, Facts, Format, LvFacts, PvFacts, Report, VgFacts, report};
+use crate::reporting::{Looks, gather, no_lv, no_vg};
+use foldback_manager::report::{
+    Asked, Choice, Facts, Format, LvFacts, PvFacts, Report, VgFacts, needs, report,
+};
 
 /// What a report shows.
 #[derive(Default)]
@@ -119,10 +121,11 @@ pub(crate) fn selected(
     select: &str,
     names: &[String],
 ) -> Result<Vec<String>, CliError> {
-    let (facts, chosen, _) = gather(context, kind, names, (false, false, false))?;
     let name = if kind == Report::Vgs { "vg_name" } else { "lv_full_name" };
     let asked =
         Asked { report: kind, options: vec![name.to_owned()], sort: None, verbose: false, unbuffered: false };
+    let looks = Looks { needs: needs(&asked, Some(select))?, ..Looks::default() };
+    let (facts, chosen, _) = gather(context, kind, names, looks)?;
     let format = Format { headings: false, ..Format::default() };
     let text = report(&facts, &asked, Some(select), &chosen, &format)?;
     Ok(text.lines().map(|line| line.trim().to_owned()).collect())

@@ -170,6 +170,16 @@ impl Turn {
         }
     }
 
+    /// Whether a process has it. Asked without taking it: for that moment nobody else could.
+    pub(crate) fn is_taken(run: &RunDir, task: Task, id: &str) -> bool {
+        let Ok(file) = std::fs::metadata(task.file(run, id)) else { return false };
+        let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+        // proc(5): a line of a lock has `FLOCK` and, in hexadecimal but for the inode, `MAJOR:MINOR:INODE`.
+        let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        locks.lines().any(|line| line.split_whitespace().any(|word| word == place))
+    }
+
     /// Takes it away from whoever has it, who ends at the next look.
     pub(crate) fn end(run: &RunDir, task: Task, id: &str) {
         std::fs::remove_file(task.file(run, id)).ok();
@@ -204,11 +214,14 @@ mod tests {
         let take = || Turn::take(&run, Task::Monitor, "vg");
         let first = take().unwrap();
         assert!(take().is_none() && first.is_ours());
+        let taken = |task, id| Turn::is_taken(&run, task, id);
+        assert!(taken(Task::Monitor, "vg") && !taken(Task::Poll, "vg") && !taken(Task::Monitor, "other"));
         assert!(
             Turn::take(&run, Task::Poll, "vg").is_some()
                 && Turn::take(&run, Task::Monitor, "other").is_some()
         );
         drop(first);
+        assert!(!taken(Task::Monitor, "vg"));
         let second = take().unwrap();
         Turn::end(&run, Task::Monitor, "vg");
         assert!(!second.is_ours());

@@ -7,8 +7,10 @@
 //! - Without names everything is shown, hidden LVs only with `-a` or by name.
 
 mod settings;
+mod share;
 
 use self::settings::hide_foreign;
+pub(crate) use self::share::{share, used};
 use crate::backend::look_at_kernel;
 use crate::choosing::Chosen;
 use crate::commands::Context;
@@ -20,12 +22,11 @@ use crate::session::Session;
 use clap::{Args, ValueEnum};
 use foldback_daemon::api::types::{MergeInfo, VgInfo};
 use foldback_device::Access;
-use foldback_dm_snapshot_format::StoreStatus;
 use foldback_dm_table::SnapshotStatus;
 use foldback_manager::check::{Usage, check, usage};
 use foldback_manager::report::{
-    Asked, BadLayout, Choice, Facts, Format, Live, LvFacts, LvKind, Machine, Report, StoreFacts, Style,
-    Units, asks_for_stores, field_help, report,
+    Asked, BadLayout, Choice, Facts, Format, Live, LvFacts, LvKind, Machine, Needs, Report, StoreFacts,
+    Style, Units, field_help, needs, report,
 };
 use foldback_manager::store::{Discovery, DiskSet, Finding, FoundVg};
 use foldback_units::Sectors;
@@ -91,7 +92,8 @@ pub(crate) struct ReportOptions {
     reportformat: Option<ReportFormat>,
     #[arg(short = 'P', long, hide = true)]
     partial: bool,
-    #[arg(long, hide = true)]
+    /// Ask nobody whether volumes are active
+    #[arg(long)]
     readonly: bool,
     #[arg(long, hide = true)]
     ignorelockingfailure: bool,
@@ -107,9 +109,9 @@ pub(crate) struct ReportOptions {
 }
 
 impl ReportOptions {
-    /// Whether hidden volumes are meant.
-    pub(crate) fn hidden(&self) -> bool {
-        self.all
+    /// What is looked at for a report that needs this.
+    pub(crate) fn looks(&self, needs: Needs) -> Looks {
+        Looks { hidden: self.all, foreign: self.foreign, blindly: self.readonly, needs }
     }
 
     /// Which rows are wanted.
@@ -174,8 +176,8 @@ pub(crate) fn run(
         }
         other => drop(other?),
     }
-    let looks = !context.as_lvm2 && asks_for_stores(&asked)?;
-    let (facts, chosen, exit) = gather(context, kind, names, (options.all, looks, options.foreign))?;
+    let needs = needs(&asked, options.select.as_deref())?;
+    let (facts, chosen, exit) = gather(context, kind, names, options.looks(needs))?;
     let json = options.reportformat == Some(ReportFormat::Json);
     if json || !chosen.is_empty() {
         context.console.result(&show(&facts, &chosen)?);
@@ -183,36 +185,40 @@ pub(crate) fn run(
     Ok(exit)
 }
 
-/// Everything that reports tell, and what of it `names` mean; what is not there is told. `hidden`: volumes that are, too, are
-/// meant; `looks`: into stores of snapshots that nobody serves; `foreign`: VGs of other hosts, too.
+/// What reports look at.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Looks {
+    /// Hidden volumes are meant, too.
+    pub(crate) hidden: bool,
+    /// VGs of other hosts, too.
+    pub(crate) foreign: bool,
+    /// Nobody is asked which volumes are active (`--readonly`).
+    pub(crate) blindly: bool,
+    pub(crate) needs: Needs,
+}
+
+/// Everything that reports tell, and what of it `names` mean; what is not there is told.
 pub(crate) fn gather(
     context: &Context,
     kind: Report,
     names: &[String],
-    (hidden, looks, foreign): (bool, bool, bool),
+    looks: Looks,
 ) -> Result<(Facts, Chosen, Exit), CliError> {
     // It may warn of disks that are not there.
     drop(live::daemon()?);
     let mut session = Session::open(&context.options, Access::Read)?;
     let mut found = session.discover();
     tell_findings(context, &found);
-    if context.as_lvm2 && !foreign {
+    if context.as_lvm2 && !looks.foreign {
         hide_foreign(context, names, &mut found);
     }
     let mut facts = Facts::of(&found, Machine { local_time: &local_time, device_number: &device_number });
-    if looks {
-        look_into_stores(&mut session, &found, &mut facts);
+    if looks.blindly {
+        facts.vgs.iter_mut().flat_map(|vg| &mut vg.lvs).for_each(|lv| lv.unknown = true);
+    } else {
+        look_at_stores_and_devices(context, &mut session, &found, &mut facts, looks.needs)?;
     }
-    let served = live::vgs()?;
-    live::warn_of_trouble(context, &served);
-    for vg in &served {
-        look_at_live(vg, &mut facts);
-        if let Some(facts) = facts.vgs.iter().find(|facts| facts.uuid == vg.id) {
-            live::warn_of_waits(context, facts, &vg.lvs);
-        }
-    }
-    look_at_kernel(&session.paths, &found, &mut facts);
-    let mut chosen = Chosen::new(names.is_empty(), hidden);
+    let mut chosen = Chosen::new(names.is_empty(), looks.hidden);
     let mut exit = if found.faults.is_empty() { Exit::Success } else { Exit::Failed };
     for name in names {
         if let Err(error) = chosen.add(name, kind, &facts) {
@@ -221,6 +227,29 @@ pub(crate) fn gather(
         }
     }
     Ok((facts, chosen, exit))
+}
+
+fn look_at_stores_and_devices(
+    context: &Context,
+    session: &mut Session,
+    found: &Discovery,
+    facts: &mut Facts,
+    needs: Needs,
+) -> Result<(), CliError> {
+    if needs.stores && !context.as_lvm2 {
+        look_into_stores(session, found, facts);
+    }
+    let served = live::vgs()?;
+    live::warn_of_trouble(context, &served);
+    let extends = session.config.snapshot_autoextend.threshold < 100;
+    for vg in &served {
+        look_at_live(vg, facts, extends);
+        if let Some(facts) = facts.vgs.iter().find(|facts| facts.uuid == vg.id) {
+            live::warn_of_waits(context, facts, &vg.lvs);
+        }
+    }
+    look_at_kernel(session, found, facts, needs);
+    Ok(())
 }
 
 /// Fills in what the stores of snapshots say, which LVM2 leaves blank while they are not active. A store that cannot be
@@ -252,8 +281,8 @@ pub(crate) fn look_into_stores(session: &mut Session, found: &Discovery, facts: 
     }
 }
 
-/// Fills in what is known of volumes that the daemon serves, by their UUIDs.
-pub(crate) fn look_at_live(served: &VgInfo, facts: &mut Facts) {
+/// Fills in what is known of volumes that the daemon serves, by their UUIDs. `extends`: it has their stores extended in time.
+pub(crate) fn look_at_live(served: &VgInfo, facts: &mut Facts, extends: bool) {
     let Some(vg) = facts.vgs.iter_mut().find(|vg| vg.uuid == served.id) else { return };
     for info in &served.lvs {
         let Some(index) = vg.lvs.iter().position(|lv| lv.uuid == info.id) else { continue };
@@ -265,7 +294,9 @@ pub(crate) fn look_at_live(served: &VgInfo, facts: &mut Facts) {
             open_count: u64::from(info.open_count),
             suspended: info.suspended,
             read_only: false,
+            live_table: true,
             inactive_table: false,
+            monitored: (info.merge.is_none() && status.is_some()).then_some(extends),
             merge_failed: status == Some(SnapshotStatus::MergeFailed),
             merge_state: info.merge.as_ref().map(merge_state),
             merge_left: info.merge.as_ref().map(|merge| in_sectors(merge, merge.chunks_left)),
@@ -319,35 +350,6 @@ fn seconds_to_full(status: SnapshotStatus, rate: Option<u64>) -> Option<u64> {
     }
 }
 
-/// LVM2's percentage of a live store.
-pub(crate) fn used(status: SnapshotStatus) -> Option<u64> {
-    match status {
-        SnapshotStatus::Usage { allocated, total, metadata } => {
-            share(StoreStatus { allocated, metadata }, total)
-        }
-        SnapshotStatus::Invalid | SnapshotStatus::Overflow => Some(10_000),
-        SnapshotStatus::MergeFailed | SnapshotStatus::Unknown => None,
-    }
-}
-
-/// In hundredths of a percent as LVM2 counts them: 0 only of a store without an exception, 100 only of a full one. LVM2 cuts after
-/// millionths of a percent, and what lies in the middle then goes to the even neighbour (3.125 is 3.12, 21.875 is 21.88).
-pub(crate) fn share(status: StoreStatus, total: Sectors) -> Option<u64> {
-    if status.merge_finished() {
-        return Some(0);
-    }
-    if status.allocated >= total {
-        return Some(10_000);
-    }
-    let millionths = u128::from(status.allocated.get())
-        .saturating_mul(100_000_000)
-        .checked_div(u128::from(total.get()))?;
-    let (hundredths, rest) = (millionths.div_euclid(10_000), millionths.rem_euclid(10_000));
-    let up = rest > 5_000 || (rest == 5_000 && !hundredths.is_multiple_of(2));
-    let rounded = hundredths.saturating_add(u128::from(up));
-    u64::try_from(rounded.clamp(1, 9_999)).ok()
-}
-
 /// Warns of everything that is wrong.
 pub(crate) fn tell_findings(context: &Context, found: &Discovery) {
     for fault in &found.faults {
@@ -395,29 +397,4 @@ pub(crate) fn local_time(seconds: i64) -> String {
 pub(crate) fn device_number(path: &str) -> Option<(u32, u32)> {
     let metadata = std::fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
     Some((rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::share;
-    use foldback_dm_snapshot_format::StoreStatus;
-    use foldback_units::Sectors;
-
-    /// The last column is what LVM2 showed for the kernel's numbers.
-    #[test]
-    fn shares_are_lvm2s() {
-        for (allocated, metadata, total, shown) in [
-            (5152, 32, 40960, 1258),
-            (5376, 256, 24576, 2188),
-            (192, 32, 6144, 312),
-            (1728, 64, 6144, 2812),
-            (128, 128, 512, 0),
-            (512, 128, 512, 10_000),
-            (17, 16, 1 << 30, 1),
-            ((1 << 30) - 1, 16, 1 << 30, 9_999),
-        ] {
-            let status = StoreStatus { allocated: Sectors(allocated), metadata: Sectors(metadata) };
-            assert_eq!(share(status, Sectors(total)), Some(shown), "{allocated}/{total} {metadata}");
-        }
-    }
 }

@@ -3,29 +3,41 @@
 //! What must hold (lvm2.md 3.4):
 //! - A report only asks: it makes no node and loads no module, and without device-mapper, or without the right to it, what
 //!   is live stays unknown.
-//! - A snapshot that merges has an error device; what is known of it is its origin's.
+//! - A snapshot that merges has an error device; what is known of it is its origin's, also who has it open.
+//! - A device without a table is told as one: a process was killed while it brought it up.
 
 use super::devices_of;
+use crate::polling::{Task, Turn};
 use crate::reporting::used;
+use crate::session::Session;
+use foldback_daemon::RunDir;
 use foldback_dm_table::{DeviceMapper, Info, SnapshotStatus};
 use foldback_kernel_dm::KernelDm;
 use foldback_manager::activation::{Device, Layer};
-use foldback_manager::report::{Facts, Live, LvFacts, LvKind};
+use foldback_manager::report::{Facts, Live, LvFacts, LvKind, Needs};
 use foldback_manager::store::{Discovery, FoundVg};
 use foldback_units::Sectors;
 
 /// Fills in what is known of LVs that the kernel carries.
-pub(crate) fn look_at_kernel(paths: &[String], found: &Discovery, facts: &mut Facts) {
+pub(crate) fn look_at_kernel(session: &Session, found: &Discovery, facts: &mut Facts, needs: Needs) {
     if found.vgs.is_empty() || !KernelDm::is_there() {
         return;
     }
-    let Ok(mut mapper) = KernelDm::open(paths) else { return };
+    let Ok(mut mapper) = KernelDm::open(&session.paths) else { return };
     for vg in &found.vgs {
-        look_at_vg(&mut mapper, vg, facts);
+        let watched = || Turn::is_taken(&RunDir::of_user(), Task::Monitor, &vg.vg.id.compact());
+        let monitored = session.config.monitoring.then(watched);
+        look_at_vg(&mut mapper, vg, facts, (monitored, needs));
     }
 }
 
-fn look_at_vg(mapper: &mut KernelDm, found: &FoundVg, facts: &mut Facts) {
+/// `monitored`: whether a process watches its snapshots, where one should.
+fn look_at_vg(
+    mapper: &mut KernelDm,
+    found: &FoundVg,
+    facts: &mut Facts,
+    (monitored, needs): (Option<bool>, Needs),
+) {
     let id = found.vg.id.to_string();
     let Some(vg) = facts.vgs.iter_mut().find(|vg| vg.uuid == id) else { return };
     let there = devices_of(mapper, &found.vg.id).unwrap_or_default();
@@ -36,8 +48,9 @@ fn look_at_vg(mapper: &mut KernelDm, found: &FoundVg, facts: &mut Facts) {
         let Some(known) = vg.lvs.get(index) else { break };
         let Some(lv) = found.vg.lvs.iter().find(|lv| lv.id.to_string() == known.uuid) else { continue };
         let uuid = Device::of(found, lv, Layer::Top).uuid;
-        let Some(info) = there.iter().find(|info| info.uuid == uuid && info.live) else { continue };
-        let (live, merges) = live(mapper, info);
+        let Some(info) = there.iter().find(|info| info.uuid == uuid) else { continue };
+        let (live, merges) = live(mapper, info, needs);
+        let live = Live { monitored: monitored.filter(|_| lv_is_watched(known)), ..live };
         let merging =
             |lv: &LvFacts| lv.origin == Some(index) && lv.kind == LvKind::Snapshot { merging: true };
         let of_merging = if merges { vg.lvs.iter().position(merging) } else { None };
@@ -47,13 +60,18 @@ fn look_at_vg(mapper: &mut KernelDm, found: &FoundVg, facts: &mut Facts) {
             lv.live = Some(live);
         }
         if let Some(lv) = of_merging.and_then(|index| vg.lvs.get_mut(index)) {
-            lv.live = Some(Live { open: lv.live.is_some_and(|live| live.open), ..live });
+            lv.live = Some(live);
         }
     }
 }
 
+/// Whether it has a store that fills by itself.
+fn lv_is_watched(lv: &LvFacts) -> bool {
+    lv.kind == LvKind::Snapshot { merging: false }
+}
+
 /// And whether something merges into it.
-fn live(mapper: &mut KernelDm, info: &Info) -> (Live, bool) {
+fn live(mapper: &mut KernelDm, info: &Info, needs: Needs) -> (Live, bool) {
     let status = mapper.status(&info.name).unwrap_or_default();
     let status = status.iter().find_map(|line| SnapshotStatus::parse(line));
     let merges = mapper
@@ -76,7 +94,9 @@ fn live(mapper: &mut KernelDm, info: &Info) -> (Live, bool) {
         open_count: u64::from(info.open_count),
         suspended: info.suspended,
         read_only: read_only.unwrap_or(false),
+        live_table: info.live,
         inactive_table: info.inactive,
+        monitored: None,
         merge_failed: status == Some(SnapshotStatus::MergeFailed),
         merge_state: None,
         merge_left: left,
@@ -84,7 +104,7 @@ fn live(mapper: &mut KernelDm, info: &Info) -> (Live, bool) {
         merge_seconds: None,
         store_seconds: None,
         kernel_number: number,
-        kernel_read_ahead: number.and_then(read_ahead),
+        kernel_read_ahead: number.filter(|_| needs.read_ahead).and_then(read_ahead),
     };
     (live, merges)
 }

@@ -4,21 +4,18 @@
 
 use super::Context;
 use super::online::OnlineOptions;
-use crate::carried::Live;
 use crate::changing::one_vg;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::names::vg_name;
-use crate::options::YesNo;
-use crate::reporting::tell_findings;
+use crate::reporting::{Looks, gather, tell_findings};
 use crate::session::Session;
 use clap::Args;
 use foldback_device::Access;
 use foldback_dm_table::{DeviceMapper, Info};
 use foldback_kernel_dm::KernelDm;
 use foldback_lvm2_format::extents::ExtentMap;
-use foldback_lvm2_format::vg::{AllocationPolicy, Lv, Vg};
-use foldback_manager::report::Units;
+use foldback_manager::report::{LvFacts, LvKind, Report, Units, VgFacts};
 use foldback_manager::store::{Discovery, FoundPv, FoundVg};
 use foldback_units::Sectors;
 
@@ -67,6 +64,7 @@ pub(crate) struct PvScan {
 
 /// List all logical volumes
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct LvScan {
     /// Hidden ones, too
     #[arg(short, long)]
@@ -75,8 +73,9 @@ pub(crate) struct LvScan {
     blockdevice: bool,
     #[arg(long, hide = true)]
     cache: bool,
-    #[arg(long, hide = true)]
-    readonly: Option<YesNo>,
+    /// Ask nobody whether volumes are active
+    #[arg(long)]
+    readonly: bool,
 }
 
 fn discover(context: &Context) -> Result<(Session, Discovery), CliError> {
@@ -223,39 +222,25 @@ fn words(size: Sectors) -> String {
 
 impl LvScan {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let (session, found) = discover(context)?;
-        for vg in &found.vgs {
-            let live = Live::find(context, &session, vg)?;
-            for lv in &vg.vg.lvs {
-                if let Some(line) = self.line(&vg.vg, lv, live.as_ref()) {
-                    context.console.say(&line);
-                }
+        let looks = Looks { hidden: self.all, blindly: self.readonly, ..Looks::default() };
+        let (facts, _, exit) = gather(context, Report::Lvs, &[], looks)?;
+        for vg in &facts.vgs {
+            for lv in vg.lvs.iter().filter(|lv| self.all || !lv.hidden) {
+                context.console.say(&line(vg, lv));
             }
         }
-        Ok(Exit::Success)
+        Ok(exit)
     }
+}
 
-    fn line(&self, vg: &Vg, lv: &Lv, live: Option<&Live>) -> Option<String> {
-        let links = vg.snapshots();
-        if lv.snapshot().is_some() || !(self.all || links.is_visible(lv)) {
-            return None;
-        }
-        let is_up = live.and_then(|live| live.of(vg, &lv.name)).is_some_and(|lv| !lv.is_invalid());
-        let state = if is_up { "ACTIVE  " } else { "inactive" };
-        let kind = match (links.is_origin(&lv.name), links.is_cow(&lv.name)) {
-            (_, true) => "Snapshot",
-            (true, _) => "Original",
-            _ => "        ",
-        };
-        let policy = match &lv.allocation_policy {
-            None => "inherit",
-            Some(AllocationPolicy::Contiguous) => "contiguous",
-            Some(AllocationPolicy::Cling) => "cling",
-            Some(AllocationPolicy::Normal) => "normal",
-            Some(AllocationPolicy::Anywhere) => "anywhere",
-            Some(AllocationPolicy::Unknown(text)) => text.as_str(),
-        };
-        let size = words(vg.extent_size.of(lv.extent_count()));
-        Some(format!("{state} {kind} '/dev/{}/{}' [{size}] {policy}", vg.name, lv.name))
-    }
+fn line(vg: &VgFacts, lv: &LvFacts) -> String {
+    // What nobody was asked about counts as inactive, as LVM2 has it.
+    let state = if lv.live.is_some_and(|live| !live.invalid) { "ACTIVE  " } else { "inactive" };
+    let kind = match lv.kind {
+        LvKind::Snapshot { .. } => "Snapshot",
+        LvKind::Origin { .. } => "Original",
+        LvKind::Plain => "        ",
+    };
+    let policy = lv.allocation.as_deref().unwrap_or("inherit");
+    format!("{state} {kind} '/dev/{}/{}' [{}] {policy}", vg.name, lv.name, words(lv.size))
 }

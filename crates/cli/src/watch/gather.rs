@@ -1,4 +1,4 @@
-//! What the disks and the daemon say, as often as it is asked for.
+//! What the disks, the daemon and the kernel say, as often as it is asked for.
 //!
 //! What must hold:
 //! - Nothing is written, and nobody is waited for: metadata are read without a lock, and what could not be read is read
@@ -7,6 +7,7 @@
 //! - A map is asked for again only after ten times what the last one took.
 
 use super::model::{VgView, views};
+use crate::backend::look_at_kernel;
 use crate::changing::one_vg;
 use crate::error::CliError;
 use crate::live;
@@ -15,7 +16,7 @@ use crate::options::Options;
 use crate::reporting::{device_number, local_time, look_at_live, look_into_stores};
 use crate::session::Session;
 use foldback_device::Access;
-use foldback_manager::report::{Facts, Machine, StoreFacts};
+use foldback_manager::report::{Facts, Machine, Needs, StoreFacts};
 use foldback_manager::store::Discovery;
 use foldback_units::{LvName, VgName};
 use std::collections::BTreeMap;
@@ -68,9 +69,11 @@ impl Gatherer {
         }
         let mut facts = Facts::of(found, Machine { local_time: &local_time, device_number: &device_number });
         look_into(&mut self.stores, &mut session, found, &mut facts);
+        let extends = session.config.snapshot_autoextend.threshold < 100;
         for vg in &served {
-            look_at_live(vg, &mut facts);
+            look_at_live(vg, &mut facts, extends);
         }
+        look_at_kernel(&session, found, &mut facts, Needs::default());
         Ok(views(&facts, &served, self.only.as_ref().map(VgName::as_str)))
     }
 

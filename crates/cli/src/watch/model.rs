@@ -57,7 +57,7 @@ pub(crate) struct VgView {
     pub(crate) lvs: Vec<LvView>,
 }
 
-/// What `facts` and the daemon say. `only`: of this VG.
+/// What `facts` (of disks and of the kernel) and the daemon say. `only`: of this VG.
 pub(crate) fn views(facts: &Facts, served: &[VgInfo], only: Option<&str>) -> Vec<VgView> {
     let vgs = facts.vgs.iter().filter(|vg| only.is_none_or(|name| vg.name == name));
     vgs.map(|vg| vg_view(vg, served.iter().find(|info| info.id == vg.uuid))).collect()
@@ -97,6 +97,8 @@ fn lv_view(vg: &VgFacts, lv: &LvFacts, served: Option<&VgInfo>) -> LvView {
         paused: info.and_then(|info| info.merge.as_ref()).is_some_and(|merge| merge.paused),
     });
     let is_snapshot = lv.origin.is_some();
+    let in_kernel =
+        || lv.live.and_then(|live| live.kernel_number).map(|_| format!("/dev/{}/{}", vg.name, lv.name));
     let store = lv.store.filter(|_| lv.live.is_none());
     let fill = lv.live.map_or_else(|| store.and_then(|store| store.used), |live| live.used);
     LvView {
@@ -111,7 +113,7 @@ fn lv_view(vg: &VgFacts, lv: &LvFacts, served: Option<&VgInfo>) -> LvView {
         fill: fill.filter(|_| is_snapshot),
         store_seconds: lv.live.and_then(|live| live.store_seconds),
         merge,
-        place: info.and_then(|info| info.block.clone().or_else(|| info.file.clone())),
+        place: info.and_then(|info| info.block.clone().or_else(|| info.file.clone())).or_else(in_kernel),
     }
 }
 

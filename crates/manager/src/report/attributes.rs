@@ -20,6 +20,9 @@ pub(super) fn merging(lv: &LvFacts) -> bool {
 
 /// Whether the snapshot was invalidated, where that is known.
 pub(super) fn invalid(lv: &LvFacts) -> Option<bool> {
+    if lv.unknown {
+        return None;
+    }
     lv.live.map(|live| live.invalid).or_else(|| lv.store.map(|store| store.invalid))
 }
 
@@ -31,6 +34,11 @@ pub(super) fn snapshot_live(lv: &LvFacts) -> Option<Live> {
         LvKind::Snapshot { .. } => lv.live,
         LvKind::Origin { .. } => lv.live.filter(merges),
     }
+}
+
+/// Whether it is active, where that is known.
+pub(super) fn active(lv: &LvFacts) -> Option<bool> {
+    (!lv.unknown).then_some(lv.live.is_some())
 }
 
 /// `lv_snapshot_invalid`.
@@ -65,8 +73,11 @@ pub(super) fn lv(row: &Row<'_>) -> String {
         LvKind::Plain => target_letter(lv),
         LvKind::Origin { .. } | LvKind::Snapshot { .. } => 's',
     };
-    let state = state_letter(lv);
-    let open = if lv.live.is_some_and(|live| live.open) { 'o' } else { '-' };
+    let (state, open) = match lv.live {
+        _ if lv.unknown => ('X', 'X'),
+        Some(Live { open: true, .. }) => (state_letter(lv), 'o'),
+        _ => (state_letter(lv), '-'),
+    };
     let letters = [
         kind,
         match lv.writable {
@@ -86,7 +97,7 @@ pub(super) fn lv(row: &Row<'_>) -> String {
     letters.iter().collect()
 }
 
-/// `a` active, `s` suspended, `I` and `S` invalid, `m` and `M` merge failed.
+/// `a` active, `s` suspended, `I` and `S` invalid, `m` and `M` merge failed; without a table `i` where one waits, otherwise `d`.
 fn state_letter(lv: &LvFacts) -> char {
     let suspended = lv.live.is_some_and(|live| live.suspended);
     match lv.live {
@@ -104,13 +115,10 @@ fn state_letter(lv: &LvFacts) -> char {
                 'm'
             }
         }
-        Some(_) => {
-            if suspended {
-                's'
-            } else {
-                'a'
-            }
-        }
+        Some(_) if suspended => 's',
+        Some(Live { live_table: true, .. }) => 'a',
+        Some(Live { inactive_table: true, .. }) => 'i',
+        Some(_) => 'd',
         None => '-',
     }
 }
@@ -267,4 +275,31 @@ pub(super) fn visible_lvs(vg: &VgFacts) -> usize {
 /// Thick snapshots, merging ones as well.
 pub(super) fn snapshots(vg: &VgFacts) -> usize {
     vg.lvs.iter().filter(|lv| matches!(lv.kind, LvKind::Snapshot { .. })).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::{Live, LvFacts};
+    use super::state_letter;
+
+    /// lvm2.md 3.4: letter 5.
+    #[test]
+    fn every_state_has_its_letter() {
+        let live = Live { live_table: true, ..Live::default() };
+        for (state, running, suspended) in [
+            (live, 'a', 's'),
+            (Live { invalid: true, ..live }, 'I', 'S'),
+            (Live { merge_failed: true, ..live }, 'm', 'M'),
+            (Live { invalid: true, merge_failed: true, ..live }, 'I', 'S'),
+            (Live { live_table: false, inactive_table: true, ..live }, 'i', 's'),
+            (Live { live_table: false, ..live }, 'd', 's'),
+            (Live { inactive_table: true, ..live }, 'a', 's'),
+        ] {
+            for (suspended, letter) in [(false, running), (true, suspended)] {
+                let live = Some(Live { suspended, ..state });
+                assert_eq!(state_letter(&LvFacts { live, ..LvFacts::default() }), letter, "{live:?}");
+            }
+        }
+        assert_eq!(state_letter(&LvFacts::default()), '-');
+    }
 }

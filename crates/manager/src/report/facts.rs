@@ -166,7 +166,7 @@ pub enum LvKind {
 
 /// What is known only of a volume that somebody serves.
 #[expect(clippy::struct_excessive_bools, reason = "each is a state that the reports tell apart")]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Live {
     /// Hundredths of a percent of the store that are used (of a merging one: that remain).
     pub used: Option<u64>,
@@ -180,8 +180,12 @@ pub struct Live {
     pub suspended: bool,
     /// Its device takes no writes, whatever the metadata say.
     pub read_only: bool,
+    /// Its device has a table: one without is left where an activation was cut off.
+    pub live_table: bool,
     /// Its device has a table that waits to be put in.
     pub inactive_table: bool,
+    /// Whether somebody watches how its store fills; `None` where nobody is to.
+    pub monitored: Option<bool>,
     /// Its merge stands, for an error.
     pub merge_failed: bool,
     /// How a merge is: `running`, `paused`, `failed`, or `finished` where only its end in the metadata is missing.
@@ -260,6 +264,8 @@ pub struct LvFacts {
     pub partial: bool,
     /// What is known while it is served.
     pub live: Option<Live>,
+    /// Nobody looked whether it is served.
+    pub unknown: bool,
     /// Where NBD clients find it.
     pub nbd: Vec<String>,
     /// What a look into its store says; `None` where nobody looked, as LVM2 never does.

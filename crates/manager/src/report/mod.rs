@@ -41,17 +41,31 @@ pub fn field_help() -> String {
 }
 
 /// Fields that a look into the stores of snapshots says more about.
-const OF_STORES: [&str; 4] = ["lv_attr", "data_percent", "snap_percent", "lv_snapshot_invalid"];
+const OF_STORES: &[&str] = &["lv_attr", "data_percent", "snap_percent", "lv_snapshot_invalid"];
+/// Fields of what the kernel reads ahead.
+const OF_READ_AHEAD: &[&str] = &["lv_kernel_read_ahead"];
 
-/// Whether the report shows, or is sorted by, what only a look into stores can tell ([`LvFacts::store`]).
+/// What a report is about that takes a look of its own for each LV.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Needs {
+    /// What only the stores of snapshots can tell ([`LvFacts::store`]).
+    pub stores: bool,
+    /// [`Live::kernel_read_ahead`].
+    pub read_ahead: bool,
+}
+
+/// What the report shows, is sorted by, or is selected by.
 ///
 /// # Errors
 /// As [`report`].
-pub fn asks_for_stores(asked: &Asked) -> Result<bool, BadLayout> {
-    let layout = Layout::of(asked, &[])?;
-    let mut fields =
-        layout.columns.iter().map(|(_, field)| *field).chain(layout.keys.iter().map(|(field, _)| *field));
-    Ok(fields.any(|field| OF_STORES.contains(&field.id)))
+pub fn needs(asked: &Asked, select: Option<&str>) -> Result<Needs, BadLayout> {
+    let (selection, sections) = Selection::parse(select.unwrap_or(""), asked.report)?;
+    let layout = Layout::of(asked, &sections)?;
+    let shown = layout.columns.iter().map(|(_, field)| field.id);
+    let fields: Vec<&str> =
+        shown.chain(layout.keys.iter().map(|(field, _)| field.id)).chain(selection.fields()).collect();
+    let any = |of: &[&str]| fields.iter().any(|field| of.contains(field));
+    Ok(Needs { stores: any(OF_STORES), read_ahead: any(OF_READ_AHEAD) })
 }
 
 /// The text of a report.

@@ -86,6 +86,16 @@ impl Selection {
         if parser.rest.is_empty() { Ok((selection, parser.sections)) } else { Err(parser.wrong("")) }
     }
 
+    /// The names of the fields that it looks at.
+    pub(super) fn fields(&self) -> Vec<&'static str> {
+        match self {
+            Self::All => Vec::new(),
+            Self::Not(inner) => inner.fields(),
+            Self::And(a, b) | Self::Or(a, b) => [a.fields(), b.fields()].concat(),
+            Self::Is { field, .. } | Self::Like(field, _) | Self::Has(field, _) => vec![field.id],
+        }
+    }
+
     pub(super) fn keeps(&self, row: &Row<'_>) -> bool {
         match self {
             Self::All => true,

@@ -66,15 +66,15 @@ impl LvDisplay {
             }
             _ => {}
         }
-        lines.line(
-            "LV Status",
-            match lv.live {
-                Some(Live { suspended: true, .. }) => "suspended",
-                Some(_) => "available",
-                None => "NOT available",
-            },
-        );
-        if let Some(live) = lv.live {
+        // One without any table carries nothing yet.
+        let live = lv.live.filter(|live| live.live_table || live.inactive_table);
+        match live {
+            _ if lv.unknown => {}
+            Some(Live { suspended: true, .. }) => lines.line("LV Status", "suspended"),
+            Some(_) => lines.line("LV Status", "available"),
+            None => lines.line("LV Status", "NOT available"),
+        }
+        if let Some(live) = live {
             lines.line("# open", live.open_count);
         }
         let whole = origin.unwrap_or(lv);
@@ -101,7 +101,7 @@ impl LvDisplay {
         {
             lines.line("- currently set to", now.get());
         }
-        if let Some((major, minor)) = lv.live.and_then(|live| live.kernel_number) {
+        if let Some((major, minor)) = live.and_then(|live| live.kernel_number) {
             lines.line("Block device", format!("{major}:{minor}"));
         }
         lines.end();

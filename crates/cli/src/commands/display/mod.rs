@@ -17,8 +17,11 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::reporting::{self, ReportOptions, gather};
 use clap::Args;
-use foldback_manager::report::{Facts, Report, Units};
+use foldback_manager::report::{Facts, Needs, Report, Units};
 use foldback_units::Sectors;
+
+/// They show everything that is known, and look into no store, as LVM2 does not.
+const NEEDS: Needs = Needs { stores: false, read_ahead: true };
 
 /// What all three take.
 #[derive(Args, Debug)]
@@ -52,7 +55,7 @@ impl Form {
         if kept.is_empty() && self.report.selection().is_some() {
             return Ok(Exit::Success);
         }
-        let (facts, chosen, exit) = gather(context, kind, &kept, (self.report.hidden(), false, false))?;
+        let (facts, chosen, exit) = gather(context, kind, &kept, self.report.looks(NEEDS))?;
         if !chosen.is_empty() {
             show(&facts, &chosen);
         }

@@ -22,7 +22,7 @@ fn origin(row: &Row<'_>, show: fn(&LvFacts) -> Value) -> Value {
 }
 
 fn used(row: &Row<'_>) -> Value {
-    let stored = || row.lv.store.and_then(|store| store.used);
+    let stored = || row.lv.store.filter(|_| !row.lv.unknown).and_then(|store| store.used);
     row.lv.live.and_then(|live| live.used).or_else(stored).map_or(Value::Blank, Value::Percent)
 }
 
@@ -88,16 +88,20 @@ pub(super) const FIELDS: &[Field] = &[
     }),
     absent("lv_when_full", "WhenFull", 15),
     left("lv_active", "Active", 0, "Set while it is served", |row| {
-        Value::text(if row.lv.live.is_some() { "active" } else { "" })
+        Value::text(match attributes::active(row.lv) {
+            Some(true) => "active",
+            Some(false) => "",
+            None => "unknown",
+        })
     }),
     right("lv_active_locally", "ActLocal", 10, "Set while this machine serves it", |row| {
-        flag("active locally", row.lv.live.is_some())
+        Value::Flag("active locally", attributes::active(row.lv))
     }),
-    right("lv_active_remotely", "ActRemote", 10, "Set while another machine serves it", |_| {
-        flag("active remotely", false)
+    right("lv_active_remotely", "ActRemote", 10, "Set while another machine serves it", |row| {
+        Value::Flag("active remotely", attributes::active(row.lv).map(|_| false))
     }),
     right("lv_active_exclusively", "ActExcl", 10, "Set while only this machine may serve it", |row| {
-        flag("active exclusively", row.lv.live.is_some())
+        Value::Flag("active exclusively", attributes::active(row.lv))
     }),
     right("lv_major", "Maj", 0, "Fixed major number, or -1", |row| {
         Value::Number(row.lv.fixed_device.map_or(-1, |(major, _)| major.into()))
@@ -176,7 +180,7 @@ pub(super) const FIELDS: &[Field] = &[
     right("lv_kernel_read_ahead", "KRahead", 0, "Read-ahead while active, or -1", |row| {
         row.lv.live.and_then(|live| live.kernel_read_ahead).map_or(Value::Number(-1), Value::Size)
     }),
-    left("lv_permissions", "LPerms", 0, "Permissions", |row| {
+    left("lv_permissions", "LPerms", 8, "Permissions", |row| {
         let writable = match row.lv.live {
             Some(live) if live.read_only => "read-only-override",
             Some(_) => "writeable",
@@ -192,7 +196,7 @@ pub(super) const FIELDS: &[Field] = &[
         Value::Flag("suspended", row.lv.live.map(|live| live.suspended))
     }),
     right("lv_live_table", "LiveTable", 20, "Set if it has a live table", |row| {
-        Value::Flag("live table present", row.lv.live.map(|_| true))
+        Value::Flag("live table present", row.lv.live.map(|live| live.live_table))
     }),
     right("lv_inactive_table", "InactiveTable", 20, "Set if it has an inactive table", |row| {
         Value::Flag("inactive table present", row.lv.live.map(|live| live.inactive_table))

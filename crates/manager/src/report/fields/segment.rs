@@ -68,7 +68,13 @@ pub(super) const FIELDS: &[Field] = &[
     absent("seg_metadata_le_ranges", "Metadata LE Ranges", 0),
     left("devices", "Devices", 0, "Where it lies: PV(first extent)", |row| Value::Text(devices(row))),
     absent("metadata_devices", "Metadata Devs", 0),
-    absent("seg_monitor", "Monitor", 0),
+    left("seg_monitor", "Monitor", 0, "Whether somebody watches how its store fills", |row| {
+        Value::text(match row.lv.live.and_then(|live| live.monitored) {
+            Some(true) => "monitored",
+            Some(false) => "not monitored",
+            None => "",
+        })
+    }),
     absent("cache_policy", "CachePolicy", 0),
     absent("cache_settings", "CacheSettings", 0),
     absent("vdo_compression", "VDOCompression", 0),
