@@ -21,8 +21,8 @@ use foldback_manager::activation::ActivationError;
 use foldback_manager::apply::{ApplyError, commit};
 use foldback_manager::backup::BackupPlaces;
 use foldback_manager::environment::Machine;
-use foldback_manager::host::locks;
-use foldback_manager::lock::{LockMode, VgLock};
+use foldback_manager::host::{locks, lvm2_may};
+use foldback_manager::lock::VgLock;
 use foldback_manager::ops::{Level, Notice, Refusal};
 use foldback_manager::store::{Committed, Discovery, DiskSet, Finding, FoundVg, stage};
 use foldback_units::VgName;
@@ -66,11 +66,7 @@ impl<'c> Change<'c> {
         // A daemon that takes volumes up again reads their metadata: not when they are locked here.
         drop(daemon()?);
         let mut session = Session::open_unlocked(&context.options, more, Access::Write)?;
-        let locks = locks(&session.config);
-        let lock = match vg {
-            Some(vg) => locks.vg(vg, LockMode::Exclusive)?,
-            None => locks.global(LockMode::Exclusive)?,
-        };
+        let lock = locks(&session.config).to_change(vg, lvm2_may(&session.files))?;
         session.lock_metadata()?;
         let machine = Machine::new(&context.line);
         Ok(Self { context, session, machine, freeze: Vec::new(), _lock: Some(lock) })

@@ -29,6 +29,8 @@ pub enum Verb {
         name: DmName,
         /// Its UUID, `LVM-...`.
         uuid: String,
+        /// The minor number that it is to have; in user space devices have none.
+        minor: Option<u32>,
     },
     /// Put a table into the inactive slot.
     Load {

@@ -28,8 +28,8 @@ pub enum KernelDmErrorKind {
     /// No such device.
     #[error("there is no such mapped device")]
     Missing,
-    /// The name or UUID is taken.
-    #[error("a mapped device with this name or UUID exists already; remove it first")]
+    /// The name, the UUID or the minor number is taken.
+    #[error("a mapped device with this name, UUID or minor number exists already; remove it first")]
     Exists,
     /// It has no live table.
     #[error("it has no live table; load and resume one first")]

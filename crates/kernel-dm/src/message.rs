@@ -39,6 +39,8 @@ pub(crate) const BUFFER_FULL: u32 = 1 << 8;
 pub(crate) const SKIP_LOCKFS: u32 = 1 << 10;
 /// Into TABLE_STATUS: of the inactive table.
 pub(crate) const QUERY_INACTIVE: u32 = 1 << 12;
+/// The device gets the minor number in `dev`.
+pub(crate) const FIXED_NUMBER: u32 = 1 << 3;
 /// The call made an event for udev.
 pub(crate) const UEVENT_GENERATED: u32 = 1 << 13;
 
@@ -178,6 +180,12 @@ impl Message {
         bytes.get_mut(..text.len()).ok_or_else(wrong)?.copy_from_slice(text);
         self.edit(|head| head.uuid = bytes);
         Ok(self)
+    }
+
+    /// To make a device of that minor number; the major number is the kernel's.
+    pub(crate) fn with_minor(mut self, minor: u32) -> Self {
+        self.edit(|head| head.dev = U64::new(rustix::fs::makedev(0, minor)));
+        self.with_flags(FIXED_NUMBER)
     }
 
     /// With more flags.
@@ -420,6 +428,14 @@ mod tests {
         assert_eq!(&bytes[48..56], b"vg-root\0");
         assert_eq!(&bytes[176..187], b"LVM-x-real\0");
         assert_eq!(&bytes[HEAD..], b"abc");
+    }
+
+    /// In the kernel's wide form: the lowest byte of the minor number, the major number, the rest of the minor one.
+    #[test]
+    fn a_minor_number_is_asked_for_by_its_flag() {
+        let mut message = Message::to(Command::Create, "a").unwrap().with_minor(300);
+        let bytes = message.bytes_mut();
+        assert_eq!([word(bytes, 28), word(bytes, 40), word(bytes, 44)], [8, 0x2c | 1 << 20, 0]);
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl<K: Kernel> Mapper<K> {
 
     pub(crate) fn carry_out(&mut self, verb: &Verb, cookie: &Cookie) -> Result<(), KernelDmError> {
         let outcome = match verb {
-            Verb::Create { name, uuid } => self.create(name, uuid),
+            Verb::Create { name, uuid, minor } => self.create(name, uuid, *minor),
             Verb::Load { name, table, read_only } => self
                 .load(name, table, *read_only)
                 .and_then(|mut message| self.kernel.call(&mut message).map_err(KernelDmErrorKind::Refused)),
@@ -87,10 +87,15 @@ impl<K: Kernel> Mapper<K> {
         self.kernel.call(&mut message).map_err(KernelDmErrorKind::of_call)
     }
 
-    fn create(&mut self, name: &DmName, uuid: &str) -> Outcome<()> {
-        let message = Message::to(Command::Create, &name.0)?.with_uuid(uuid)?;
+    fn create(&mut self, name: &DmName, uuid: &str, minor: Option<u32>) -> Outcome<()> {
+        let mut message = Message::to(Command::Create, &name.0)?.with_uuid(uuid)?;
+        if let Some(minor) = minor {
+            message = message.with_minor(minor);
+        }
         self.send(message).map_err(|kind| match kind {
             KernelDmErrorKind::InUse => KernelDmErrorKind::Exists,
+            // So the kernel says that a number is taken.
+            KernelDmErrorKind::Missing if minor.is_some() => KernelDmErrorKind::Exists,
             kind => kind,
         })
     }

@@ -5,7 +5,7 @@
 //! - A lock that somebody holds is waited for, but not for ever, and the refusal says who has it.
 
 use crate::config::Config;
-use crate::lock::{LockError, LockMode, LockWait, Locks, VgLock};
+use crate::lock::{LockError, LockWait, Locks, VgLock};
 use foldback_device::{DiskError, DiskErrorKind, DiskFile, DiskKind, HeldPart, Hold, HoldMode};
 use foldback_units::VgName;
 use std::fmt;
@@ -139,6 +139,11 @@ pub fn locks(config: &Config) -> Locks {
     Locks::new(&config.locking_dir, config.wait_for_locks)
 }
 
+/// Whether LVM2 could change one of these disks, too.
+pub fn lvm2_may(files: &[Arc<DiskFile>]) -> bool {
+    files.iter().any(|file| file.kind() == DiskKind::Block)
+}
+
 /// Locks a VG to change it: LVM2's lock, then the images' own.
 ///
 /// # Errors
@@ -149,7 +154,7 @@ pub fn lock_vg(
     config: &Config,
     watcher: Watcher<'_>,
 ) -> Result<LockedVg, LockVgError> {
-    let vg = locks(config).vg(vg, LockMode::Exclusive)?;
+    let vg = locks(config).to_change(Some(vg), lvm2_may(files))?;
     Ok(LockedVg { _vg: vg, _images: hold_metadata(files, HoldMode::Exclusive, watcher)? })
 }
 
@@ -195,7 +200,7 @@ pub fn lock_vg_soon(
 }
 
 fn lock_vg_at_once(vg: &VgName, files: &[Arc<DiskFile>], config: &Config) -> Result<LockedVg, LockVgError> {
-    let vg = Locks::new(&config.locking_dir, LockWait::Fail).vg(vg, LockMode::Exclusive)?;
+    let vg = Locks::new(&config.locking_dir, LockWait::Fail).to_change(Some(vg), lvm2_may(files))?;
     let hold = |file| Hold::take(file, HeldPart::Metadata, HoldMode::Exclusive);
     Ok(LockedVg { _vg: vg, _images: files.iter().map(hold).collect::<Result<_, _>>()? })
 }

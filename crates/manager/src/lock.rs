@@ -8,8 +8,9 @@
 //! - A file is removed by the last who used it. So a lock counts only if the path still names the file that was locked.
 //! - `P_global` comes before any `V_<vg>`; two VGs in the order of their names.
 //!
-//! Where the directory cannot be written (no root, read-only system) there is no lock and [`VgLock::is_held`] says so:
-//! LVM2 itself cannot run there either. Image files have locks of their own (`foldback_device::Hold`).
+//! Where the directory cannot be written (no root, read-only system) there is no lock and [`VgLock::is_held`] says so. That
+//! is enough for image files, which have locks of their own (`foldback_device::Hold`), and to read; block devices are not
+//! changed then.
 
 use foldback_units::VgName;
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -62,6 +63,18 @@ pub enum LockError {
         /// The system's reason.
         source: io::Error,
     },
+    /// There is no place for it, and LVM2 could have the same disks.
+    #[error(
+        "Cannot lock {resource}: {} cannot be written, and without that lock LVM2 could change block devices at the same \
+         time. Set global/locking_dir to a directory that can.",
+        .directory.display()
+    )]
+    NoPlace {
+        /// Where locks are taken.
+        directory: PathBuf,
+        /// The VG, or `global`.
+        resource: String,
+    },
 }
 
 /// A lock, held until this is dropped.
@@ -82,6 +95,22 @@ impl Locks {
     /// Locks in `directory` (LVM2's `global/locking_dir`).
     pub fn new(directory: &Path, wait: LockWait) -> Self {
         Self { directory: directory.to_owned(), wait }
+    }
+
+    /// The lock with which a VG (`None`: what is in no VG) is changed. `lvm2_may`: it is on disks that LVM2 could change, too.
+    ///
+    /// # Errors
+    /// As [`Locks::vg`]; [`LockError::NoPlace`] where LVM2 may and the directory cannot be written.
+    pub fn to_change(&self, vg: Option<&VgName>, lvm2_may: bool) -> Result<VgLock, LockError> {
+        let lock = match vg {
+            Some(vg) => self.vg(vg, LockMode::Exclusive)?,
+            None => self.global(LockMode::Exclusive)?,
+        };
+        if lvm2_may && !lock.is_held() {
+            let resource = vg.map_or("global", VgName::as_str).to_owned();
+            return Err(LockError::NoPlace { directory: self.directory.clone(), resource });
+        }
+        Ok(lock)
     }
 
     /// The lock of one VG.
@@ -248,5 +277,10 @@ mod tests {
     fn where_the_directory_cannot_be_made_there_is_no_lock() {
         let locks = Locks::new(Path::new("/proc/no-such-directory"), LockWait::Fail);
         assert!(!locks.vg(&name(), LockMode::Exclusive).unwrap().is_held());
+        assert!(!locks.to_change(Some(&name()), false).unwrap().is_held());
+        for vg in [Some(&name()), None] {
+            let refused = locks.to_change(vg, true).unwrap_err();
+            assert!(matches!(refused, LockError::NoPlace { .. }), "{refused}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use foldback_engine::{OpenedStore, StoreId, Volume};
 impl<D: Disks> UserDm<D> {
     pub(crate) fn carry_out(&mut self, verb: &Verb) -> Result<(), DmError> {
         let (what, name, outcome) = match verb {
-            Verb::Create { name, uuid } => ("creating", name, self.create(name, uuid)),
+            Verb::Create { name, uuid, .. } => ("creating", name, self.create(name, uuid)),
             Verb::Load { name, table, read_only } => {
                 ("loading a table into", name, self.load(name, table, *read_only))
             }

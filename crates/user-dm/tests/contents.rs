@@ -40,7 +40,7 @@ impl World {
     fn activate(&mut self, device: &str, table: &str) {
         let table = Table::parse(&table.replace("PV", &self.pv)).unwrap();
         let name = name(device);
-        self.dm.apply(&Verb::Create { name: name.clone(), uuid: String::new() }).unwrap();
+        self.dm.apply(&Verb::Create { name: name.clone(), uuid: String::new(), minor: None }).unwrap();
         self.dm.apply(&Verb::Load { name: name.clone(), table, read_only: false }).unwrap();
         self.dm.apply(&Verb::Resume { name }).unwrap();
     }

@@ -44,7 +44,7 @@ fn merging(path: &Path, chunk: u64, backend: Backend) -> UserDm<Box<dyn Disks>> 
         ("root", format!("0 {LEN} snapshot-merge real cow P {chunk}")),
     ] {
         let (name, table) = (DmName(device.to_owned()), Table::parse(&table).unwrap());
-        dm.apply(&Verb::Create { name: name.clone(), uuid: String::new() }).unwrap();
+        dm.apply(&Verb::Create { name: name.clone(), uuid: String::new(), minor: None }).unwrap();
         dm.apply(&Verb::Load { name: name.clone(), table, read_only: false }).unwrap();
         dm.apply(&Verb::Resume { name }).unwrap();
     }

@@ -146,7 +146,7 @@ fn names_and_users_are_respected() {
     activate(&mut dm, "low", "0 64 zero");
     activate(&mut dm, "top", "0 64 linear low 0");
     assert!(matches!(refusal(&mut dm, &create("low")).kind, DmErrorKind::Exists));
-    let same_uuid = Verb::Create { name: name("other"), uuid: "LVM-low".to_owned() };
+    let same_uuid = Verb::Create { name: name("other"), uuid: "LVM-low".to_owned(), minor: None };
     assert!(matches!(refusal(&mut dm, &same_uuid).kind, DmErrorKind::Exists));
     for verb in [load("none", "0 8 zero"), suspend("none"), resume("none"), clear("none"), remove("none")] {
         assert!(matches!(refusal(&mut dm, &verb).kind, DmErrorKind::Missing));

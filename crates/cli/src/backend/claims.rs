@@ -47,7 +47,7 @@ impl Claims {
     /// Does to the kernel's device what is about to be done to ours.
     pub(crate) fn before(&mut self, verb: &Verb) -> Result<(), HostError> {
         match verb {
-            Verb::Create { name, uuid } => {
+            Verb::Create { name, uuid, .. } => {
                 let Some(top) = top_of(uuid) else { return Ok(()) };
                 self.kernel.apply(verb)?;
                 self.held.push(Claim { name: name.clone(), top: top.to_owned(), held: None });

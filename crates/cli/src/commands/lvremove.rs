@@ -63,6 +63,19 @@ pub(crate) fn remove(context: &Context, vg: &VgName, lv: &LvName) -> Result<Exit
     failed.map_or(Ok(Exit::Success), Err)
 }
 
+/// Takes a new LV back that could not be brought up.
+pub(super) fn take_back(context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError> {
+    let mut change = Change::of_vg(context, vg, &[])?;
+    let (discovery, live) = change.look(vg)?;
+    let found = vg_to_change(&discovery, vg)?;
+    let removal = plan_several(&found.vg, std::slice::from_ref(lv), &|_| false)
+        .map_err(|refusal| refused(context, &refusal))?;
+    match live {
+        Some(mut live) => remove_live(&mut change, &mut live, found, &removal).map(drop),
+        None => change.apply(&found.vg, |set, machine| commit(set, found, removal.vg, machine)).map(drop),
+    }
+}
+
 impl LvRemove {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let mut exit = Exit::Success;

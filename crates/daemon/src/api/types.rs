@@ -251,7 +251,7 @@ impl From<&Verb> for VerbText {
             flag: false,
         };
         match verb {
-            Verb::Create { name, uuid } => Self { uuid: Some(uuid.clone()), ..text("create", name) },
+            Verb::Create { name, uuid, .. } => Self { uuid: Some(uuid.clone()), ..text("create", name) },
             Verb::Load { name, table, read_only } => {
                 Self { table: Some(table.to_string()), flag: *read_only, ..text("load", name) }
             }
@@ -270,7 +270,7 @@ impl TryFrom<&VerbText> for Verb {
     fn try_from(text: &VerbText) -> Result<Self, BadValue> {
         let name = DmName(text.name.clone());
         Ok(match text.verb.as_str() {
-            "create" => Self::Create { name, uuid: text.uuid.clone().unwrap_or_default() },
+            "create" => Self::Create { name, uuid: text.uuid.clone().unwrap_or_default(), minor: None },
             "load" => {
                 let table = text.table.as_deref().unwrap_or_default();
                 let parsed = Table::parse(table).map_err(|_| bad("a table", table))?;
@@ -373,7 +373,7 @@ mod tests {
         };
         let transaction = Transaction {
             preload: vec![
-                Verb::Create { name: name(), uuid: "LVM-x".to_owned() },
+                Verb::Create { name: name(), uuid: "LVM-x".to_owned(), minor: None },
                 Verb::Load { name: name(), table, read_only: true },
             ],
             suspend: vec![Verb::Suspend { name: name(), lockfs: true }],

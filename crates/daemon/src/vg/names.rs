@@ -58,7 +58,7 @@ fn renames(found: &FoundVg, live: &Live) -> Vec<(DmName, DmName)> {
         let Group { origin, snapshots } = group;
         let stores = snapshots.into_iter().flat_map(|snapshot| [snapshot.top, snapshot.cow]);
         names.extend(
-            [origin.top, origin.real].into_iter().chain(stores).map(|Device { name, uuid }| (uuid, name)),
+            [origin.top, origin.real].into_iter().chain(stores).map(|Device { name, uuid, .. }| (uuid, name)),
         );
     }
     let differs = |(uuid, (name, _)): (&String, &(DmName, foldback_dm_table::Table))| {

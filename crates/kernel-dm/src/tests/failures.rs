@@ -13,7 +13,7 @@ fn name(text: &str) -> DmName {
 }
 
 fn create(text: &str) -> Verb {
-    Verb::Create { name: name(text), uuid: format!("LVM-{text}") }
+    Verb::Create { name: name(text), uuid: format!("LVM-{text}"), minor: None }
 }
 
 fn load(text: &str, table: &str) -> Verb {

@@ -214,7 +214,7 @@ fn lv<'f>(found: &'f FoundVg, name: &LvName) -> Result<&'f Lv, ActivationError> 
 }
 
 pub(crate) fn create(device: &Device) -> Verb {
-    Verb::Create { name: device.name.clone(), uuid: device.uuid.clone() }
+    Verb::Create { name: device.name.clone(), uuid: device.uuid.clone(), minor: device.minor }
 }
 
 pub(crate) fn load(device: &Device, table: Table, read_only: bool) -> Verb {

@@ -6,7 +6,7 @@
 
 use crate::store::FoundVg;
 use foldback_dm_table::{DeviceRef, DmName, Line, StripeArea, Table, Target};
-use foldback_lvm2_format::vg::{Area, AreaOn, Lv, Segment, SegmentKind, Striped};
+use foldback_lvm2_format::vg::{Area, AreaOn, Lv, LvStatus, Segment, SegmentKind, Striped};
 use foldback_units::{LvName, Sectors, dm_name};
 
 /// Why an LV cannot be activated.
@@ -86,6 +86,8 @@ pub struct Device {
     pub name: DmName,
     /// `LVM-...-layer`.
     pub uuid: String,
+    /// The minor number that the LV's own device is to have whenever it is active.
+    pub minor: Option<u32>,
 }
 
 impl Device {
@@ -97,7 +99,9 @@ impl Device {
             uuid.push('-');
             uuid.push_str(suffix);
         }
-        Self { name, uuid }
+        let fixed = layer == Layer::Top && lv.status.contains(&LvStatus::FixedMinor);
+        let minor = lv.minor.filter(|_| fixed).and_then(|minor| u32::try_from(minor).ok());
+        Self { name, uuid, minor }
     }
 
     /// As other tables name it.

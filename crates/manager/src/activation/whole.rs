@@ -38,7 +38,7 @@ mod tests {
         let mut there: Vec<Info> = Vec::new();
         for verb in verbs {
             match verb {
-                Verb::Create { name, uuid } => there.push(Info {
+                Verb::Create { name, uuid, .. } => there.push(Info {
                     name: name.clone(),
                     uuid: uuid.clone(),
                     suspended: false,

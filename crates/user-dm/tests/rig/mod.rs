@@ -31,7 +31,7 @@ pub(crate) fn over(disks: &SimDisks) -> UserDm<SimDisks> {
 }
 
 pub(crate) fn create(device: &str) -> Verb {
-    Verb::Create { name: name(device), uuid: format!("LVM-{device}") }
+    Verb::Create { name: name(device), uuid: format!("LVM-{device}"), minor: None }
 }
 
 pub(crate) fn load(device: &str, table: &str) -> Verb {

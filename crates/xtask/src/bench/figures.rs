@@ -56,7 +56,7 @@ fn merge_here(data: &Data, image: &Path) -> Result<Counted> {
     let merge = format!("0 {} snapshot-merge real cow P {}", origin.1 / SECTOR, CHUNK / SECTOR);
     for (name, table) in [("real", linear(origin)), ("cow", linear(store)), ("merged", merge)] {
         let (name, table) = (DmName(name.to_owned()), DmTable::parse(&table)?);
-        mapper.apply(&Verb::Create { name: name.clone(), uuid: String::new() })?;
+        mapper.apply(&Verb::Create { name: name.clone(), uuid: String::new(), minor: None })?;
         mapper.apply(&Verb::Load { name: name.clone(), table, read_only: false })?;
         mapper.apply(&Verb::Resume { name })?;
     }

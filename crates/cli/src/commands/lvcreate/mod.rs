@@ -15,6 +15,7 @@ pub(super) use policy::PolicyOptions;
 pub(super) use snapshots::snapshots_live;
 
 use super::Context;
+use super::lvremove::take_back;
 use super::vgcreate::tags;
 use crate::backend::{Boot, Kernel};
 use crate::carried::{Carrier, Live};
@@ -36,7 +37,7 @@ use foldback_manager::ops::allocation::Policy;
 use foldback_manager::ops::lv_create::{self, NewLv};
 use foldback_manager::ops::names::user_lv_name;
 use foldback_manager::ops::trial;
-use foldback_manager::ops::{Layout, PercentOf, Refusal, SizeRequest};
+use foldback_manager::ops::{Layout, Notice, PercentOf, Refusal, SizeRequest};
 use foldback_manager::report::Units;
 use foldback_manager::store::{DiskSet, FoundVg};
 use foldback_units::{LvName, Sectors, VgName};
@@ -144,6 +145,12 @@ struct Ignored {
     ignoremonitoring: bool,
 }
 
+/// A new volume that is in the metadata, and what is to be said once it is as it should be.
+struct Made {
+    lv: LvName,
+    done: Vec<Notice>,
+}
+
 impl LvCreate {
     /// A snapshot as `trial start` takes it.
     pub(crate) fn trial(target: String, name: String, size: Option<Size>, extents: Option<Extents>) -> Self {
@@ -227,10 +234,13 @@ impl LvCreate {
         };
         // Activation reads, and shares the locks.
         drop(change);
-        match made {
-            Some(lv) => self.bring_up(context, (&vg, &lv), live),
-            None => Ok(Exit::Success),
+        if context.options.test {
+            tell(context, &made.done);
+            return Ok(Exit::Success);
         }
+        let exit = self.bring_up(context, (&vg, &made.lv), live)?;
+        tell(context, &made.done);
+        Ok(exit)
     }
 
     fn linear(
@@ -238,7 +248,7 @@ impl LvCreate {
         change: &mut Change<'_>,
         found: &FoundVg,
         (name, size): (Option<LvName>, SizeRequest),
-    ) -> Result<Option<LvName>, CliError> {
+    ) -> Result<Made, CliError> {
         let context = change.context;
         let new = NewLv {
             name,
@@ -254,6 +264,14 @@ impl LvCreate {
         tell(context, &planned.notices);
         let zero = self.zero != Some(YesNo::No) && !new.read_only;
         let wipes = self.ignored.wipesignatures.map_or(zero, |wipes| wipes == YesNo::Yes);
+        let lists = &change.session.config.volumes;
+        let new = planned.vg.lv(&planned.lv).filter(|_| zero || wipes);
+        if let Some(lv) = new.filter(|lv| !lists.allow(&planned.vg, lv, false)) {
+            return Err(CliError::failed(format!(
+                "Volume {}/{} is not active locally (volume_list activation filter?).\nAborting. Failed to wipe start of new LV.",
+                found.vg.name, lv.name
+            )));
+        }
         if wipes && !change.is_test() {
             wipe_start(change, found, &planned)?;
         }
@@ -263,8 +281,7 @@ impl LvCreate {
         if !change.is_test() {
             change.apply(&found.vg, |set, machine| create_lv(set, found, &planned, zero, machine))?;
         }
-        tell(context, &planned.done);
-        Ok((!change.is_test()).then_some(planned.lv))
+        Ok(Made { lv: planned.lv, done: planned.done })
     }
 
     /// Of a VG that is carried a new volume is, too, as with LVM2.
@@ -291,7 +308,15 @@ impl LvCreate {
             Some((kernel, session, _)) => {
                 let wish = Wish { ignore_skip: false, auto: how.contains('a') };
                 let boot = Boot { sysinit: false, lockless: false, polls: false, monitor: None };
-                kernel.activate(context, session, vg, (Some(std::slice::from_ref(lv)), wish), boot)
+                let up = kernel.activate(context, session, vg, (Some(std::slice::from_ref(lv)), wish), boot);
+                if let Ok(Exit::Success) = up {
+                    return up;
+                }
+                if let Err(error) = up {
+                    error.tell(context.console);
+                }
+                take_back(context, vg, lv)?;
+                Err(CliError::failed(format!("Failed to activate new LV {vg}/{lv}.")))
             }
             None => Ok(Exit::Success),
         }

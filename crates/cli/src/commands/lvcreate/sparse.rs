@@ -3,7 +3,7 @@
 //! What must hold (lvm2.md 1.9): as with any snapshot its store is empty on disk before the commit that names it. It touches nothing
 //! that is active.
 
-use super::{LvCreate, Permission, pv_keys, tags};
+use super::{LvCreate, Made, Permission, pv_keys, tags};
 use crate::changing::{Change, refused, tell};
 use crate::error::CliError;
 use crate::sizes::KibSize;
@@ -23,7 +23,7 @@ impl LvCreate {
         carried: bool,
         found: &FoundVg,
         (name, size, virtual_size): (Option<LvName>, SizeRequest, Sectors),
-    ) -> Result<Option<LvName>, CliError> {
+    ) -> Result<Made, CliError> {
         let context = change.context;
         let chunk = self.chunksize.map_or(Sectors(CHUNK_MIN.into()), |KibSize(size)| size);
         let chunk_sectors = u32::try_from(chunk.get()).unwrap_or(u32::MAX);
@@ -49,8 +49,7 @@ impl LvCreate {
                 commit(set, found, planned.vg.clone(), machine)
             })?;
         }
-        tell(context, &planned.done);
-        Ok((!change.is_test()).then_some(planned.lv))
+        Ok(Made { lv: planned.lv, done: planned.done })
     }
 }
 

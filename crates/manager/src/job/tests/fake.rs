@@ -121,7 +121,7 @@ impl DeviceMapper for FakeMapper {
 
     fn apply(&mut self, verb: &Verb) -> Result<(), Broken> {
         let name = match verb {
-            Verb::Create { name, uuid } => {
+            Verb::Create { name, uuid, .. } => {
                 let slots = Slots { uuid: uuid.clone(), ..Slots::default() };
                 drop(self.devices.insert(name.clone(), slots));
                 return Ok(());

@@ -240,7 +240,7 @@ fn agrees(host: &mut Host, found: &FoundVg) -> Result<()> {
     let mut planned = 0;
     for verb in groups(to_activate(found, Wish::default()))?.iter().flat_map(activate) {
         match verb {
-            Verb::Create { name, uuid } => {
+            Verb::Create { name, uuid, .. } => {
                 planned += 1;
                 let info = there.iter().find(|info| info.name == name);
                 let info = info.with_context(|| format!("{name} is not there"))?;
