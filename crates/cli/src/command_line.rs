@@ -173,6 +173,37 @@ fn no_subcommand(error: &clap::Error, called: &Called, words: &[String]) -> Stri
     format!("{}  No command was given.  Try 'foldback help'.\n", CommandLine::command().render_help())
 }
 
+/// What stays with LVM2: it works on the same VGs, at the same time.
+const OF_LVM2: &[&str] = &[
+    "devtypes",
+    "formats",
+    "fullreport",
+    "lastlog",
+    "lvmchange",
+    "lvmdevices",
+    "lvmdiskscan",
+    "lvmpolld",
+    "pvchange",
+    "pvck",
+    "pvmove",
+    "pvresize",
+    "systemid",
+    "tags",
+    "vgcfgbackup",
+    "vgcfgrestore",
+    "vgck",
+    "vgconvert",
+    "vgexport",
+    "vgextend",
+    "vgimport",
+    "vgimportclone",
+    "vgimportdevices",
+    "vgmerge",
+    "vgreduce",
+    "vgrename",
+    "vgsplit",
+];
+
 fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoCommand {
     let command = command_of(called, words);
     let command = command.as_str();
@@ -189,6 +220,12 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
             let similar = context(error, ContextKind::SuggestedSubcommand);
             let similar =
                 if similar.is_empty() { similar } else { format!("  Hint: did you mean '{similar}'?\n") };
+            let similar = match context(error, ContextKind::InvalidSubcommand) {
+                theirs if OF_LVM2.contains(&theirs.as_str()) => {
+                    format!("  Hint: {theirs} is LVM2's alone; its own lvm does it, on the same VGs\n")
+                }
+                _ => similar,
+            };
             NoCommand {
                 text: format!("  No such command.  Try '{} help'.\n{similar}", called.plain_name()),
                 exit: Exit::NoSuchCommand,
@@ -273,6 +310,16 @@ mod tests {
     fn refused(arguments: &[&str]) -> (Exit, String) {
         let refused = parse(arguments.iter().map(Into::into).collect()).unwrap_err();
         (refused.exit, refused.text)
+    }
+
+    #[test]
+    fn what_only_lvm2_has_is_said_to_be_lvm2s_and_is_not_ours() {
+        for command in super::OF_LVM2 {
+            let (exit, text) = refused(&["lvm", command, "vg"]);
+            assert_eq!(exit, Exit::NoSuchCommand, "{command}");
+            assert!(text.contains(&format!("Hint: {command} is LVM2's alone")), "{text}");
+        }
+        assert!(!refused(&["lvm", "vgfoo"]).1.contains("LVM2's alone"));
     }
 
     #[test]
