@@ -34,6 +34,14 @@ pub(crate) struct CommandLine {
     pub(crate) command: Command,
 }
 
+/// Whether there is such a command under LVM2's name.
+pub(crate) fn is_command(word: &str) -> bool {
+    matches!(word, "help" | "version")
+        || CommandLine::command()
+            .get_subcommands()
+            .any(|command| command.get_name() == word || command.get_all_aliases().any(|alias| alias == word))
+}
+
 /// A command line that leads to no command: what to print, where, and how to end.
 #[derive(Debug)]
 pub(crate) struct NoCommand {
@@ -204,6 +212,18 @@ const OF_LVM2: &[&str] = &[
     "vgsplit",
 ];
 
+/// What can be done where there is no such command; nothing where nobody knows.
+fn instead_of_command(error: &clap::Error) -> String {
+    let asked = context(error, ContextKind::InvalidSubcommand);
+    if OF_LVM2.contains(&asked.as_str()) {
+        return format!("  Hint: {asked} is LVM2's alone; its own lvm does it, on the same VGs\n");
+    }
+    match context(error, ContextKind::SuggestedSubcommand) {
+        similar if similar.is_empty() => similar,
+        similar => format!("  Hint: did you mean '{similar}'?\n"),
+    }
+}
+
 fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoCommand {
     let command = command_of(called, words);
     let command = command.as_str();
@@ -217,17 +237,9 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
             bad(no_subcommand(error, called, words))
         }
         ErrorKind::InvalidSubcommand => {
-            let similar = context(error, ContextKind::SuggestedSubcommand);
-            let similar =
-                if similar.is_empty() { similar } else { format!("  Hint: did you mean '{similar}'?\n") };
-            let similar = match context(error, ContextKind::InvalidSubcommand) {
-                theirs if OF_LVM2.contains(&theirs.as_str()) => {
-                    format!("  Hint: {theirs} is LVM2's alone; its own lvm does it, on the same VGs\n")
-                }
-                _ => similar,
-            };
+            let hint = instead_of_command(error);
             NoCommand {
-                text: format!("  No such command.  Try '{} help'.\n{similar}", called.plain_name()),
+                text: format!("  No such command.  Try '{} help'.\n{hint}", called.plain_name()),
                 exit: Exit::NoSuchCommand,
             }
         }

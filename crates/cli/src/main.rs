@@ -38,6 +38,7 @@ mod reading;
 mod reporting;
 mod scanning;
 mod session;
+mod shell;
 mod signatures;
 mod sizes;
 mod starting;

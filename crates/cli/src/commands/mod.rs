@@ -43,7 +43,7 @@ mod watch;
 
 use crate::beginning;
 use crate::changing::one_vg;
-use crate::command_line::{Called, parse};
+use crate::command_line::{Called, is_command, parse};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -51,6 +51,7 @@ use crate::interrupt::survive_file_size_limit;
 use crate::names::Target;
 use crate::options::Options;
 use crate::session::Session;
+use crate::shell;
 use clap::Subcommand;
 use foldback_device::Access;
 use foldback_units::{LvName, VgName};
@@ -239,6 +240,9 @@ impl Command {
 pub(crate) fn run(arguments: Vec<OsString>) -> Exit {
     survive_file_size_limit();
     let told: Vec<_> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    if shell::is_meant(&told) {
+        return shell::run(is_command);
+    }
     let line = match parse(arguments) {
         Ok(line) => line,
         Err(nothing) => {
