@@ -15,7 +15,7 @@ use crate::reporting::no_lv;
 use crate::session::Session;
 use clap::{Args, ValueEnum};
 use foldback_device::Access;
-use foldback_lvm2_format::vg::{Lv, LvFlag, Vg};
+use foldback_lvm2_format::vg::{Lv, LvFlag, Vg, VgFlag};
 use foldback_manager::activation::{ActivationError, ActivationSet, Group, Wish as GroupWish, to_activate};
 use foldback_manager::online::{Online, RUN_DIR};
 use foldback_manager::store::{Discovery, FoundVg};
@@ -69,6 +69,9 @@ pub(crate) struct ActivationOptions {
     /// With -a y: go on where the VG's lock cannot be taken
     #[arg(long, hide = true)]
     ignorelockingfailure: bool,
+    /// There are no clusters any more
+    #[arg(long, hide = true)]
+    ignoreskippedcluster: bool,
     /// With -a y: start no process that watches stores
     #[arg(long, hide = true)]
     ignoremonitoring: bool,
@@ -96,6 +99,7 @@ impl ActivationOptions {
             monitor: None,
             sysinit: false,
             ignorelockingfailure: false,
+            ignoreskippedcluster: false,
             ignoremonitoring: false,
             partial: false,
             activationmode: None,
@@ -236,6 +240,7 @@ impl ActivationOptions {
                 }
                 down
             }
+            Some(how) if leaves_alone(&one_vg(&discovery, vg)?.vg, lvs, how) => Ok(Exit::Success),
             Some(how) => {
                 let wish =
                     GroupWish { ignore_skip: self.ignoreactivationskip, auto: how == Activation::Auto };
@@ -305,6 +310,11 @@ impl Wish<'_> {
     }
 }
 
+/// Whether the whole VG is marked so that nothing of it comes up by itself, of which LVM2 says nothing either.
+fn leaves_alone(vg: &Vg, lvs: Option<&[LvName]>, how: Activation) -> bool {
+    lvs.is_none() && how == Activation::Auto && vg.flags.contains(VgFlag::NoAutoactivate)
+}
+
 /// Brings LVs up, all that users see where none is named.
 fn activate(
     context: &Context,
@@ -317,6 +327,9 @@ fn activate(
     let found = one_vg(&discovery, vg)?;
     if let Some(finding) = found.refuses_use() {
         return Err(CliError::failed(finding.refusal(vg.as_str())));
+    }
+    if leaves_alone(&found.vg, lvs, wish.how) {
+        return Ok(Exit::Success);
     }
     let (chosen, refused) = match lvs {
         Some(lvs) => (named(&found.vg, lvs, wish), Vec::new()),

@@ -52,7 +52,7 @@ fn devices_that_did_not_follow_an_extension_are_brought_on_and_not_held_before()
     let lv = LvName::new("root").unwrap();
     let (found, next, headers) = staged(&live, |found| {
         let by = Amount::By(SizeRequest::Extents(2));
-        let extension = Extension { lv: lv.clone(), amount: by, pvs: Vec::new() };
+        let extension = Extension { lv: lv.clone(), amount: by, pvs: Vec::new(), policy: None };
         plan(&found.vg, &extension, Situation { active: true, as_lvm2: false }).unwrap().vg
     });
     let (before, after) = (Group::of(&found, &lv).unwrap(), Group::of(&next, &lv).unwrap());

@@ -233,7 +233,7 @@ impl Ours {
 
     /// What is said; the refusal where it is refused.
     fn extend(&mut self, name: &str, amount: Amount) -> Result<Vec<String>, String> {
-        let extension = Extension { lv: lv_name(name), amount, pvs: Vec::new() };
+        let extension = Extension { lv: lv_name(name), amount, pvs: Vec::new(), policy: None };
         let planned = extend::plan(&self.vg().vg, &extension, Situation::default())
             .map_err(|refusal| refusal.to_string())?;
         self.commit(planned.vg);

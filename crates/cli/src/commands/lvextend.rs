@@ -5,7 +5,7 @@
 //! - A live volume is longer at once, for whoever has it open, too; its file system is the user's business.
 
 use super::Context;
-use super::lvcreate::pv_keys;
+use super::lvcreate::{AllocOption, pv_keys};
 use crate::carried::{Live, LiveLv};
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
@@ -37,6 +37,8 @@ pub(crate) struct LvExtend {
     #[arg(long)]
     use_policies: bool,
     #[command(flatten)]
+    alloc: AllocOption,
+    #[command(flatten)]
     file_system: FileSystem,
     /// The volume
     #[arg(value_name = "VG/LV")]
@@ -58,9 +60,9 @@ impl LvExtend {
         pvs: Vec<String>,
         size: Option<String>,
         extents: Option<String>,
-        file_system: FileSystem,
+        (alloc, file_system): (AllocOption, FileSystem),
     ) -> Self {
-        Self { size, extents, use_policies: false, file_system, name, pvs }
+        Self { size, extents, use_policies: false, alloc, file_system, name, pvs }
     }
 
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
@@ -76,7 +78,7 @@ impl LvExtend {
         };
         let active = live.as_ref().is_some_and(|live| live.has(&found.vg, &lv));
         let pvs = pv_keys(context, found, &self.pvs)?;
-        let extension = Extension { lv: lv.clone(), amount, pvs };
+        let extension = Extension { lv: lv.clone(), amount, pvs, policy: self.alloc.once() };
         let planned = plan(&found.vg, &extension, Situation { active, as_lvm2: context.as_lvm2 });
         let planned = planned.map_err(|refusal| refused(context, &refusal))?;
         tell(context, &planned.notices);

@@ -6,6 +6,7 @@
 //! - What is mounted, or open otherwise, is not made shorter; LVM2 does that, too.
 
 use super::Context;
+use super::lvcreate::AllocOption;
 use super::lvextend::{LvExtend, reloaded};
 use crate::carried::Carrier;
 use crate::changing::{Change, refused, tell, vg_to_change};
@@ -43,6 +44,8 @@ pub(crate) struct LvReduce {
 pub(crate) struct LvResize {
     #[command(flatten)]
     to: NewSize,
+    #[command(flatten)]
+    alloc: AllocOption,
     /// The volume
     #[arg(value_name = "VG/LV")]
     name: String,
@@ -150,8 +153,8 @@ impl LvResize {
             return self.to.reduce(context, &vg, &lv, Amount::To(request));
         }
         let NewSize { size, extents, file_system } = &self.to;
-        LvExtend::of(self.name.clone(), self.pvs.clone(), size.clone(), extents.clone(), *file_system)
-            .run(context)
+        let how = (self.alloc, *file_system);
+        LvExtend::of(self.name.clone(), self.pvs.clone(), size.clone(), extents.clone(), how).run(context)
     }
 }
 

@@ -39,9 +39,19 @@ enum Permission {
     Write,
 }
 
+/// What of a VG itself can be changed.
+#[derive(Args, Debug)]
+pub(super) struct VgProperties {
+    #[command(flatten)]
+    tags: TagOptions,
+    /// Whether events may bring its volumes up, as -aay does
+    #[arg(long, value_name = "y|n")]
+    setautoactivation: Option<YesNo>,
+}
+
 /// Tags that come and go.
 #[derive(Args, Debug)]
-pub(super) struct TagOptions {
+struct TagOptions {
     /// Add a tag; may be repeated
     #[arg(long, value_name = "TAG")]
     addtag: Vec<String>,
@@ -61,6 +71,9 @@ pub(super) struct Properties {
     /// Mark it so that activation skips it without -K
     #[arg(short = 'k', long, value_name = "y|n")]
     setactivationskip: Option<YesNo>,
+    /// Whether events may bring it up, as -aay does
+    #[arg(long, value_name = "y|n")]
+    setautoactivation: Option<YesNo>,
     /// What the kernel reads ahead: auto, none, or a size in sectors
     #[arg(short, long, value_name = "SIZE|auto|none")]
     readahead: Option<ReadAhead>,
@@ -77,15 +90,22 @@ impl TagOptions {
         Ok(TagWish { add: read(&self.addtag)?, remove: read(&self.deltag)? })
     }
 
-    /// Whether they ask for anything.
-    pub(super) fn wants(&self) -> bool {
+    fn wants(&self) -> bool {
         !self.addtag.is_empty() || !self.deltag.is_empty()
     }
+}
 
-    /// Changes a VG's own tags.
+impl VgProperties {
+    /// Whether they ask for anything.
+    pub(super) fn wants(&self) -> bool {
+        self.tags.wants() || self.setautoactivation.is_some()
+    }
+
+    /// Changes a VG.
     pub(super) fn carry_out(&self, context: &Context, vg: &VgName) -> Result<Exit, CliError> {
-        let wish = self.wish(context)?;
-        change(context, vg, Touches::Text, |found| Ok(plan_vg(&found.vg, &wish)))
+        let wish = self.tags.wish(context)?;
+        let auto = self.setautoactivation.map(|auto| auto == YesNo::Yes);
+        change(context, vg, Touches::Text, |found| Ok(plan_vg(&found.vg, &wish, auto)))
     }
 }
 
@@ -93,7 +113,8 @@ impl Properties {
     /// Whether they ask for anything.
     pub(super) fn wants(&self) -> bool {
         let small = self.readahead.is_some() || self.policy.wants() || self.numbers.wants();
-        self.tags.wants() || self.permission.is_some() || self.setactivationskip.is_some() || small
+        let marks = self.setactivationskip.is_some() || self.setautoactivation.is_some();
+        self.tags.wants() || self.permission.is_some() || marks || small
     }
 
     /// Changes LVs of a VG, one after the other.
@@ -101,6 +122,7 @@ impl Properties {
         let wish = LvWish {
             writable: self.permission.map(|permission| permission == Permission::Write),
             skip: self.setactivationskip.map(|skip| skip == YesNo::Yes),
+            autoactivation: self.setautoactivation.map(|auto| auto == YesNo::Yes),
             read_ahead: self.readahead.map_or(Setting::Kept, |value| value.in_metadata().into()),
             number: self.numbers.wish(),
             policy: if self.policy.wants() { self.policy.chosen().into() } else { Setting::Kept },

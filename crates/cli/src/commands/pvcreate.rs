@@ -12,11 +12,11 @@ use crate::options::YesNo;
 use crate::scanning::refuse_rejected;
 use crate::session::split_missing;
 use crate::signatures::{self, Place};
-use crate::sizes::Size;
+use crate::sizes::{KibSize, Size};
 use clap::Args;
 use foldback_manager::ops::pv_create::{NewPv, check_unused, plan};
 use foldback_manager::store::{Discovery, DiskSet, make_pv};
-use foldback_units::LvmUuid;
+use foldback_units::{LvmUuid, Sectors};
 
 /// Make image files or disks physical volumes
 #[derive(Args, Debug)]
@@ -25,6 +25,15 @@ pub(crate) struct PvCreate {
     /// Least size of the metadata area
     #[arg(long, value_name = "SIZE")]
     metadatasize: Option<Size>,
+    /// Let extents begin at a multiple of this
+    #[arg(long, value_name = "SIZE")]
+    dataalignment: Option<KibSize>,
+    /// And so much behind it
+    #[arg(long, value_name = "SIZE")]
+    dataalignmentoffset: Option<KibSize>,
+    /// There is one
+    #[arg(short = 'M', long, hide = true, value_parser = ["lvm2", "2"])]
+    metadatatype: Option<String>,
     /// Give the PV this UUID instead of a new one
     #[arg(short, long, value_name = "UUID")]
     uuid: Option<String>,
@@ -43,7 +52,12 @@ impl PvCreate {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let uuid = self.uuid.as_deref().map(LvmUuid::parse).transpose();
         let id = uuid.map_err(|error| CliError::usage(&context.command, error.to_string()))?;
-        let new = NewPv { metadata_size: self.metadatasize.map(|Size(size)| size), id };
+        let new = NewPv {
+            metadata_size: self.metadatasize.map(|Size(size)| size),
+            alignment: self.dataalignment.map(|KibSize(size)| size),
+            alignment_offset: self.dataalignmentoffset.map_or(Sectors::ZERO, |KibSize(size)| size),
+            id,
+        };
         let (present, mut exit) = split_missing(context, &self.pvs);
         if present.is_empty() {
             return Ok(exit);

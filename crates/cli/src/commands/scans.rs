@@ -21,12 +21,15 @@ use foldback_units::Sectors;
 
 /// Search for all volume groups
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct VgScan {
     /// Make the missing nodes and links of active volumes, too
     #[arg(long)]
     mknodes: bool,
     #[arg(long, hide = true)]
     notifydbus: bool,
+    #[arg(long, hide = true)]
+    ignorelockingfailure: bool,
     #[arg(long, hide = true)]
     cache: bool,
 }
@@ -60,6 +63,8 @@ pub(crate) struct PvScan {
     exported: bool,
     #[arg(short, long, hide = true)]
     novolumegroup: bool,
+    #[arg(long, hide = true)]
+    ignorelockingfailure: bool,
 }
 
 /// List all logical volumes
@@ -71,6 +76,8 @@ pub(crate) struct LvScan {
     all: bool,
     #[arg(short, long, hide = true)]
     blockdevice: bool,
+    #[arg(long, hide = true)]
+    ignorelockingfailure: bool,
     #[arg(long, hide = true)]
     cache: bool,
     /// Ask nobody whether volumes are active

@@ -5,7 +5,7 @@
 //! - LVs marked to be skipped come up only with `-K`.
 
 use super::Context;
-use super::properties::{TagOptions, set_system_id};
+use super::properties::{VgProperties, set_system_id};
 use crate::activating::{Activation, ActivationOptions};
 use crate::backend::active_in_kernel;
 use crate::changing::one_vg;
@@ -29,7 +29,7 @@ pub(crate) struct VgChange {
     #[command(flatten)]
     options: ActivationOptions,
     #[command(flatten)]
-    tags: TagOptions,
+    properties: VgProperties,
     /// Give the VG to the host of this system ID; empty: to any
     #[arg(long, value_name = "ID", conflicts_with = "activate")]
     systemid: Option<String>,
@@ -47,7 +47,7 @@ pub(crate) struct VgChange {
 impl VgChange {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let activation = self.options.wants(context)?;
-        if !activation && !self.tags.wants() && self.systemid.is_none() {
+        if !activation && !self.properties.wants() && self.systemid.is_none() {
             let message =
                 "No command with matching syntax recognised.  Run 'vgchange --help' for more information.";
             return Err(CliError {
@@ -87,15 +87,17 @@ impl VgChange {
     }
 
     fn one(&self, context: &Context, vg: &VgName, activation: bool) -> Result<Exit, CliError> {
-        let tagged = if self.tags.wants() { self.tags.carry_out(context, vg)? } else { Exit::Success };
-        let tagged = match &self.systemid {
-            Some(id) => tagged.max(set_system_id(context, vg, id)?),
-            None => tagged,
-        };
-        if !activation {
-            return Ok(tagged);
+        let mut exit = Exit::Success;
+        if self.properties.wants() {
+            exit = exit.max(self.properties.carry_out(context, vg)?);
         }
-        Ok(tagged.max(self.options.carry_out(context, vg, None)?))
+        if let Some(id) = &self.systemid {
+            exit = exit.max(set_system_id(context, vg, id)?);
+        }
+        if activation {
+            exit = exit.max(self.options.carry_out(context, vg, None)?);
+        }
+        Ok(exit)
     }
 
     /// Gives up what was active and could not be taken up again: its disks may be gone for good.

@@ -8,6 +8,7 @@ use super::pvcreate::create;
 use crate::changing::{Change, refused};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::options::YesNo;
 use crate::session::split_missing;
 use crate::sizes::Size;
 use clap::Args;
@@ -35,6 +36,9 @@ pub(crate) struct VgCreate {
     /// Add a tag; may be repeated
     #[arg(long, value_name = "TAG")]
     addtag: Vec<String>,
+    /// Whether events may bring its volumes up, as vgchange -aay does
+    #[arg(long, value_name = "y|n")]
+    setautoactivation: Option<YesNo>,
     /// The host that owns it; else this one, as lvm.conf's global/system_id_source names it
     #[arg(long, value_name = "ID")]
     systemid: Option<String>,
@@ -99,6 +103,7 @@ impl VgCreate {
         new.max_lv = self.maxlogicalvolumes;
         new.max_pv = self.maxphysicalvolumes;
         new.tags = tags(context, &self.addtag)?;
+        new.autoactivation = self.setautoactivation != Some(YesNo::No);
         Ok(new)
     }
 }

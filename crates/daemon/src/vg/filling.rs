@@ -201,7 +201,8 @@ impl Vg {
 fn planned(found: &FoundVg, lv: &LvName, requests: &[SizeRequest]) -> Result<Extended, Failed> {
     let mut refused = None;
     for request in requests {
-        let extension = Extension { lv: lv.clone(), amount: Amount::By(*request), pvs: Vec::new() };
+        let extension =
+            Extension { lv: lv.clone(), amount: Amount::By(*request), pvs: Vec::new(), policy: None };
         match plan(&found.vg, &extension, Situation { active: true, as_lvm2: false }) {
             Ok(planned) if planned.changed => return Ok(planned),
             Ok(_) => {}

@@ -106,7 +106,7 @@ fn a_group_that_goes_answers_with_errors_before_its_devices_are_removed() {
 
 fn extended(before: &FoundVg, name: &str, extents: u32) -> Transaction {
     let amount = Amount::By(SizeRequest::Extents(extents));
-    let wish = Extension { lv: lv_name(name), amount, pvs: Vec::new() };
+    let wish = Extension { lv: lv_name(name), amount, pvs: Vec::new(), policy: None };
     let after = with(before, extend::plan(&before.vg, &wish, Situation::default()).unwrap().vg);
     activation::reload(&group(before), &group(&after), Vec::new())
 }

@@ -38,6 +38,8 @@ pub struct Extension {
     pub amount: Amount,
     /// The PVs it may go on; empty for all.
     pub pvs: Vec<PvKey>,
+    /// How extents are chosen this time; `None` for the LV's own policy.
+    pub policy: Option<Policy>,
 }
 
 /// How the LV is used.
@@ -88,7 +90,7 @@ pub fn plan(vg: &Vg, extension: &Extension, situation: Situation) -> Result<Exte
         notices.push(Notice::print(text));
         return Ok(Extended { vg: vg.clone(), changed: false, notices, done: vec![resized] });
     };
-    let segments = behind(vg, &space, lv, more)?;
+    let segments = behind(vg, &space, (lv, extension.policy), more)?;
     let mut after = vg.clone();
     if let Some(grown) = after.lv_mut(&extension.lv) {
         for segment in segments {
@@ -256,11 +258,17 @@ fn last_layout(lv: &Lv) -> Layout {
 }
 
 /// Segments behind the LV's end, of `more` extents.
-fn behind(vg: &Vg, space: &Space, lv: &Lv, more: u32) -> Result<Vec<Segment>, Refusal> {
+fn behind(
+    vg: &Vg,
+    space: &Space,
+    (lv, policy): (&Lv, Option<Policy>),
+    more: u32,
+) -> Result<Vec<Segment>, Refusal> {
     if more > space.free {
         return Err(Refusal::NoSpaceToExtend { needed: more, free: space.free });
     }
-    let layout = last_layout(lv);
+    let own = last_layout(lv);
+    let layout = Layout { policy: policy.unwrap_or(own.policy), ..own };
     let segments = space.allocate_behind(vg, lv, more, layout)?;
     let mut start = lv.extent_count();
     let mut placed = Vec::new();
@@ -306,7 +314,7 @@ mod tests {
     use foldback_units::Sectors;
 
     fn extend(vg: &Vg, lv: &str, amount: Amount) -> Result<Extended, Refusal> {
-        let extension = Extension { lv: lv_name(lv), amount, pvs: Vec::new() };
+        let extension = Extension { lv: lv_name(lv), amount, pvs: Vec::new(), policy: None };
         let planned = plan(vg, &extension, Situation::default())?;
         assert_eq!(foldback_lvm2_format::check::check(&planned.vg), []);
         Ok(planned)
@@ -406,7 +414,8 @@ mod tests {
         assert_eq!(runs(&planned, "other"), [("pv0".to_owned(), 4, 14)]);
         let planned = extend(&vg, "root", by(10)).unwrap();
         assert_eq!(runs(&planned, "root"), [("pv0".to_owned(), 0, 4), ("pv0".to_owned(), 8, 10)]);
-        let extension = Extension { lv: lv_name("other"), amount: by(3), pvs: vec![vg.pvs[1].key.clone()] };
+        let extension =
+            Extension { lv: lv_name("other"), amount: by(3), pvs: vec![vg.pvs[1].key.clone()], policy: None };
         let planned = plan(&vg, &extension, Situation::default()).unwrap();
         assert_eq!(runs(&planned, "other"), [("pv0".to_owned(), 4, 4), ("pv1".to_owned(), 0, 3)]);
     }
@@ -457,7 +466,7 @@ mod tests {
         let vg = with_snapshots(&["snap"]);
         let planned = extend(&vg, "root", by(2)).unwrap();
         assert_eq!((len(&planned, "root"), len(&planned, "snapshot0")), (3, 1));
-        let extension = Extension { lv: lv_name("root"), amount: by(2), pvs: Vec::new() };
+        let extension = Extension { lv: lv_name("root"), amount: by(2), pvs: Vec::new(), policy: None };
         let active = |as_lvm2| plan(&vg, &extension, Situation { active: true, as_lvm2 });
         assert!(active(false).is_ok());
         assert_eq!(

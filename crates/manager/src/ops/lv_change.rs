@@ -4,7 +4,7 @@
 
 use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
-use foldback_lvm2_format::vg::{AllocationPolicy, LvFlag, LvStatus, Segment, Vg};
+use foldback_lvm2_format::vg::{AllocationPolicy, LvFlag, LvStatus, Segment, Vg, VgFlag};
 use foldback_units::{LvName, TagName};
 
 /// What becomes of something that an LV may have of its own.
@@ -44,6 +44,8 @@ pub struct LvWish {
     pub writable: Option<bool>,
     /// Whether activation skips it.
     pub skip: Option<bool>,
+    /// Whether events may bring it up.
+    pub autoactivation: Option<bool>,
     /// What the kernel is to read ahead, in sectors.
     pub read_ahead: Setting<i32>,
     /// The device number that it is to have for good.
@@ -112,6 +114,9 @@ pub fn plan(vg: &Vg, name: &LvName, wish: &LvWish) -> Result<(Vg, Vec<Notice>), 
     if let Some(skip) = wish.skip {
         lv.flags.set(LvFlag::ActivationSkip, skip);
     }
+    if let Some(auto) = wish.autoactivation {
+        lv.flags.set(LvFlag::NoAutoactivate, !auto);
+    }
     wish.read_ahead.set(&mut lv.read_ahead);
     let mut number = lv.major.zip(lv.minor);
     if wish.number.set(&mut number) {
@@ -123,16 +128,19 @@ pub fn plan(vg: &Vg, name: &LvName, wish: &LvWish) -> Result<(Vg, Vec<Notice>), 
     Ok((after, vec![Notice::print(format!("Logical volume {}/{name} changed.", vg.name))]))
 }
 
-/// Plans the change of a VG's own tags.
-pub fn plan_vg(vg: &Vg, wish: &TagWish) -> (Vg, Vec<Notice>) {
+/// Plans the change of a VG's own tags, and of whether events may bring its LVs up.
+pub fn plan_vg(vg: &Vg, wish: &TagWish, autoactivation: Option<bool>) -> (Vg, Vec<Notice>) {
     let mut after = vg.clone();
     wish.apply(&mut after.tags);
+    if let Some(auto) = autoactivation {
+        after.flags.set(VgFlag::NoAutoactivate, !auto);
+    }
     (after, vec![Notice::print(format!("Volume group \"{}\" successfully changed", vg.name))])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LvWish, Setting, TagWish, plan, plan_vg};
+    use super::{LvFlag, LvWish, Setting, TagWish, VgFlag, plan, plan_vg};
     use crate::ops::Refusal;
     use crate::testing::{lv_name, with_snapshots};
     use foldback_lvm2_format::vg::{AllocationPolicy, LvStatus};
@@ -146,7 +154,8 @@ mod tests {
     fn tags_come_once_and_go() {
         let vg = with_snapshots(&["snap"]);
         let wish = TagWish { add: tags(&["a", "b", "a"]), remove: tags(&["c"]) };
-        let (vg, said) = plan_vg(&vg, &wish);
+        let (vg, said) = plan_vg(&vg, &wish, Some(false));
+        assert!(vg.flags.contains(VgFlag::NoAutoactivate));
         assert_eq!(
             (vg.tags.clone(), said[0].text.as_str()),
             (tags(&["a", "b"]), "Volume group \"vg\" successfully changed")
@@ -164,10 +173,12 @@ mod tests {
             read_ahead: Setting::To(-1),
             number: Setting::To((254, 7)),
             policy: Setting::To(AllocationPolicy::Cling),
+            autoactivation: Some(false),
             ..LvWish::default()
         };
         let (vg, _) = plan(&vg, &lv_name("root"), &wish).unwrap();
         let lv = vg.lv(&lv_name("root")).unwrap();
+        assert!(lv.flags.contains(LvFlag::NoAutoactivate));
         assert_eq!((lv.read_ahead, lv.major, lv.minor), (Some(-1), Some(254), Some(7)));
         assert!(lv.status.contains(&LvStatus::FixedMinor));
         assert_eq!(lv.allocation_policy, Some(AllocationPolicy::Cling));
@@ -175,10 +186,12 @@ mod tests {
             read_ahead: Setting::Unset,
             number: Setting::Unset,
             policy: Setting::Unset,
+            autoactivation: Some(true),
             ..LvWish::default()
         };
         let (vg, _) = plan(&vg, &lv_name("root"), &none).unwrap();
         let lv = vg.lv(&lv_name("root")).unwrap();
+        assert!(!lv.flags.contains(LvFlag::NoAutoactivate));
         assert_eq!((lv.read_ahead, lv.major, lv.minor), (None, None, None));
         assert!(!lv.status.contains(&LvStatus::FixedMinor) && lv.allocation_policy.is_none());
     }

@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn new_extents_of_the_origin_carry_it_too() {
         let amount = Amount::By(SizeRequest::Extents(3));
-        let wish = Extension { lv: lv_name("root"), amount, pvs: Vec::new() };
+        let wish = Extension { lv: lv_name("root"), amount, pvs: Vec::new(), policy: None };
         let after = extend::plan(&views(), &wish, Situation::default()).unwrap().vg;
         assert!(after.lvs[0].segments.len() > 1);
         assert_eq!(check(&after), []);

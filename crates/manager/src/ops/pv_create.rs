@@ -26,6 +26,10 @@ const AREA_MIN: u64 = 8 * 4096;
 pub struct NewPv {
     /// `--metadatasize`, the least; `None` for what fits before 1 MiB.
     pub metadata_size: Option<Sectors>,
+    /// `--dataalignment`: extents begin at a multiple of it; `None` for 1 MiB.
+    pub alignment: Option<Sectors>,
+    /// `--dataalignmentoffset`: and so much behind that.
+    pub alignment_offset: Sectors,
     /// `--uuid`, for a PV that is to be found again.
     pub id: Option<LvmUuid>,
 }
@@ -64,9 +68,13 @@ pub fn plan(
         return Err(too_small());
     }
     let least = new.metadata_size.map_or(Some(Bytes::ZERO), Sectors::to_bytes).ok_or_else(too_small)?;
+    let alignment = new.alignment.map_or(Some(Bytes(DATA_ALIGNMENT)), Sectors::to_bytes);
+    let alignment = alignment.filter(|alignment| alignment.get() > 0).ok_or_else(too_small)?;
+    let offset = new.alignment_offset.to_bytes().ok_or_else(too_small)?;
     let end = AREA_START
         .checked_add(least.get().max(AREA_MIN))
-        .and_then(|end| end.checked_next_multiple_of(DATA_ALIGNMENT))
+        .and_then(|end| end.checked_next_multiple_of(alignment.get()))
+        .and_then(|end| end.checked_add(offset.get()))
         .filter(|end| *end < size.get())
         .ok_or_else(too_small)?;
     let area = DiskArea { offset: Bytes(AREA_START), size: Bytes(end.saturating_sub(AREA_START)) };
@@ -88,7 +96,7 @@ mod tests {
     use foldback_units::{Bytes, Sectors};
 
     fn layout(size: u64, metadata_size: Option<u64>) -> Result<(u64, u64), Refusal> {
-        let new = NewPv { metadata_size: metadata_size.map(Sectors), id: None };
+        let new = NewPv { metadata_size: metadata_size.map(Sectors), ..NewPv::default() };
         let label = plan("/dev/sdb", Bytes(size), &new, &mut TestEnvironment::new())?;
         let area = label.pv.metadata_areas[0];
         assert_eq!(area.offset, Bytes(4096));

@@ -8,7 +8,7 @@ use crate::environment::{Environment, fresh_uuid};
 use crate::ops::pv_create::vg_name;
 use crate::ops::refusal::Refusal;
 use crate::store::{AreaPlace, AreaState, Discovery, FoundPv, FoundVg, PvPlace};
-use foldback_lvm2_format::vg::{ExtentSize, Flags, Pv, PvKey, PvStatus, Vg, VgStatus};
+use foldback_lvm2_format::vg::{ExtentSize, Flags, Pv, PvKey, PvStatus, Vg, VgFlag, VgStatus};
 use foldback_units::{Sectors, TagName, VgName};
 use std::collections::BTreeSet;
 
@@ -27,6 +27,8 @@ pub struct NewVg {
     pub tags: Vec<TagName>,
     /// Of the host that owns it.
     pub system_id: Option<String>,
+    /// Whether events may bring its LVs up.
+    pub autoactivation: bool,
 }
 
 impl NewVg {
@@ -39,6 +41,7 @@ impl NewVg {
             max_pv: 0,
             tags: Vec::new(),
             system_id: None,
+            autoactivation: true,
         }
     }
 }
@@ -84,12 +87,14 @@ pub fn plan(
 }
 
 fn empty(new: &NewVg, environment: &mut dyn Environment) -> Vg {
+    let mut flags = Flags::default();
+    flags.set(VgFlag::NoAutoactivate, !new.autoactivation);
     Vg {
         name: new.name.clone(),
         id: fresh_uuid(environment),
         seqno: 0,
         status: BTreeSet::from([VgStatus::Resizeable, VgStatus::Read, VgStatus::Write]),
-        flags: Flags::default(),
+        flags,
         tags: new.tags.clone(),
         system_id: new.system_id.clone(),
         lock_type: None,

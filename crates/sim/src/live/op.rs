@@ -113,7 +113,7 @@ impl Op {
             }
             Self::ExtendStore(id, by) | Self::Extend(id, by) => {
                 let amount = Amount::By(SizeRequest::Extents(*by));
-                let wish = Extension { lv: named(id)?, amount, pvs: Vec::new() };
+                let wish = Extension { lv: named(id)?, amount, pvs: Vec::new(), policy: None };
                 let planned = extend::plan(vg, &wish, Situation { active: true, as_lvm2: false });
                 planned.ok().filter(|planned| planned.changed).and_then(|planned| one(id, planned.vg))
             }

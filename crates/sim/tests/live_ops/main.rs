@@ -115,7 +115,7 @@ fn who_has_a_removed_snapshot_open_reads_and_writes_nothing() {
 fn extend(world: &mut World, name: &str, extents: u32) {
     let found = world.found();
     let amount = Amount::By(SizeRequest::Extents(extents));
-    let wish = Extension { lv: lv(name), amount, pvs: Vec::new() };
+    let wish = Extension { lv: lv(name), amount, pvs: Vec::new(), policy: None };
     let planned = extend::plan(&found.vg, &wish, Situation { active: true, as_lvm2: false }).unwrap();
     assert!(planned.changed);
     world.change(planned.vg, |before, after, headers| {
@@ -348,7 +348,7 @@ fn an_origin_is_extended_while_its_merge_is_deferred() {
     world.commit(vg);
     let found = world.found();
     let amount = Amount::By(SizeRequest::Extents(1));
-    let wish = Extension { lv: lv("root"), amount, pvs: Vec::new() };
+    let wish = Extension { lv: lv("root"), amount, pvs: Vec::new(), policy: None };
     let planned = extend::plan(&found.vg, &wish, Situation { active: true, as_lvm2: false }).unwrap();
     world.change(planned.vg, |before, after, headers| {
         let live = |found| group(found, "root").while_deferred();

@@ -11,7 +11,7 @@ mod snapshots;
 mod sparse;
 
 pub(super) use numbers::Numbers;
-pub(super) use policy::PolicyOptions;
+pub(super) use policy::{AllocOption, PolicyOptions};
 pub(super) use snapshots::snapshots_live;
 
 use super::Context;
@@ -115,6 +115,9 @@ pub(crate) struct LvCreate {
     /// Mark it so that LVM2 activates it only with -K
     #[arg(short = 'k', long, value_name = "y|n")]
     setactivationskip: Option<YesNo>,
+    /// Whether events may bring it up, as -aay does
+    #[arg(long, value_name = "y|n")]
+    setautoactivation: Option<YesNo>,
     /// Make a sparse volume of this size: a snapshot of zeros, whose store -L or -l gives
     #[arg(short = 'V', long, value_name = "SIZE")]
     virtualsize: Option<Size>,
@@ -170,6 +173,7 @@ impl LvCreate {
             policy: PolicyOptions::default(),
             readahead: None,
             setactivationskip: None,
+            setautoactivation: None,
             virtualsize: None,
             numbers: numbers::Numbers::default(),
             ignored: Ignored::default(),
@@ -326,6 +330,7 @@ impl LvCreate {
     fn mark(&self, vg: &mut Vg, lv: &LvName) {
         if let Some(lv) = vg.lv_mut(lv) {
             lv.flags.set(LvFlag::ActivationSkip, self.setactivationskip == Some(YesNo::Yes));
+            lv.flags.set(LvFlag::NoAutoactivate, self.setautoactivation == Some(YesNo::No));
             lv.allocation_policy = self.policy.chosen();
             if let Some(read_ahead) = self.readahead {
                 lv.read_ahead = read_ahead.in_metadata();
