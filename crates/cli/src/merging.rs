@@ -71,6 +71,8 @@ pub(crate) struct Listener<'l> {
     origin: String,
     until: Option<Instant>,
     way: Way,
+    /// Nothing is said but warnings.
+    quiet: bool,
 }
 
 impl<'l> Listener<'l> {
@@ -90,7 +92,13 @@ impl<'l> Listener<'l> {
         } else {
             Way::Lines { every, last: later.then(Instant::now), told: None }
         };
-        Self { context, console: context.console, places, interrupt, origin, until, way }
+        Self { context, console: context.console, places, interrupt, origin, until, way, quiet: false }
+    }
+
+    /// Says nothing but warnings from here on.
+    pub(crate) fn be_quiet(&mut self) {
+        self.quiet = true;
+        self.way = Way::Nothing;
     }
 
     fn is_over(&self) -> bool {
@@ -112,6 +120,7 @@ impl Observer for Listener<'_> {
             bar.finish_and_clear();
         }
         match notice.level {
+            Level::Print if self.quiet => {}
             Level::Print => self.console.say(&notice.text),
             Level::Warning => self.console.warn(&notice.text),
             Level::Verbose => self.console.detail(&notice.text),

@@ -372,6 +372,56 @@ fn several_merges_run_at_once_and_beside_active_volumes() {
     }
 }
 
+/// Merges that are named together all begin before one is waited for (lvm2.md 3.1), those of volumes that are not active,
+/// too: what is undone together is not left half undone.
+#[test]
+fn merges_that_are_named_together_all_begin_first() {
+    let Some(live) = Live::as_root("together", 256) else { return };
+    live.ok("vgchange -ay VG");
+    let mut old = Vec::new();
+    for (seed, lv) in (90..).zip(["a", "b", "c"]) {
+        live.ok(&format!("lvcreate -L 16M -n {lv} VG"));
+        live.ok("vgchange -ay VG");
+        let before = random(seed, SIZE / 2);
+        write_all(&live, lv, &before);
+        live.ok(&format!("lvcreate -s -l 100%ORIGIN -n {lv}_old VG/{lv}"));
+        write_all(&live, lv, &random(seed + 10, SIZE / 2));
+        old.push(before);
+    }
+    live.ok("lvchange -an VG/c");
+    let words = "lvconvert --merge --rate 1m VG/a_old VG/c_old VG/b_old".replace("VG", &live.vg);
+    let mut merges = live.lab.command(&words.split(' ').collect::<Vec<_>>());
+    let child = merges.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    let marks = || live.ok("lvs -a --noheadings -o lv_attr").matches("  Owi").count();
+    while marks() < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", live.ok("lvs -a"));
+    }
+    // What is not active is waited for in its turn.
+    while live.ok("lvs -a --noheadings -o lv_name").contains("_old") {
+        for lv in ["a", "b", "c"] {
+            drop(live.run(&format!("lvconvert --rate none VG/{lv}")));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "{}", live.ok("lvs -a"));
+    }
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap().replace(&live.vg, "VG");
+    assert_eq!(
+        (output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()),
+        (Some(0), ""),
+        "{said}"
+    );
+    let of = |start: &str| said.lines().filter(|line| line.trim_start().starts_with(start)).count();
+    assert_eq!((of("Merging of volume"), of("Merge of snapshot into logical volume")), (3, 3), "{said}");
+    // As they were: two active, one not.
+    let active = live.ok("lvs --noheadings -o lv_attr");
+    assert_eq!((active.matches("-wi-a").count(), active.matches("-wi--").count()), (2, 1), "{active}");
+    live.ok("vgchange -ay VG");
+    for (lv, before) in ["a", "b", "c"].into_iter().zip(old) {
+        assert!(live.content(lv) == before, "{lv}");
+    }
+}
+
 /// Other snapshots are written, extended and removed while a merge runs, those of the merged view, too; with the last of
 /// these LVM2 may use the VG again.
 #[test]

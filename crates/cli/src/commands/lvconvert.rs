@@ -8,9 +8,11 @@
 
 mod elsewhere;
 mod gluing;
+mod several;
 
 pub(crate) use elsewhere::{keep, premerge, start_deferred};
 
+use self::several::{After, Part, Wanted, stopped};
 use super::Context;
 use crate::backend::{Kernel, KernelHost, forget_killed_merges};
 use crate::carrying::Host;
@@ -141,17 +143,7 @@ impl LvConvert {
         if let Some(steer) = steer {
             return self.steer_all(context, steer);
         }
-        let interrupt = Interrupt::watch()?;
-        let (wanted, mut exit) = self.wanted(context)?;
-        for Wanted { vg, lv, snapshots_only } in wanted {
-            let one = self.one(context, &interrupt, &vg, &lv, snapshots_only);
-            exit = exit.max(told(context, one));
-            // What was stopped has said so itself.
-            if interrupt.asked() {
-                break;
-            }
-        }
-        Ok(exit)
+        self.merge_all(context)
     }
 
     fn steer(&self) -> Option<Steer> {
@@ -173,53 +165,6 @@ impl LvConvert {
             exit = exit.max(told(context, steer(context, &vg, &lv, what)));
         }
         Ok(exit)
-    }
-
-    /// The LVs that are named. All names are looked at before the
-    /// first merge begins: it cannot be taken back. LVM2 goes on with those that it finds, and so do we under its names.
-    fn wanted(&self, context: &Context) -> Result<(Vec<Wanted>, Exit), CliError> {
-        let targets = self.names.iter().map(|name| Target::parse(name)).collect::<Result<Vec<_>, _>>()?;
-        let (mut wanted, mut exit) = (Vec::new(), Exit::Success);
-        for target in &targets {
-            let all = super::resolve(context, target).and_then(|all| {
-                if let ([_, _, ..], Target::Lv(vg, lv), false) = (&*targets, target, context.as_lvm2) {
-                    Self::check_name(context, vg, lv)?;
-                }
-                Ok(all)
-            });
-            let snapshots_only = matches!(target, Target::Vg(_));
-            let all = all.unwrap_or_else(|error| {
-                exit = exit.max(told(context, Err(error)));
-                Vec::new()
-            });
-            for (vg, lvs) in all {
-                let of_vg = |lv| Wanted { vg: vg.clone(), lv, snapshots_only };
-                wanted.extend(lvs.into_iter().map(of_vg));
-            }
-        }
-        if exit != Exit::Success && !context.as_lvm2 {
-            let error = CliError::failed("Not every name means a snapshot; no merge was begun.");
-            return Err(CliError { exit, ..error });
-        }
-        Ok((wanted, exit))
-    }
-
-    /// Refuses what is no snapshot, and a name that the VG has not had as far as its archives know. Where they say
-    /// nothing, it may be a snapshot whose merge has ended: the same command, repeated, goes on with the others.
-    fn check_name(context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError> {
-        let mut session = Session::open(&context.options, Access::Read)?;
-        let discovery = session.discover();
-        let found = one_vg(&discovery, vg)?;
-        if found.vg.lv(lv).is_some() {
-            let mergeable = found.vg.snapshots().is_cow(lv);
-            let refusal = Refusal::NotMergeable { vg: vg.clone(), lv: lv.clone() };
-            return if mergeable { Ok(()) } else { Err(refused(context, &refusal)) };
-        }
-        let places = session.backup_places();
-        if places.merged_into(&found.vg, lv).is_some() || !places.has_archives(vg) {
-            return Ok(());
-        }
-        Err(refused(context, &Refusal::LvNotFound { vg: vg.clone(), lv: lv.clone() }))
     }
 
     /// Whether a snapshot that is not there has been merged: then it is said, and the command has done its work.
@@ -246,22 +191,21 @@ impl LvConvert {
         format!("{vg}/{lv} cannot be merged because --trackchanges was not used.")
     }
 
-    /// Merges one snapshot; where a whole VG was named, `snapshots_only` passes others by.
+    /// Merges one snapshot.
     fn one(
         &self,
         context: &Context,
         interrupt: &Interrupt,
-        vg: &VgName,
-        lv: &LvName,
-        snapshots_only: bool,
-    ) -> Result<Exit, CliError> {
+        Wanted { vg, lv, snapshots_only, .. }: &Wanted,
+        part: Part,
+    ) -> Result<After, CliError> {
         let access = if context.options.test { Access::Read } else { Access::Write };
         let mut session = Session::open_unlocked(&context.options, &[], access)?;
         let discovery = session.discover();
         let found = one_vg(&discovery, vg)?;
         let links = found.vg.snapshots();
-        if snapshots_only && !links.is_cow(lv) {
-            return Ok(Exit::Success);
+        if *snapshots_only && !links.is_cow(lv) {
+            return Ok(After::Over(Exit::Success));
         }
         if context.as_lvm2 && found.vg.lv(lv).is_some() && !links.is_cow(lv) {
             return Err(CliError::failed(self.not_a_snapshot(vg, lv)));
@@ -279,52 +223,105 @@ impl LvConvert {
             };
             checked.map_err(|refusal| refused(context, &refusal))?;
             context.console.say(&format!("Merging of volume {vg}/{lv} into {origin} would start."));
-            return Ok(Exit::Success);
+            return Ok(After::Over(Exit::Success));
         }
         warn_of_locks(context);
         let places = session.backup_places();
         let pace = Pace { every, later, until: self.early.and_then(|early| early.until) };
         let mut listener = Listener::new(context, interrupt, origin.clone(), pace, places);
-        let ended = match LiveVg::find(vg, &session.paths)? {
-            Some(mut live) => {
-                let down = found.vg.lv(lv).is_some_and(|lv| live.lv(&lv.id.to_string()).is_none());
-                if self.early.is_some() && !down {
-                    return Ok(Exit::Success);
-                }
-                let mode = if down { self.mode_of_inactive(context) } else { self.mode() };
-                let brought = down && mode != Mode::OnActivate;
-                if brought {
-                    bring_up(context, &mut live, lv)?;
-                }
-                let ended = self.live(context, session, live, (vg, lv, mode), &mut listener);
-                let stays = matches!(ended, Ok(Ended::As(MergeOutcome::Left | MergeOutcome::Deferred)));
-                if brought && !stays {
-                    take_down(context, vg, (lv, &origin_name))?;
-                }
-                ended
-            }
-            None => match Kernel::of(context, vg, false)? {
-                Some((kernel, ..)) if kernel.carries(found, lv) => {
-                    if self.early.is_some() {
-                        return Ok(Exit::Success);
-                    }
-                    self.by_kernel(context, (kernel, session), (vg, lv), &mut listener)
-                }
-                _ => {
-                    forget_killed_merges(&session, found)?;
-                    self.own(context, (session, found), lv, &mut listener)
-                }
-            },
+        let marked = self.only_marks(context, part);
+        let Some((ended, down)) =
+            self.by_carrier(context, (session, found), (vg, lv, part), &mut listener)?
+        else {
+            return Ok(After::Over(Exit::Success));
         };
+        let marked = marked && down;
         drop(listener);
-        let outcome = match ended? {
+        let outcome = match ended {
             Ended::As(outcome) => outcome,
+            // Somebody else has ended it.
+            Ended::Absent(_) if part == Part::Rest => return Ok(After::GoesOn(origin_name)),
             Ended::Absent(_) if !context.as_lvm2 && Self::is_merged(context, vg, lv)? => {
-                return Ok(Exit::Success);
+                return Ok(After::Over(Exit::Success));
             }
             Ended::Absent(error) => return Err(error),
         };
-        self.conclude(context, interrupt, (vg, lv, &origin), outcome)
+        match (part, outcome) {
+            (Part::Beginning, MergeOutcome::Left) if !self.background => {
+                return Ok(After::GoesOn(origin_name));
+            }
+            (Part::Beginning, MergeOutcome::Deferred) if marked => return Ok(After::GoesOn(origin_name)),
+            (Part::Rest, MergeOutcome::NotBegun) => Err(stopped(vg, lv)),
+            _ => self.conclude(context, interrupt, (vg, lv, &origin), outcome),
+        }
+        .map(After::Over)
+    }
+
+    /// Merges where the volumes are: in the daemon, in the kernel, or here, where they are not active (then `true`). `None`: it is
+    /// too late for a merge before the activation.
+    fn by_carrier(
+        &self,
+        context: &Context,
+        (session, found): (Session, &FoundVg),
+        (vg, lv, part): (&VgName, &LvName, Part),
+        listener: &mut Listener<'_>,
+    ) -> Result<Option<(Ended, bool)>, CliError> {
+        let inactive =
+            if self.only_marks(context, part) { Mode::OnActivate } else { self.mode_of_inactive(context) };
+        // Of what is only marked at first nothing is said.
+        let quiet = |listener: &mut Listener<'_>| {
+            if self.only_marks(context, part) {
+                listener.be_quiet();
+            }
+        };
+        if let Some(mut live) = LiveVg::find(vg, &session.paths)? {
+            let origin = found.vg.snapshots().of_cow(lv).map(|snapshot| snapshot.segment.origin.clone());
+            // A snapshot that merges has no device of its own.
+            let is_up = |lv: &LvName| found.vg.lv(lv).is_some_and(|lv| live.lv(&lv.id.to_string()).is_some());
+            let down = found.vg.lv(lv).is_some() && !is_up(lv) && !origin.as_ref().is_some_and(is_up);
+            if !down {
+                if self.early.is_some() {
+                    return Ok(None);
+                }
+                let ended = self.live(context, session, live, (vg, lv, self.mode(), part), listener)?;
+                return Ok(Some((ended, false)));
+            }
+            quiet(listener);
+            let brought = inactive != Mode::OnActivate;
+            if brought {
+                bring_up(context, &mut live, lv)?;
+            }
+            let origin = origin.filter(|_| !self.namesnapshot).unwrap_or_else(|| lv.clone());
+            let ended = self.live(context, session, live, (vg, lv, inactive, Part::Whole), listener);
+            let stays = matches!(ended, Ok(Ended::As(MergeOutcome::Left | MergeOutcome::Deferred)));
+            if brought && !stays {
+                take_down(context, vg, (lv, &origin))?;
+            }
+            return ended.map(|ended| Some((ended, true)));
+        }
+        match Kernel::of(context, vg, false)? {
+            Some((kernel, ..)) if kernel.carries(found, lv) => {
+                if self.early.is_some() {
+                    return Ok(None);
+                }
+                let ended = self.by_kernel(context, (kernel, session), (vg, lv, part), listener)?;
+                Ok(Some((ended, false)))
+            }
+            _ => {
+                forget_killed_merges(&session, found)?;
+                quiet(listener);
+                let ended = self.own(context, (session, found), (lv, inactive), listener)?;
+                Ok(Some((ended, true)))
+            }
+        }
+    }
+
+    /// Whether a merge of our own engine is not carried out yet.
+    fn only_marks(&self, context: &Context, part: Part) -> bool {
+        part == Part::Beginning
+            && !self.namesnapshot
+            && self.undo.is_none()
+            && self.mode_of_inactive(context) != Mode::OnActivate
     }
 
     /// Says how a merge has ended, where it has not said so itself.
@@ -347,10 +344,7 @@ impl LvConvert {
                 Ok(Exit::Success)
             }
             MergeOutcome::NotBegun => Err(CliError::failed("Interrupted before anything was changed.")),
-            MergeOutcome::Stopped => {
-                Err(CliError::failed(format!("Merging of volume {vg}/{lv} was stopped."))
-                    .hint("the same command goes on with it; nothing is lost meanwhile"))
-            }
+            MergeOutcome::Stopped => Err(stopped(vg, lv)),
         }
     }
 
@@ -359,7 +353,7 @@ impl LvConvert {
         &self,
         context: &Context,
         (session, found): (Session, &FoundVg),
-        lv: &LvName,
+        (lv, mode): (&LvName, Mode),
         listener: &mut Listener<'_>,
     ) -> Result<Ended, CliError> {
         let vg = &found.vg.name;
@@ -369,8 +363,7 @@ impl LvConvert {
         }
         let mut host = Host::new(session, found)?;
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
-        let mode = self.mode_of_inactive(context);
-        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, mode))?;
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, mode, Part::Whole))?;
         ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
     }
 
@@ -380,13 +373,13 @@ impl LvConvert {
         context: &Context,
         mut session: Session,
         live: LiveVg,
-        (vg, lv, mode): (&VgName, &LvName, Mode),
+        (vg, lv, mode, part): (&VgName, &LvName, Mode, Part),
         listener: &mut Listener<'_>,
     ) -> Result<Ended, CliError> {
         session.speak_as(&live);
         let mut host = LiveHost::new(session, live, self.rate.and_then(|rate| rate.0));
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
-        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, mode))?;
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, mode, part))?;
         ended(merge(&mut host, &request, &mut Machine::new(&context.line), listener))
     }
 
@@ -395,7 +388,7 @@ impl LvConvert {
         &self,
         context: &Context,
         (kernel, session): (Kernel, Session),
-        (vg, lv): (&VgName, &LvName),
+        (vg, lv, part): (&VgName, &LvName, Part),
         listener: &mut Listener<'_>,
     ) -> Result<Ended, CliError> {
         if self.rate.is_some() {
@@ -405,11 +398,14 @@ impl LvConvert {
         }
         let mut host = KernelHost::new(kernel.mapper, session);
         let (paths, system_id) = (host.paths.clone(), host.config.system_id.clone());
-        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, self.mode()))?;
+        let request = self.request(context, &paths, system_id.as_deref(), (vg, lv, self.mode(), part))?;
         let merged = merge(&mut host, &request, &mut Machine::new(&context.line), listener);
         host.tell_notes(context);
         let ended = ended(merged)?;
-        if matches!(ended, Ended::As(MergeOutcome::Left)) && !self.unpolled {
+        if matches!(ended, Ended::As(MergeOutcome::Left))
+            && !self.unpolled
+            && (part != Part::Beginning || self.background)
+        {
             // The kernel merges by itself; somebody has to end it.
             host.start_pollers(context, (vg, lv))?;
         }
@@ -436,7 +432,7 @@ impl LvConvert {
         context: &Context,
         paths: &'r [String],
         system_id: Option<&'r str>,
-        (vg, lv, mode): (&VgName, &LvName, Mode),
+        (vg, lv, mode, part): (&VgName, &LvName, Mode, Part),
     ) -> Result<MergeRequest<'r>, CliError> {
         let name = self.undo.as_deref().map(user_lv_name).transpose();
         let name = name.map_err(|refusal| refused(context, &refusal))?;
@@ -448,18 +444,16 @@ impl LvConvert {
             // LVM2 merges without asking whether the other snapshots have room.
             force: context.options.force > 0 || context.as_lvm2,
             mode,
-            undo: name.map(|name| Undo { name: Some(name), size: None, pvs: Vec::new() }),
-            leave: self.background,
+            // It is there since the merge began.
+            undo: name.filter(|_| part != Part::Rest).map(|name| Undo {
+                name: Some(name),
+                size: None,
+                pvs: Vec::new(),
+            }),
+            leave: self.background || part == Part::Beginning,
+            told: part == Part::Rest,
         })
     }
-}
-
-/// An LV to be merged.
-struct Wanted {
-    vg: VgName,
-    lv: LvName,
-    /// Named with others, so that it is passed by where it is no snapshot.
-    snapshots_only: bool,
 }
 
 /// How a merge went. A snapshot that is not there may have been merged before.

@@ -87,6 +87,7 @@ impl LvPoll {
             mode: Mode::NameOrigin,
             undo: None,
             leave: false,
+            told: false,
         };
         let ended = poll(&mut host, &request, &mut Machine::new(&context.line), &mut listener);
         drop(listener);

@@ -241,6 +241,7 @@ fn end_merges(vg: &Arc<Vg>, found: &FoundVg) {
             mode: Mode::NameOrigin,
             undo: None,
             leave: false,
+            told: false,
         };
         let mut machine = Machine::new("foldback daemon");
         let mut observer = Quiet { places: vg.ground.backup_places() };

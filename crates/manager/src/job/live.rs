@@ -37,7 +37,9 @@ impl<H: MergeHost> Job<'_, '_, H> {
         let marked = match after {
             None if self.is_merging(&live)? => {
                 self.try_again(&live)?;
-                self.tell(format!("Merging of volume {vg}/{lv} goes on."));
+                if !self.request.told {
+                    self.tell(format!("Merging of volume {vg}/{lv} goes on."));
+                }
                 return Ok(Begun::Live(merge, live));
             }
             None => found.vg.clone(),

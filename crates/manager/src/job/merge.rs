@@ -43,6 +43,8 @@ pub struct MergeRequest<'a> {
     pub undo: Option<Undo>,
     /// Of live volumes: leave it to them once it is under way.
     pub leave: bool,
+    /// That it has begun was said.
+    pub told: bool,
 }
 
 /// How often the VG is read before it counts as changed.

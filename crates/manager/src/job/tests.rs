@@ -219,6 +219,7 @@ fn meddled(
         mode: Mode::NameOrigin,
         undo: None,
         leave: false,
+        told: false,
     };
     let mut meddler = Meddler(&disks, &paths, change, None);
     let outcome = merge(&mut host, &request, environment, &mut meddler);

@@ -198,6 +198,7 @@ impl Merges {
             mode: Mode::NameOrigin,
             undo: None,
             leave: false,
+            told: false,
         };
         let ended = merge(&mut host, &request, &mut Repeatable::new(self.seed), &mut listener);
         let left = host.dm.list().map_or(0, |devices| devices.len());

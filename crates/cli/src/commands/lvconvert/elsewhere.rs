@@ -2,6 +2,7 @@
 //!
 //! What must hold: each is the same merge as `lvconvert --merge` of that snapshot alone; only who waits for it, and who is told, differs.
 
+use super::several::Wanted;
 use super::{Early, LvConvert};
 use crate::commands::Context;
 use crate::error::CliError;
@@ -13,7 +14,7 @@ use std::time::Instant;
 /// Merges a snapshot under its own name, for `trial keep`.
 pub(crate) fn keep(context: &Context, vg: &VgName, lv: &LvName, background: bool) -> Result<Exit, CliError> {
     let command = LvConvert { background, ..LvConvert::merge(true) };
-    command.one(context, &Interrupt::watch()?, vg, lv, false)
+    command.alone(context, &Interrupt::watch()?, &Wanted::named(vg, lv))
 }
 
 /// Goes on with a merge that was begun or marked, if its volumes are not active, and leaves the rest to the activation that
@@ -25,7 +26,7 @@ pub(crate) fn premerge(
     until: Option<Instant>,
 ) -> Result<Exit, CliError> {
     let command = LvConvert { early: Some(Early { until }), ..LvConvert::merge(false) };
-    command.one(context, interrupt, vg, lv, false)
+    command.alone(context, interrupt, &Wanted::named(vg, lv))
 }
 
 /// Begins a merge that was marked while its volumes were in use, and leaves it to the daemon that serves them; one that the kernel
@@ -37,5 +38,5 @@ pub(crate) fn start_deferred(context: &Context, vg: &VgName, lv: &LvName) -> Res
         context.console = context.console.silenced();
     }
     let context = &context;
-    command.one(context, &Interrupt::watch()?, vg, lv, false)
+    command.alone(context, &Interrupt::watch()?, &Wanted::named(vg, lv))
 }

@@ -390,6 +390,7 @@ fn request(paths: &[String]) -> MergeRequest<'_> {
         mode: Mode::NameOrigin,
         undo: None,
         leave: false,
+        told: false,
     }
 }
 

@@ -142,6 +142,7 @@ pub(super) fn run(job: &KernelJob) -> Result<()> {
                 mode: if *namesnapshot { Mode::NameSnapshot } else { Mode::NameOrigin },
                 undo: None,
                 leave: *leave,
+                told: false,
             };
             let outcome = merge(&mut host, &request, &mut Machine::new("guest kernel"), &mut Words);
             println!("OUTCOME {:?}", outcome.map_err(|error| anyhow!("{error}"))?);
