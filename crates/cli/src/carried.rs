@@ -134,6 +134,18 @@ impl Live {
         self.lvs.iter().find(|live| live.id == id)
     }
 
+    /// Whether a snapshot that is marked for merging cannot be merged: its store is invalid, or the merge has failed.
+    pub(crate) fn cannot_merge(&self, vg: &Vg, lv: &LvName) -> bool {
+        let links = vg.snapshots();
+        let origin = links.of_cow(lv).map(|snapshot| &snapshot.segment.origin);
+        // While it merges, its origin's device knows.
+        let origin = origin.and_then(|origin| self.of(vg, origin)).filter(|origin| origin.merges);
+        let mut status = origin.or_else(|| self.of(vg, lv)).into_iter().flat_map(|live| &live.status);
+        status.any(|line| {
+            matches!(SnapshotStatus::parse(line), Some(SnapshotStatus::Invalid | SnapshotStatus::MergeFailed))
+        })
+    }
+
     /// Whether writes of one of them wait for room: what the command writes may lie on it.
     pub(crate) fn waits(&self) -> bool {
         self.lvs.iter().any(|lv| lv.waits)

@@ -184,7 +184,7 @@ fn devices_of(mapper: &mut KernelDm, vg: &LvmUuid) -> Result<Vec<Info>, KernelDm
 }
 
 /// Whether the command has any disk to look at: it was named, is active, or is to be found by scanning.
-fn has_disks(context: &Context) -> Result<bool, CliError> {
+pub(crate) fn has_disks(context: &Context) -> Result<bool, CliError> {
     Ok(context.options.scans() || !disks_or_live(&context.options)?.is_empty())
 }
 

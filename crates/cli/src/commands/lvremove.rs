@@ -17,7 +17,7 @@ use crate::switching::{Otherwise, Switch};
 use clap::Args;
 use foldback_manager::activation::{Change as GroupChange, Group, device_of, remove_lvs};
 use foldback_manager::apply::commit;
-use foldback_manager::ops::lv_remove::{Question, Removal, plan_several};
+use foldback_manager::ops::lv_remove::{Question, Removal, Uses, plan_beside, plan_several};
 use foldback_manager::report::Report;
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
@@ -130,7 +130,9 @@ pub(super) fn remove_from(
             live = change.live(&found)?;
         }
         let is_live = |lv: &LvName| live.as_ref().is_some_and(|live| live.has(&found.vg, lv));
-        let removal = match plan_several(&found.vg, std::slice::from_ref(lv), &is_live) {
+        let cannot_merge = |lv: &LvName| live.as_ref().is_some_and(|live| live.cannot_merge(&found.vg, lv));
+        let uses = Uses { is_active: &is_live, cannot_merge: &cannot_merge };
+        let removal = match plan_beside(&found.vg, std::slice::from_ref(lv), uses) {
             Ok(removal) => removal,
             Err(refusal) => {
                 fail(refused(context, &refusal));

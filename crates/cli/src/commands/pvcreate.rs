@@ -22,6 +22,22 @@ use foldback_units::{LvmUuid, Sectors};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  truncate -s 1G disk.img && pvcreate disk.img")]
 pub(crate) struct PvCreate {
+    #[command(flatten)]
+    layout: PvLayout,
+    /// Give the PV this UUID instead of a new one
+    #[arg(short, long, value_name = "UUID")]
+    uuid: Option<String>,
+    /// Accepted as LVM2 does with --uuid; there is no file to restore from here
+    #[arg(long, hide = true)]
+    norestorefile: bool,
+    /// Image files and disks
+    #[arg(value_name = "PV", required = true)]
+    pvs: Vec<String>,
+}
+
+/// What lies where on a new PV.
+#[derive(Args, Debug)]
+pub(super) struct PvLayout {
     /// Least size of the metadata area
     #[arg(long, value_name = "SIZE")]
     metadatasize: Option<Size>,
@@ -34,30 +50,27 @@ pub(crate) struct PvCreate {
     /// There is one
     #[arg(short = 'M', long, hide = true, value_parser = ["lvm2", "2"])]
     metadatatype: Option<String>,
-    /// Give the PV this UUID instead of a new one
-    #[arg(short, long, value_name = "UUID")]
-    uuid: Option<String>,
-    /// Accepted as LVM2 does with --uuid; there is no file to restore from here
-    #[arg(long, hide = true)]
-    norestorefile: bool,
     /// Accepted as LVM2 does; the start of the disk is always zeroed
     #[arg(short = 'Z', long, hide = true, value_name = "y|n")]
     zero: Option<YesNo>,
-    /// Image files and disks
-    #[arg(value_name = "PV", required = true)]
-    pvs: Vec<String>,
+}
+
+impl PvLayout {
+    pub(super) fn new_pv(&self, id: Option<LvmUuid>) -> NewPv {
+        NewPv {
+            metadata_size: self.metadatasize.map(|Size(size)| size),
+            alignment: self.dataalignment.map(|KibSize(size)| size),
+            alignment_offset: self.dataalignmentoffset.map_or(Sectors::ZERO, |KibSize(size)| size),
+            id,
+        }
+    }
 }
 
 impl PvCreate {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let uuid = self.uuid.as_deref().map(LvmUuid::parse).transpose();
         let id = uuid.map_err(|error| CliError::usage(&context.command, error.to_string()))?;
-        let new = NewPv {
-            metadata_size: self.metadatasize.map(|Size(size)| size),
-            alignment: self.dataalignment.map(|KibSize(size)| size),
-            alignment_offset: self.dataalignmentoffset.map_or(Sectors::ZERO, |KibSize(size)| size),
-            id,
-        };
+        let new = self.layout.new_pv(id);
         let (present, mut exit) = split_missing(context, &self.pvs);
         if present.is_empty() {
             return Ok(exit);

@@ -4,7 +4,7 @@
 //! - A disk without a label becomes a PV first, as with LVM2.
 
 use super::Context;
-use super::pvcreate::create;
+use super::pvcreate::{PvLayout, create};
 use crate::changing::{Change, refused};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -16,7 +16,6 @@ use foldback_lvm2_format::vg::ExtentSize;
 use foldback_manager::apply::commit;
 use foldback_manager::config::clean_system_id;
 use foldback_manager::ops::names::user_vg_name;
-use foldback_manager::ops::pv_create::NewPv;
 use foldback_manager::ops::vg_create::{NewVg, plan};
 use foldback_units::{BadName, TagName, VgName};
 
@@ -42,6 +41,8 @@ pub(crate) struct VgCreate {
     /// The host that owns it; else this one, as lvm.conf's global/system_id_source names it
     #[arg(long, value_name = "ID")]
     systemid: Option<String>,
+    #[command(flatten)]
+    layout: PvLayout,
     /// The new volume group's name
     #[arg(value_name = "VG")]
     name: String,
@@ -64,7 +65,7 @@ impl VgCreate {
         if found.named(new.name.as_str()).next().is_none() {
             for path in &present {
                 if !found.pvs.iter().any(|pv| pv.path == *path) {
-                    create(&mut change, &found, path, &NewPv::default())?;
+                    create(&mut change, &found, path, &self.layout.new_pv(None))?;
                 }
             }
             if change.is_test() {

@@ -3,8 +3,8 @@
 //! What must hold (lvm2.md 3.3):
 //! - A snapshot takes its fictional LV along, an origin all of its snapshots.
 //! - Nothing that another LV is made of is removed, also where only a segment we do not understand says so.
-//! - A snapshot that merges into an active origin is not removed; nor one that others depend on, which were taken while
-//!   it merges.
+//! - A snapshot that merges into an active origin is not removed, unless its store is lost or the merge has failed: then it could
+//!   never end. Nor one that others depend on, which were taken while it merges.
 //! - What LVM2 would ask is told as a question; who answers is decided by the caller.
 
 use crate::ops::merge_view;
@@ -92,6 +92,30 @@ pub fn plan_several(
     names: &[LvName],
     is_active: &dyn Fn(&LvName) -> bool,
 ) -> Result<Removal, Refusal> {
+    plan_beside(vg, names, Uses { is_active, cannot_merge: &|_| false })
+}
+
+/// How LVs are used.
+#[derive(Clone, Copy)]
+pub struct Uses<'u> {
+    /// Whether an LV that users see is active.
+    pub is_active: &'u dyn Fn(&LvName) -> bool,
+    /// Whether a snapshot that merges into an active origin cannot go on: its store is invalid, or the merge has failed.
+    pub cannot_merge: &'u dyn Fn(&LvName) -> bool,
+}
+
+impl std::fmt::Debug for Uses<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uses").finish_non_exhaustive()
+    }
+}
+
+/// The same, beside what is in use.
+///
+/// # Errors
+/// As [`plan_several`].
+pub fn plan_beside(vg: &Vg, names: &[LvName], uses: Uses<'_>) -> Result<Removal, Refusal> {
+    let Uses { is_active, cannot_merge } = uses;
     let links = vg.snapshots();
     let mut questions = Vec::new();
     let mut removed: Vec<LvName> = Vec::new();
@@ -114,7 +138,11 @@ pub fn plan_several(
         if let Some(snapshot) = links.of_cow(gone).filter(|snapshot| snapshot.segment.merging)
             && !goes(&snapshot.segment.origin)
         {
-            check_merging(vg, gone, &snapshot.segment.origin, is_active, &goes)?;
+            let origin = &snapshot.segment.origin;
+            if is_active(origin) && !cannot_merge(gone) {
+                return Err(Refusal::RemoveMerging { vg: vg.name.clone(), lv: gone.clone() });
+            }
+            check_views(vg, gone, origin, &goes)?;
         }
         if let Some(type_text) = vg.lv(gone).and_then(not_understood) {
             return Err(Refusal::NotUnderstood { vg: vg.name.clone(), lv: gone.clone(), type_text });
@@ -177,17 +205,13 @@ fn with_snapshots(
     Ok(all)
 }
 
-/// A snapshot that merges goes only with its origin, or where nobody uses that and nothing was built on the merge.
-fn check_merging(
+/// A snapshot that merges goes only where nothing was built on the merge.
+fn check_views(
     vg: &Vg,
     name: &LvName,
     origin: &LvName,
-    is_active: &dyn Fn(&LvName) -> bool,
     goes: &dyn Fn(&LvName) -> bool,
 ) -> Result<(), Refusal> {
-    if is_active(origin) {
-        return Err(Refusal::RemoveMerging { vg: vg.name.clone(), lv: name.clone() });
-    }
     match merge_view::views_of(vg, origin).into_iter().find(|view| !goes(view)) {
         Some(view) => Err(Refusal::NeededByView { vg: vg.name.clone(), lv: name.clone(), view }),
         None => Ok(()),

@@ -124,7 +124,12 @@ mod tests {
         let all = [lv_name("v"), lv_name("w"), lv_name("m")];
         assert!(lv_remove::plan_several(&views(), &all, &|_| false).is_ok());
         assert!(lv_remove::plan(&views(), &lv_name("root")).unwrap().vg.lvs.is_empty());
-        let active = lv_remove::plan_several(&merging(&["m"]), &[lv_name("m")], &|lv| *lv == lv_name("root"));
+        let is_active = |lv: &foldback_units::LvName| *lv == lv_name("root");
+        // lvm2.md 3.3: one that cannot end goes beside its active origin.
+        let uses = lv_remove::Uses { is_active: &is_active, cannot_merge: &|lv| *lv == lv_name("m") };
+        let lost = lv_remove::plan_beside(&merging(&["m"]), &[lv_name("m")], uses).unwrap();
+        assert_eq!(lost.removed, [lv_name("m")]);
+        let active = lv_remove::plan_several(&merging(&["m"]), &[lv_name("m")], &is_active);
         assert_eq!(active.unwrap_err().to_string(), "Can't remove merging snapshot logical volume vg/m.");
     }
 
