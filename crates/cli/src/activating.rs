@@ -41,7 +41,7 @@ pub(crate) enum Activation {
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct ActivationOptions {
     /// y: bring up; n: take down; ay: bring up what may be brought up by itself
-    #[arg(short, long, value_name = "y|n|ay")]
+    #[arg(short, long, alias = "available", value_name = "y|n|ay")]
     pub(crate) activate: Option<Activation>,
     /// Bring up what is marked to be skipped, too
     #[arg(short = 'K', long)]

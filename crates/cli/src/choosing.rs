@@ -6,6 +6,7 @@
 
 use crate::commands::Context;
 use crate::error::CliError;
+use crate::live::is_same;
 use crate::names::Target;
 use crate::reporting::{Looks, gather, no_lv, no_vg};
 use foldback_manager::report::{
@@ -36,15 +37,15 @@ impl Chosen {
     pub(crate) fn add(&mut self, name: &str, kind: Report, facts: &Facts) -> Result<(), CliError> {
         if matches!(kind, Report::Pvs | Report::PvSegments) && !name.starts_with('@') {
             let all = facts.vgs.iter().flat_map(|vg| &vg.pvs).chain(&facts.orphans);
-            if !all.into_iter().any(|pv| pv.name == name) {
+            let Some(pv) = all.into_iter().find(|pv| is_same(&pv.name, name)) else {
                 let is_there = std::path::Path::new(name).exists();
                 return Err(CliError::failed(if is_there {
                     format!("Failed to find physical volume \"{name}\".")
                 } else {
                     format!("Cannot use {name}: device not found")
                 }));
-            }
-            self.pvs.push(name.to_owned());
+            };
+            self.pvs.push(pv.name.clone());
             return Ok(());
         }
         let target = Target::parse(name)?;

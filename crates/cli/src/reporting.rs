@@ -212,7 +212,9 @@ pub(crate) fn gather(
     if context.as_lvm2 && !looks.foreign {
         hide_foreign(context, names, &mut found);
     }
-    let mut facts = Facts::of(&found, Machine { local_time: &local_time, device_number: &device_number });
+    let format = session.config.report.time_format.clone();
+    let time = |seconds| local_time(seconds, format.as_deref());
+    let mut facts = Facts::of(&found, Machine { local_time: &time, device_number: &device_number });
     if looks.blindly {
         facts.vgs.iter_mut().flat_map(|vg| &mut vg.lvs).for_each(|lv| lv.unknown = true);
     } else {
@@ -387,11 +389,14 @@ pub(crate) fn no_lv(vg: &foldback_units::VgName, lv: &foldback_units::LvName) ->
 }
 
 /// As LVM2 writes it: `2026-11-23 08:57:31 +0000`.
-pub(crate) fn local_time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(
-        |_| String::new(),
-        |time| time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z").to_string(),
-    )
+const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S %z";
+
+/// By a format of strftime(3); LVM2's where there is none, or none that can be understood.
+pub(crate) fn local_time(seconds: i64, format: Option<&str>) -> String {
+    let Ok(time) = jiff::Timestamp::from_second(seconds) else { return String::new() };
+    let time = time.to_zoned(jiff::tz::TimeZone::system());
+    let written = |format| jiff::fmt::strtime::format(format, &time);
+    format.map_or_else(|| written(TIME_FORMAT), written).or_else(|_| written(TIME_FORMAT)).unwrap_or_default()
 }
 
 pub(crate) fn device_number(path: &str) -> Option<(u32, u32)> {

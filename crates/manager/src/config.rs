@@ -105,6 +105,8 @@ pub struct ReportSettings {
     pub prefixes: Option<bool>,
     /// `report/quoted`.
     pub quoted: Option<bool>,
+    /// `report/time_format`, as strftime(3) takes it.
+    pub time_format: Option<String>,
     /// `report/columns_as_rows`.
     pub columns_as_rows: Option<bool>,
     /// `report/binary_values_as_numeric`.
@@ -222,6 +224,7 @@ fn report(settings: &Settings<'_>) -> ReportSettings {
         aligned: flag("aligned"),
         prefixes: flag("prefixes"),
         quoted: flag("quoted"),
+        time_format: text("time_format"),
         columns_as_rows: flag("columns_as_rows"),
         binary: flag("binary_values_as_numeric"),
         output_format: text("output_format"),

@@ -110,6 +110,8 @@ impl LvExtend {
     ) -> Result<Option<Amount>, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
         let (more, request) = match (&self.size, &self.extents, self.use_policies) {
+            // Everything that is free there.
+            (None, None, false) if !self.pvs.is_empty() => (true, SizeRequest::Percent(100, PercentOf::Pvs)),
             (None, None, true) => {
                 let usage = live.and_then(|live| live.of(&found.vg, lv)).and_then(LiveLv::usage);
                 let policy = change.session.config.snapshot_autoextend;

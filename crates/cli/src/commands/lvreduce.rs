@@ -138,6 +138,12 @@ impl LvReduce {
 
 impl LvResize {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let NewSize { size, extents, file_system } = &self.to;
+        let how = (self.alloc, *file_system);
+        let extend = LvExtend::of(self.name.clone(), self.pvs.clone(), size.clone(), extents.clone(), how);
+        if size.is_none() && extents.is_none() && !self.pvs.is_empty() {
+            return extend.run(context);
+        }
         let (sign, request) = self.to.parse(context)?;
         let (vg, lv) = lv_of(context, &self.name)?;
         let less = match sign {
@@ -152,9 +158,7 @@ impl LvResize {
         if less {
             return self.to.reduce(context, &vg, &lv, Amount::To(request));
         }
-        let NewSize { size, extents, file_system } = &self.to;
-        let how = (self.alloc, *file_system);
-        LvExtend::of(self.name.clone(), self.pvs.clone(), size.clone(), extents.clone(), how).run(context)
+        extend.run(context)
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct VgScan {
     /// Make the missing nodes and links of active volumes, too
     #[arg(long)]
     mknodes: bool,
+    #[arg(short = 'P', long, hide = true)]
+    partial: bool,
     #[arg(long, hide = true)]
     notifydbus: bool,
     #[arg(long, hide = true)]
@@ -56,12 +58,14 @@ pub(crate) struct PvScan {
     short: bool,
     #[command(flatten)]
     online: OnlineOptions,
-    /// Accepted as LVM2 does
-    #[arg(short, long, hide = true)]
+    /// With their UUIDs
+    #[arg(short, long)]
     uuid: bool,
-    #[arg(short, long, hide = true)]
+    /// Those of exported VGs alone
+    #[arg(short, long)]
     exported: bool,
-    #[arg(short, long, hide = true)]
+    /// Those in no VG alone
+    #[arg(short, long)]
     novolumegroup: bool,
     #[arg(long, hide = true)]
     ignorelockingfailure: bool,
@@ -74,6 +78,8 @@ pub(crate) struct LvScan {
     /// Hidden ones, too
     #[arg(short, long)]
     all: bool,
+    #[arg(short = 'P', long, hide = true)]
+    partial: bool,
     #[arg(short, long, hide = true)]
     blockdevice: bool,
     #[arg(long, hide = true)]
@@ -153,6 +159,8 @@ impl VgMkNodes {
 /// A PV of the list: path, VG, size, what is free.
 struct Row {
     path: String,
+    uuid: String,
+    exported: bool,
     vg: Option<String>,
     size: Sectors,
     free: Sectors,
@@ -160,14 +168,16 @@ struct Row {
 
 fn rows(found: &Discovery) -> Vec<Row> {
     let row = |pv: &FoundPv| {
+        let uuid = pv.label.pv.id.to_string();
         let of_vg = found.vgs.iter().find_map(|vg| Some((&vg.vg, vg.vg.pv_by_id(&pv.label.pv.id)?)));
         let Some((vg, known)) = of_vg else {
             let size = pv.label.pv.device_size.to_sectors_floor();
-            return Row { path: pv.path.clone(), vg: None, size, free: size };
+            return Row { path: pv.path.clone(), uuid, exported: false, vg: None, size, free: size };
         };
         let free = vg.extent_size.of(ExtentMap::of(vg).free_count(&known.key));
         let size = vg.extent_size.of(known.pe_count);
-        Row { path: pv.path.clone(), vg: Some(vg.name.to_string()), size, free }
+        let (path, exported) = (pv.path.clone(), vg.is_exported());
+        Row { path, uuid, exported, vg: Some(vg.name.to_string()), size, free }
     };
     found.pvs.iter().map(row).collect()
 }
@@ -180,7 +190,15 @@ impl PvScan {
             return self.online.carry_out(context, session, &found);
         }
         drop(session);
-        let rows = rows(&found);
+        for (only, which) in
+            [(self.novolumegroup, "in no volume group"), (self.exported, "of exported volume group(s)")]
+        {
+            if only {
+                context.console.warn(&format!("only considering physical volumes {which}"));
+            }
+        }
+        let mut rows = rows(&found);
+        rows.retain(|row| (!self.exported || row.exported) && (!self.novolumegroup || row.vg.is_none()));
         if rows.is_empty() {
             context.console.say("No matching physical volumes found");
             return Ok(Exit::Success);
@@ -200,7 +218,9 @@ impl PvScan {
                 context.console.say(&row.path);
                 continue;
             }
-            let Row { path, size, free, .. } = row;
+            let Row { uuid, size, free, .. } = row;
+            let path =
+                if self.uuid { format!("{:paths$} with UUID {uuid} ", row.path) } else { row.path.clone() };
             let behind = match &row.vg {
                 Some(vg) => {
                     format!("VG {vg:<vgs$} lvm2 [{} / {} free]", words(*size), words(*free))

@@ -7,12 +7,16 @@
 use super::Context;
 use super::lvremove::{Asks, remove_from};
 use crate::changing::{Change, archive, refused, vg_to_change};
+use crate::choosing::selected;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::names::{Target, vg_name};
+use crate::session::Session;
 use clap::Args;
+use foldback_device::Access;
 use foldback_lvm2_format::vg::Segment;
 use foldback_manager::ops::Refusal;
+use foldback_manager::report::Report;
 use foldback_manager::store::{DiskSet, remove_vg};
 use foldback_units::{LvName, VgName};
 
@@ -21,18 +25,33 @@ use foldback_units::{LvName, VgName};
 #[command(after_help = "Examples:\n  vgremove vg\n  vgremove -f vg")]
 pub(crate) struct VgRemove {
     /// What to remove
-    #[arg(value_name = "VG", required = true)]
+    #[arg(value_name = "VG|@TAG", required_unless_present = "select")]
     names: Vec<String>,
+    /// Of these, those for which this holds; of all where nothing is named
+    #[arg(short = 'S', long, value_name = "SELECTION", allow_hyphen_values = true)]
+    select: Option<String>,
 }
 
 impl VgRemove {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let mut exit = Exit::Success;
-        for name in &self.names {
-            let vg = match Target::parse(name) {
-                Ok(Target::Vg(vg)) => Ok(vg),
-                _ => vg_name(name),
-            };
+        let names = match &self.select {
+            Some(select) => selected(context, Report::Vgs, select, &self.names)?,
+            None => self.names.clone(),
+        };
+        let mut vgs = Vec::new();
+        for name in &names {
+            match Target::parse(name) {
+                Ok(Target::Vg(vg)) => vgs.push(Ok(vg)),
+                Ok(Target::Tag(tag)) => {
+                    let found = Session::open(&context.options, Access::Read)?.discover();
+                    let tagged = found.vgs.iter().filter(|found| found.vg.tags.contains(&tag));
+                    vgs.extend(tagged.map(|found| Ok(found.vg.name.clone())));
+                }
+                _ => vgs.push(vg_name(name)),
+            }
+        }
+        for vg in vgs {
             let one = vg.and_then(|vg| remove(context, &vg));
             exit = exit.max(one.unwrap_or_else(|error| {
                 error.tell(context.console);

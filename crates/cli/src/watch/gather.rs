@@ -67,7 +67,10 @@ impl Gatherer {
         if let Some(vg) = &self.only {
             one_vg(found, vg)?;
         }
-        let mut facts = Facts::of(found, Machine { local_time: &local_time, device_number: &device_number });
+        let mut facts = Facts::of(
+            found,
+            Machine { local_time: &|seconds| local_time(seconds, None), device_number: &device_number },
+        );
         look_into(&mut self.stores, &mut session, found, &mut facts);
         let extends = session.config.snapshot_autoextend.threshold < 100;
         for vg in &served {

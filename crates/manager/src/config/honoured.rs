@@ -56,7 +56,6 @@ const NOT_HONOURED: &[&str] = &[
     "report/compact_output_cols",
     "report/list_item_separator",
     "report/mark_hidden_devices",
-    "report/time_format",
     "report/two_word_unknown_device",
 ];
 

@@ -67,7 +67,9 @@ pub fn plan(
     if size.get() < PV_MIN {
         return Err(too_small());
     }
-    let least = new.metadata_size.map_or(Some(Bytes::ZERO), Sectors::to_bytes).ok_or_else(too_small)?;
+    // What nobody gave a size reaches to the first MiB, also where extents could begin before it.
+    let whole = Bytes(DATA_ALIGNMENT.saturating_sub(AREA_START));
+    let least = new.metadata_size.map_or(Some(whole), Sectors::to_bytes).ok_or_else(too_small)?;
     let alignment = new.alignment.map_or(Some(Bytes(DATA_ALIGNMENT)), Sectors::to_bytes);
     let alignment = alignment.filter(|alignment| alignment.get() > 0).ok_or_else(too_small)?;
     let offset = new.alignment_offset.to_bytes().ok_or_else(too_small)?;

@@ -22,7 +22,7 @@ use crate::carried::{Carrier, Live};
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::live::setting;
+use crate::live::{is_same, setting};
 use crate::names::{Target, vg_name};
 use crate::options::YesNo;
 use crate::read_ahead::ReadAhead;
@@ -30,7 +30,7 @@ use crate::session::Session;
 use crate::signatures::{self, Place};
 use crate::sizes::{Extents, KibSize, Of, Size};
 use clap::{Args, ValueEnum};
-use foldback_lvm2_format::vg::{AllocationPolicy, AreaOn, Lv, LvFlag, PvKey, SegmentKind, Vg};
+use foldback_lvm2_format::vg::{AllocationPolicy, AreaOn, Lv, LvFlag, Pv, PvKey, SegmentKind, Vg};
 use foldback_manager::activation::Wish;
 use foldback_manager::apply::create_lv;
 use foldback_manager::ops::allocation::Policy;
@@ -39,7 +39,7 @@ use foldback_manager::ops::names::user_lv_name;
 use foldback_manager::ops::trial;
 use foldback_manager::ops::{Layout, Notice, PercentOf, Refusal, SizeRequest};
 use foldback_manager::report::Units;
-use foldback_manager::store::{DiskSet, FoundVg};
+use foldback_manager::store::{DiskSet, FoundVg, PvPlace};
 use foldback_units::{LvName, Sectors, VgName};
 
 /// What may be done with a volume.
@@ -119,7 +119,7 @@ pub(crate) struct LvCreate {
     #[arg(long, value_name = "y|n")]
     setautoactivation: Option<YesNo>,
     /// Make a sparse volume of this size: a snapshot of zeros, whose store -L or -l gives
-    #[arg(short = 'V', long, value_name = "SIZE")]
+    #[arg(short = 'V', long, alias = "virtualoriginsize", value_name = "SIZE")]
     virtualsize: Option<Size>,
     #[command(flatten)]
     numbers: numbers::Numbers,
@@ -437,11 +437,22 @@ fn start_of(found: &FoundVg, lv: &Lv) -> Option<Place> {
 
 pub(super) fn pv_keys(context: &Context, found: &FoundVg, paths: &[String]) -> Result<Vec<PvKey>, CliError> {
     let Vg { name, pvs, .. } = &found.vg;
-    let key = |path: &String| {
-        let mut all = pvs.iter().zip(&found.places);
-        let here = all.find(|(_, place)| place.as_ref().is_some_and(|place| place.path == *path));
-        let absent = || Refusal::PvNotInVg { path: path.clone(), vg: name.clone() };
-        here.map(|(pv, _)| pv.key.clone()).ok_or_else(|| refused(context, &absent()))
-    };
-    paths.iter().map(key).collect()
+    let mut keys = Vec::new();
+    for path in paths {
+        let tag = path.strip_prefix('@');
+        let meant = |(pv, place): &(&Pv, &Option<PvPlace>)| match tag {
+            Some(tag) => pv.tags.iter().any(|known| known.as_str() == tag),
+            None => place.as_ref().is_some_and(|place| is_same(&place.path, path)),
+        };
+        let before = keys.len();
+        keys.extend(pvs.iter().zip(&found.places).filter(meant).map(|(pv, _)| pv.key.clone()));
+        if keys.len() == before && tag.is_some() {
+            return Err(CliError::failed("No specified PVs have space available."));
+        }
+        if keys.len() == before {
+            let absent = Refusal::PvNotInVg { path: path.clone(), vg: name.clone() };
+            return Err(refused(context, &absent));
+        }
+    }
+    Ok(keys)
 }
