@@ -159,3 +159,44 @@ same premerge.volumes "root" "$(lvs -a --noheadings -o lv_name vga | tr -d ' ')"
 up
 same premerge.content "$SNAP" "$(digest /dev/vga/root)"
 silent premerge.vgck vgck vga
+down
+
+# A PV is gone from what is scanned: its volumes go down all the same, by what the kernel has of them, and nothing is left in silence.
+STEP=missing
+must vgremove -y vgb
+must vgextend vga "$OTHER"
+must lvcreate -y -Zn -Wn -L 16m -n far vga "$OTHER"
+must lvcreate -s -c 4k -L 8m -n tail vga/far "$DISK"
+far() { dmsetup ls | grep -c vga-; }
+same missing.up 4 "$(far)"
+exec 8</dev/vga/tail
+if fb lvchange -y -an vga/far >/run/said 2>&1; then fail missing.open "it was taken down"; else ok missing.open; fi
+same missing.open.words 1 "$(grep -c 'Logical volume vga/tail in use' /run/said)"
+if fb vgchange -an vga >/run/said 2>&1; then fail missing.open.vg "it was taken down"; else ok missing.open.vg; fi
+same missing.open.left 4 "$(far)"
+exec 8<&-
+check missing.lv fb lvchange -y -an vga/far
+same missing.lv.gone 0 "$(far)"
+must lvchange -ay vga/far
+check missing.vg fb vgchange -an vga
+same missing.vg.gone 0 "$(far)"
+# The same without a word of which disks there are, as LVM2's program.
+must lvchange -ay vga/far
+check missing.hidden as_lvm2 vgchange -an --config "devices { filter = [ \"r|$OTHER|\" ] }" vga
+same missing.hidden.gone 0 "$(far)"
+
+# What stands on devices of a kind that is not ours stays, with what it stands on, and is told.
+STEP=alien
+for lv in under alien; do must lvcreate -an -Zn -Wn -y -l 1 -n $lv vga; done
+must vgcfgbackup -f /run/plain vga
+awk '/^\t\talien \{/ { on = 1 } on && /"pv[0-9]+", [0-9]+/ { sub(/"pv[0-9]+", [0-9]+/, "\"under\", 0"); on = 0 } { print }' /run/plain >/run/stacked
+must vgcfgrestore -f /run/stacked vga
+uuid=LVM-$(lvs --noheadings -o vg_uuid,lv_uuid vga/alien | tr -d ' -')
+must dmsetup create vga-alien -u "$uuid" --table "0 8192 zero"
+up
+fb vgchange -an vga >/run/said 2>&1
+same alien 5 $?
+same alien.words 1 "$(grep -c 'Logical volume vga/alien stays active: its segment type "striped over logical volumes"' /run/said)"
+same alien.left vga-alien "$(dmsetup ls | grep vga- | cut -f1)"
+must dmsetup remove vga-alien
+check alien.gone fb vgchange -an vga

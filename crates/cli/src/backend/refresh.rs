@@ -53,7 +53,7 @@ impl Kernel {
         let lock = locks(&session.config).vg(vg, LockMode::Exclusive)?;
         let discovery = session.discover();
         let found = one_vg(&discovery, vg)?;
-        let set = active_of(found, lvs)?;
+        let set = active_of(found, lvs);
         let there = tables(&mut self.mapper)?;
         let mut exit = Exit::Success;
         let mut deferred = Vec::new();

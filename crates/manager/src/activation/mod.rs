@@ -5,6 +5,7 @@
 //! - Plans are pure, and say nothing about who carries them out.
 
 mod change;
+mod down;
 mod group;
 mod keep;
 mod placed;
@@ -20,6 +21,7 @@ mod live_tests;
 mod tests;
 
 pub use change::Change;
+pub use down::to_take_down;
 pub use group::{Group, GroupSnapshot, Origin, activate, deactivate, device_of};
 pub use keep::keep_snapshot;
 pub use recovery::{Tables, go_on, merge_came_up, tables, take_back};
