@@ -175,6 +175,9 @@ same missing.open.words 1 "$(grep -c 'Logical volume vga/tail in use' /run/said)
 if fb vgchange -an vga >/run/said 2>&1; then fail missing.open.vg "it was taken down"; else ok missing.open.vg; fi
 same missing.open.left 4 "$(far)"
 exec 8<&-
+fb vgchange --refresh vga >/run/said 2>&1
+same missing.refresh 5 $?
+same missing.refresh.words 1 "$(grep -c 'vga/far is not refreshed: PV pv[0-9]* is missing' /run/said)"
 check missing.lv fb lvchange -y -an vga/far
 same missing.lv.gone 0 "$(far)"
 must lvchange -ay vga/far
