@@ -5,6 +5,7 @@
 //! - Plans are pure, and say nothing about who carries them out.
 
 mod change;
+mod claimed;
 mod down;
 mod group;
 mod keep;
@@ -21,6 +22,7 @@ mod live_tests;
 mod tests;
 
 pub use change::Change;
+pub use claimed::claimed_and_changed;
 pub use down::to_take_down;
 pub use group::{Group, GroupSnapshot, Origin, activate, deactivate, device_of};
 pub use keep::keep_snapshot;
