@@ -17,7 +17,7 @@ use foldback_daemon::api::types::{LvInfo, MergeInfo};
 use foldback_dm_table::{DeviceMapper, DmName, SnapshotStatus, Stage, Table, Target, Transaction};
 use foldback_kernel_dm::KernelDm;
 use foldback_lvm2_format::vg::{Lv, Vg};
-use foldback_manager::activation::{Change as GroupChange, Group, Tables, tables};
+use foldback_manager::activation::{Change as GroupChange, Group, Tables, claimed_and_changed, tables};
 use foldback_manager::job::first_open;
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, Sectors, VgName};
@@ -172,6 +172,15 @@ impl Live {
     pub(crate) fn refuse_open(&mut self, closed: &[DmName]) -> Result<(), CliError> {
         let Carrier::Kernel(mapper) = &mut self.by else { return Ok(()) };
         first_open(mapper, closed)?.map_or(Ok(()), |device| Err(in_use(&self.vg, &self.lvs, &device)))
+    }
+
+    /// Refuses a change of what an engine in another process works on, before anything is written.
+    pub(crate) fn refuse_claimed(&mut self, before: &FoundVg, after: &Vg) -> Result<(), CliError> {
+        let Carrier::Kernel(mapper) = &mut self.by else { return Ok(()) };
+        let claimed = claimed_and_changed(before, after, &mapper.list()?);
+        claimed.map_or(Ok(()), |(lv, device)| {
+            Err(CliError::failed(in_use_words(&format!("{}/{lv}", self.vg), &device)))
+        })
     }
 
     /// Carries a change out, unless one of the devices `closed` is in use.

@@ -148,6 +148,7 @@ impl Change<'_> {
         let Self { context, session, machine, freeze, .. } = self;
         refuse_unknown_disk(live, before)?;
         live.refuse_open(closed)?;
+        live.refuse_claimed(before, &after)?;
         let places = session.backup_places();
         // It may lie on a volume whose writes wait for this very change.
         let holds = live.waits();

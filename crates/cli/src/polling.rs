@@ -9,6 +9,7 @@
 use crate::backend::live_lvs;
 use crate::commands::Context;
 use crate::error::CliError;
+use crate::options::{Options, YesNo};
 use foldback_daemon::RunDir;
 use foldback_dm_table::{DeviceMapper, Info, Target};
 use foldback_lvm2_format::vg::SnapshotSegment;
@@ -109,10 +110,33 @@ fn helper(context: &Context, paths: &[String], word: &str) -> Result<Command, Cl
     } else {
         command.arg0("foldback").args([word, "--devices", &paths.join(",")]);
     }
-    if let Some(config) = &context.options.config {
-        command.args(["--config", config]);
-    }
+    command.args(settings(&context.options));
     Ok(command)
+}
+
+/// The options that hold for what a process does for this command later: which settings and disks are meant, and how it goes
+/// about a change. Not those about words, questions and `--test`: it has nobody to ask.
+fn settings(options: &Options) -> Vec<String> {
+    let ignored = &options.ignored;
+    let texts = [
+        ("--config", &options.config),
+        ("--profile", &ignored.profile),
+        ("--commandprofile", &ignored.commandprofile),
+        ("--devicesfile", &ignored.devicesfile),
+    ];
+    let answers = [("--autobackup", options.autobackup), ("--driverloaded", ignored.driverloaded)];
+    let mut words = Vec::new();
+    for (name, value) in texts.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        // In one word: a value may be empty, or look like an option.
+        words.push(format!("{name}={value}"));
+    }
+    for (name, value) in answers.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        words.push(format!("{name}={}", if value == YesNo::Yes { "y" } else { "n" }));
+    }
+    if ignored.noudevsync {
+        words.push("--noudevsync".to_owned());
+    }
+    words
 }
 
 fn detach(command: &mut Command) {
@@ -204,8 +228,35 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
-    use super::{Task, Turn};
+    use super::{Task, Turn, settings};
+    use crate::options::Options;
+    use clap::{Args, Command, FromArgMatches};
     use foldback_daemon::RunDir;
+
+    fn options(words: &[String]) -> Options {
+        let command = Options::augment_args(Command::new("lvpoll")).no_binary_name(true);
+        Options::from_arg_matches(&command.get_matches_from(words)).unwrap()
+    }
+
+    /// What the caller was told to use, the process that goes on for it uses, too.
+    #[test]
+    fn the_callers_settings_reach_the_process_and_say_there_what_they_said_here() {
+        let given = [
+            "--config=backup { backup = 0 }",
+            "--profile=slow",
+            "--devicesfile=",
+            "--autobackup=n",
+            "--driverloaded=y",
+            "--noudevsync",
+        ]
+        .map(str::to_owned);
+        let reached = settings(&options(&given));
+        assert_eq!(reached, given);
+        assert_eq!(settings(&options(&reached)), given);
+        let other = ["--commandprofile=quick".to_owned()];
+        assert_eq!(settings(&options(&other)), other);
+        assert_eq!(settings(&options(&["--yes".to_owned(), "--test".to_owned()])), Vec::<String>::new());
+    }
 
     #[test]
     fn one_process_has_its_turn_until_it_ends_or_it_is_taken_away() {

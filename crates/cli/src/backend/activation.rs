@@ -6,7 +6,8 @@
 //! - What is up already stays as it is; what a killed process has left half or suspended is brought on. A group that does not come
 //!   up whole is taken down again, as far as it was not there before.
 //! - No store is given to the kernel that cannot be trusted (K5).
-//! - What is in use is not taken down, and nothing else of its group is.
+//! - What is in use is not taken down, and nothing else of its group is. Nor is what stands on devices of others' kinds; that is told.
+//! - Taking down asks the kernel what is there, not the disks, of which one may be gone.
 //! - A snapshot that the kernel has given up says so on its disk, once it is down.
 
 use super::claims::clear_left_over;
@@ -22,7 +23,8 @@ use crate::session::Session;
 use foldback_dm_table::{DmName, Info, Verb};
 use foldback_lvm2_format::vg::LvFlag;
 use foldback_manager::activation::{
-    ActivationSet, Device, Group, Layer, Wish, complete, deactivate, tables, to_activate, to_deactivate,
+    ActivationError, ActivationSet, Device, Group, Layer, Wish, complete, deactivate, tables, to_activate,
+    to_deactivate, to_take_down,
 };
 use foldback_manager::config::VolumeLists;
 use foldback_manager::host::locks;
@@ -71,7 +73,7 @@ impl Kernel {
         }
         let mut set = match lvs {
             None => to_activate(found, wish),
-            Some(lvs) => named(found, lvs, wish)?,
+            Some(lvs) => named(found, lvs, wish),
         };
         keep_to_lists(&session.config.volumes, found, &mut set, wish.auto);
         let mut exit = Exit::Success;
@@ -149,12 +151,16 @@ impl Kernel {
         let discovery = session.discover();
         let found = one_vg(&discovery, vg)?;
         self.there = devices_of(&mut self.mapper, &found.vg.id)?;
-        let set = active_of(found, lvs)?;
+        let (groups, left) = self.to_go(found, active_of(found, lvs));
         let mut exit = Exit::Success;
-        if lvs.is_none() {
-            self.refuse_open(context, &set, vg)?;
+        for (lv, error) in &left {
+            context.console.error(&format!("Logical volume {vg}/{lv} stays active: {}.", error.reason()));
+            exit = Exit::Failed;
         }
-        for group in &set.groups {
+        if lvs.is_none() {
+            self.refuse_open(context, &groups, vg)?;
+        }
+        for group in &groups {
             let there = |verb: &Verb| self.there.iter().any(|info| info.name == *verb.name());
             let verbs: Vec<Verb> = deactivate(group).into_iter().filter(there).collect();
             if verbs.is_empty() || context.options.test {
@@ -189,10 +195,31 @@ impl Kernel {
         Ok(exit)
     }
 
+    /// The groups that can be taken down, and what of the others is active.
+    fn to_go(&self, found: &FoundVg, set: ActivationSet) -> (Vec<Group>, Vec<(LvName, ActivationError)>) {
+        let (mut groups, mut left): (Vec<Group>, _) = (Vec::new(), Vec::new());
+        let known = set.groups.into_iter().map(|group| group.origin.lv);
+        for lv in known.chain(set.refused.into_iter().map(|(lv, _)| lv)) {
+            match to_take_down(found, &lv, &self.there) {
+                Ok(group) if groups.contains(&group) => {}
+                Ok(group) => groups.push(group),
+                Err(error) if self.has_any(found, &lv) => left.push((lv, error)),
+                Err(_) => {}
+            }
+        }
+        (groups, left)
+    }
+
+    /// Whether any device of an LV is there: its own, or one of its layers, of whatever kind.
+    pub(super) fn has_any(&self, found: &FoundVg, lv: &LvName) -> bool {
+        let uuid = found.vg.lv(lv).map(|lv| Device::of(found, lv, Layer::Top).uuid);
+        uuid.is_some_and(|uuid| self.there.iter().any(|info| info.uuid.starts_with(&uuid)))
+    }
+
     /// Of a whole VG nothing is taken down while anything is open, as with LVM2.
-    fn refuse_open(&mut self, context: &Context, set: &ActivationSet, vg: &VgName) -> Result<(), CliError> {
+    fn refuse_open(&mut self, context: &Context, groups: &[Group], vg: &VgName) -> Result<(), CliError> {
         let mut open = 0_usize;
-        for group in &set.groups {
+        for group in groups {
             if let Some((lv, device)) = self.in_use(group)? {
                 context.console.error(&in_use_words(&format!("{vg}/{lv}"), &device));
                 open = open.saturating_add(1);
@@ -260,15 +287,15 @@ fn keep_to_lists(lists: &VolumeLists, found: &FoundVg, set: &mut ActivationSet, 
 }
 
 /// The groups of LVs that may be active and are meant, all where none is named.
-pub(super) fn active_of(found: &FoundVg, lvs: Option<&[LvName]>) -> Result<ActivationSet, CliError> {
+pub(super) fn active_of(found: &FoundVg, lvs: Option<&[LvName]>) -> ActivationSet {
     match lvs {
-        None => Ok(to_deactivate(found)),
+        None => to_deactivate(found),
         Some(lvs) => named(found, lvs, Wish { ignore_skip: true, auto: false }),
     }
 }
 
 /// The groups of LVs that are named.
-fn named(found: &FoundVg, lvs: &[LvName], wish: Wish) -> Result<ActivationSet, CliError> {
+fn named(found: &FoundVg, lvs: &[LvName], wish: Wish) -> ActivationSet {
     let mut set = ActivationSet::default();
     // Those that are not there were told already.
     for name in lvs.iter().filter(|name| found.vg.lv(name).is_some()) {
@@ -277,10 +304,11 @@ fn named(found: &FoundVg, lvs: &[LvName], wish: Wish) -> Result<ActivationSet, C
         if (has(LvFlag::ActivationSkip) && !wish.ignore_skip) || (has(LvFlag::NoAutoactivate) && wish.auto) {
             continue;
         }
-        let group = Group::of(found, name).map_err(|error| CliError::failed(format!("{error}.")))?;
-        if !set.groups.contains(&group) {
-            set.groups.push(group);
+        match Group::of(found, name) {
+            Ok(group) if set.groups.contains(&group) => {}
+            Ok(group) => set.groups.push(group),
+            Err(error) => set.refused.push((name.clone(), error)),
         }
     }
-    Ok(set)
+    set
 }

@@ -2,7 +2,7 @@
 //!
 //! What must hold (lvm2.md 2.10, 3.1):
 //! - Every device of a live group gets the table that the metadata say, also one that somebody has changed or left
-//!   suspended. What is not active stays so. Devices of LVs that are gone go, too.
+//!   suspended. What is not active stays so; of what is and has no tables here that is told. Devices of LVs that are gone go, too.
 //! - A merge that waits begins where its volumes are closed; one that runs gets its poller.
 
 use super::Kernel;
@@ -53,9 +53,13 @@ impl Kernel {
         let lock = locks(&session.config).vg(vg, LockMode::Exclusive)?;
         let discovery = session.discover();
         let found = one_vg(&discovery, vg)?;
-        let set = active_of(found, lvs)?;
+        let set = active_of(found, lvs);
         let there = tables(&mut self.mapper)?;
         let mut exit = Exit::Success;
+        for (lv, error) in set.refused.iter().filter(|(lv, _)| self.has_any(found, lv)) {
+            context.console.error(&format!("Logical volume {vg}/{lv} is not refreshed: {}.", error.reason()));
+            exit = Exit::Failed;
+        }
         let mut deferred = Vec::new();
         for group in set.groups {
             let is_there = |device: &Device| self.there.iter().any(|info| info.uuid == device.uuid);

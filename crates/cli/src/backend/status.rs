@@ -98,7 +98,7 @@ fn live(mapper: &mut KernelDm, info: &Info, needs: Needs) -> (Live, bool) {
         inactive_table: info.inactive,
         monitored: None,
         merge_failed: status == Some(SnapshotStatus::MergeFailed),
-        merge_state: None,
+        merge_state: status.filter(|_| merges).and_then(merge_state),
         merge_left: left,
         merge_rate: None,
         merge_seconds: None,
@@ -109,9 +109,36 @@ fn live(mapper: &mut KernelDm, info: &Info, needs: Needs) -> (Live, bool) {
     (live, merges)
 }
 
+/// How a merge is, where the kernel says so.
+fn merge_state(status: SnapshotStatus) -> Option<&'static str> {
+    match status {
+        SnapshotStatus::MergeFailed => Some("failed"),
+        // All that is left in the store are its header and its areas.
+        SnapshotStatus::Usage { allocated, metadata, .. } if allocated == metadata => Some("finished"),
+        SnapshotStatus::Usage { .. } => Some("running"),
+        SnapshotStatus::Invalid | SnapshotStatus::Overflow | SnapshotStatus::Unknown => None,
+    }
+}
+
 /// In `/sys` it stands in KiB.
 fn read_ahead((major, minor): (u32, u32)) -> Option<Sectors> {
     let file = format!("/sys/dev/block/{major}:{minor}/queue/read_ahead_kb");
     let kib: u64 = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
     kib.checked_mul(2).map(Sectors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge_state;
+    use foldback_dm_table::SnapshotStatus;
+
+    #[test]
+    fn a_merge_in_the_kernel_is_told_by_the_daemons_words_where_it_is_known() {
+        let state = |line: &str| SnapshotStatus::parse(line).and_then(merge_state);
+        assert_eq!(state("48/4096 16"), Some("running"));
+        assert_eq!(state("16/4096 16"), Some("finished"));
+        assert_eq!(state("Merge failed"), Some("failed"));
+        assert_eq!(state("Invalid"), None);
+        assert_eq!(state("Unknown"), None);
+    }
 }

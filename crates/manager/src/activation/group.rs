@@ -66,6 +66,15 @@ pub struct Group {
 impl Group {
     /// The group to which the LV `name` belongs, be it origin, snapshot or alone.
     pub fn of(found: &FoundVg, name: &LvName) -> Result<Self, ActivationError> {
+        Self::with_tables(found, name, &|lv| lv_table(found, lv))
+    }
+
+    /// The same, with what `table` says of the extents of each of its LVs.
+    pub(super) fn with_tables(
+        found: &FoundVg,
+        name: &LvName,
+        table: &dyn Fn(&Lv) -> Result<Table, ActivationError>,
+    ) -> Result<Self, ActivationError> {
         let links = found.vg.snapshots();
         let origin_name = links.of_cow(name).map_or(name, |snapshot| &snapshot.segment.origin);
         if links.is_cow(origin_name) {
@@ -79,7 +88,7 @@ impl Group {
                 lv: store.name.clone(),
                 top: Device::of(found, store, Layer::Top),
                 cow: Device::of(found, store, Layer::Cow),
-                cow_table: lv_table(found, store)?,
+                cow_table: table(store)?,
                 chunk_size: snapshot.segment.chunk_size,
                 len: found.vg.extent_size.of(snapshot.extent_count),
                 read_only: !store.is_writable(),
@@ -91,7 +100,7 @@ impl Group {
             lv: origin.name.clone(),
             top: Device::of(found, origin, Layer::Top),
             real: Device::of(found, origin, Layer::Real),
-            table: lv_table(found, origin)?,
+            table: table(origin)?,
             read_only: !origin.is_writable(),
         };
         Ok(Self { origin, snapshots })

@@ -5,6 +5,8 @@
 //! - Plans are pure, and say nothing about who carries them out.
 
 mod change;
+mod claimed;
+mod down;
 mod group;
 mod keep;
 mod placed;
@@ -20,6 +22,8 @@ mod live_tests;
 mod tests;
 
 pub use change::Change;
+pub use claimed::claimed_and_changed;
+pub use down::to_take_down;
 pub use group::{Group, GroupSnapshot, Origin, activate, deactivate, device_of};
 pub use keep::keep_snapshot;
 pub use recovery::{Tables, go_on, merge_came_up, tables, take_back};

@@ -58,6 +58,14 @@ pub enum ActivationError {
     },
 }
 
+impl ActivationError {
+    /// The reason alone, for what is no activation.
+    pub fn reason(&self) -> String {
+        let told = self.to_string();
+        told.split_once(": ").map_or(told.clone(), |(_, reason)| reason.to_owned())
+    }
+}
+
 /// A layer of an LV's devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layer {

@@ -17,6 +17,16 @@ use foldback_dm_table::{DeviceMapper, HeaderWrite, SnapshotStatus, Stage, Target
 use foldback_lvm2_format::vg::Vg;
 use foldback_units::LvName;
 
+/// What came of the switch of the devices.
+enum Switched {
+    /// The merge is marked, and the origin's live table merges.
+    Merges,
+    /// It is marked, and the origin's device was left as it was.
+    Not,
+    /// Somebody is in the way; then no device was touched.
+    InUse(InUse),
+}
+
 impl<H: MergeHost> Job<'_, '_, H> {
     /// The group of an LV where its devices are up, under the names that they have.
     pub(super) fn live_group(&mut self, found: &FoundVg, lv: &LvName) -> Outcome<Option<Group>, H> {
@@ -52,15 +62,19 @@ impl<H: MergeHost> Job<'_, '_, H> {
             return self.mark_only(found, marked, &merge);
         }
         match self.switch(found, marked.clone(), &merge, &live)? {
-            None => {
+            Switched::Merges => {
                 self.tell(format!("Merging of volume {vg}/{lv} started."));
                 Ok(Begun::Live(merge, live))
             }
-            Some((device, by)) if self.request.undo.is_some() => {
+            Switched::Not => {
+                // Whoever brings it up or refreshes it the next time starts it.
+                self.not_now_in(&merge, Mode::OnActivate, Used { active: true, ..Used::default() })
+            }
+            Switched::InUse((device, by)) if self.request.undo.is_some() => {
                 // Between the look and the switch: nothing is marked, and the snapshot that was taken harms nobody.
                 Err(Refusal::UndoInUse { vg, lv, device: device.0, by }.into())
             }
-            Some((device, by)) => {
+            Switched::InUse((device, by)) => {
                 // Who is in the way has it as it was: nothing but the mark is committed.
                 let origin = device == live.origin.top.name;
                 let begun = self.not_now(&merge, Used { active: true, origin, snapshot: !origin })?;
@@ -84,8 +98,11 @@ impl<H: MergeHost> Job<'_, '_, H> {
 
     /// Says when a merge that does not begin now will.
     pub(super) fn not_now(&mut self, merge: &Merge, in_use: Used) -> Outcome<Begun, H> {
-        let (Start::Now(notices) | Start::Deferred(notices)) =
-            decide(&self.request.vg, merge, self.request.mode, in_use)?;
+        self.not_now_in(merge, self.request.mode, in_use)
+    }
+
+    fn not_now_in(&mut self, merge: &Merge, mode: Mode, in_use: Used) -> Outcome<Begun, H> {
+        let (Start::Now(notices) | Start::Deferred(notices)) = decide(&self.request.vg, merge, mode, in_use)?;
         for notice in notices {
             self.observer.notice(notice);
         }
@@ -134,14 +151,8 @@ impl<H: MergeHost> Job<'_, '_, H> {
         Ok(status.iter().any(|line| SnapshotStatus::parse(line) == Some(SnapshotStatus::MergeFailed)))
     }
 
-    /// Commits the mark with the switch of the devices; who is in the way, where somebody is.
-    fn switch(
-        &mut self,
-        found: &FoundVg,
-        marked: Vg,
-        merge: &Merge,
-        live: &Group,
-    ) -> Outcome<Option<InUse>, H> {
+    /// Commits the mark with the switch of the devices, unless somebody is in the way.
+    fn switch(&mut self, found: &FoundVg, marked: Vg, merge: &Merge, live: &Group) -> Outcome<Switched, H> {
         let handover = {
             let mut disks = self.host.disks();
             let mut set = DiskSet::new(&mut *disks, self.request.paths);
@@ -161,10 +172,11 @@ impl<H: MergeHost> Job<'_, '_, H> {
         };
         match started {
             Ok(None) => {}
-            Ok(in_use) if self.request.undo.is_some() => return Ok(in_use),
-            Ok(in_use) => {
-                self.mark_staged(found, &handover.next, transaction.headers)?;
-                return Ok(in_use);
+            Ok(Some(in_use)) => {
+                if self.request.undo.is_none() {
+                    self.mark_staged(found, &handover.next, transaction.headers)?;
+                }
+                return Ok(Switched::InUse(in_use));
             }
             Err((Stage::Clean, source)) => {
                 let text = format!("The merge has begun, but something is left to do: {source}");
@@ -173,11 +185,14 @@ impl<H: MergeHost> Job<'_, '_, H> {
             Err((Stage::Resume, source)) => {
                 let text = format!("The merge is marked, but a device was not switched: {source}");
                 self.observer.notice(crate::ops::Notice::warning(text));
+                self.observer.committed(&handover.next.vg);
+                // It may be one behind the origin's.
+                return Ok(if self.is_merging(&next)? { Switched::Merges } else { Switched::Not });
             }
             Err((stage, source)) => return Err(self.not_started("starting", stage, source)),
         }
         self.observer.committed(&handover.next.vg);
-        Ok(None)
+        Ok(Switched::Merges)
     }
 
     /// Commits a mark that was staged for devices which stay as they are.

@@ -139,6 +139,34 @@ fn a_live_merge_that_cannot_start_says_what_is_left() {
     }
 }
 
+/// lvm2.md 2.6, step 8: the origin's live table says whether it merges. What did not switch begins when the command is given
+/// again, as at the next activation.
+#[test]
+fn a_live_merge_whose_device_did_not_switch_says_whether_it_has_begun() {
+    let later = "Merging of snapshot vg/snap will occur on next activation of vg/root.";
+    for (device, begins) in [("vg-root\"", false), ("vg-root-real\"", false), ("vg-snap\"", true)] {
+        let (image, expected) = filled();
+        let mut host = host(image, 8);
+        bring_up(&mut host, |group| group);
+        let word: &'static str = Box::leak(format!("Resume {{ name: DmName(\"{device}").into_boxed_str());
+        host.mapper.refuse_after_commit = Some(word);
+        let mut ear = Ear::default();
+        let outcome = run(&mut host, &mut ear).unwrap();
+        let said = |text: &str| ear.said.iter().any(|said| said.contains(text));
+        assert_eq!(host.mapper.refused, 1, "{device}");
+        assert!(said("a device was not switched"), "{device}: {:?}", ear.said);
+        assert_eq!(said("Merging of volume vg/snap started."), begins, "{device}: {:?}", ear.said);
+        assert_eq!(said(later), !begins, "{device}: {:?}", ear.said);
+        let expects = if begins { MergeOutcome::Finished } else { MergeOutcome::Deferred };
+        assert_eq!(outcome, expects, "{device}");
+        if !begins {
+            assert_eq!(run(&mut host, &mut Ear::default()).unwrap(), MergeOutcome::Finished, "{device}");
+        }
+        let after = host.mapper.disks.visible();
+        assert!(origin(&after) == expected && names(&after) == ["root"], "{device}");
+    }
+}
+
 #[test]
 fn a_vg_with_a_finding_is_refused_before_anything_is_written() {
     let (image, _) = filled();
