@@ -413,7 +413,6 @@ fn merges_that_are_named_together_all_begin_first() {
     );
     let of = |start: &str| said.lines().filter(|line| line.trim_start().starts_with(start)).count();
     assert_eq!((of("Merging of volume"), of("Merge of snapshot into logical volume")), (3, 3), "{said}");
-    // As they were: two active, one not.
     let active = live.ok("lvs --noheadings -o lv_attr");
     assert_eq!((active.matches("-wi-a").count(), active.matches("-wi--").count()), (2, 1), "{active}");
     live.ok("vgchange -ay VG");
