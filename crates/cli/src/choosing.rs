@@ -129,5 +129,19 @@ pub(crate) fn selected(
     let (facts, chosen, _) = gather(context, kind, names, looks)?;
     let format = Format { headings: false, ..Format::default() };
     let text = report(&facts, &asked, Some(select), &chosen, &format)?;
-    Ok(text.lines().map(|line| line.trim().to_owned()).collect())
+    let found = text.lines().map(|line| line.trim().to_owned());
+    if kind != Report::Vgs || names.is_empty() {
+        return Ok(found.collect());
+    }
+    // A report shows a VG also for the tag of something in it; a command means those that have the tag themselves.
+    let tagged = |vg: &str, tag: &str| {
+        facts.vgs.iter().any(|facts| facts.name == vg && facts.tags.iter().any(|known| known == tag))
+    };
+    let meant = |vg: &String| {
+        names.iter().any(|name| match name.strip_prefix('@') {
+            Some(tag) => tagged(vg, tag),
+            None => name.trim_start_matches("/dev/") == vg,
+        })
+    };
+    Ok(found.filter(meant).collect())
 }

@@ -244,7 +244,9 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
             }
         }
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
+            // Another kind of merge is another operation.
             let similar = context(error, ContextKind::SuggestedArg);
+            let similar = if argument.starts_with("--merge") { String::new() } else { similar };
             let similar =
                 if similar.is_empty() { similar } else { format!("  Hint: did you mean '{similar}'?\n") };
             let told = match argument.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {

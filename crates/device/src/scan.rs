@@ -56,15 +56,22 @@ impl BlockDevice {
         PathBuf::from(format!("/sys/dev/block/{}:{}", major(self.number), minor(self.number)))
     }
 
+    fn read(&self, name: &str) -> Option<String> {
+        let text = fs::read_to_string(self.sysfs().join(name)).ok();
+        text.map(|text| text.trim_end_matches('\n').to_owned())
+    }
+
+    /// [`Traits::dm_uuid`] alone: there may be thousands of LVs.
+    pub fn dm_uuid(&self) -> Option<String> {
+        self.read("dm/uuid")
+    }
+
     /// What sysfs tells.
     pub fn traits(&self) -> Traits {
         let sysfs = self.sysfs();
-        let read = |name: &str| {
-            let text = fs::read_to_string(sysfs.join(name)).ok();
-            text.map(|text| text.trim_end_matches('\n').to_owned())
-        };
+        let read = |name: &str| self.read(name);
         Traits {
-            dm_uuid: read("dm/uuid"),
+            dm_uuid: self.dm_uuid(),
             suspended: read("dm/suspended").is_some_and(|text| text == "1"),
             component: has_array_above(&sysfs.join("holders")),
             loop_file: read("loop/backing_file"),
@@ -75,10 +82,17 @@ impl BlockDevice {
 
 fn has_array_above(holders: &Path) -> bool {
     let Ok(entries) = fs::read_dir(holders) else { return false };
-    entries.flatten().any(|entry| {
-        let uuid = fs::read_to_string(entry.path().join("dm/uuid")).unwrap_or_default();
-        uuid.starts_with("mpath-") || entry.path().join("md").exists()
-    })
+    for holder in entries.flatten().map(|entry| entry.path()) {
+        let uuid = fs::read_to_string(holder.join("dm/uuid")).unwrap_or_default();
+        // What carries LVs is no part of something else; there may be thousands of them.
+        if uuid.starts_with("LVM-") {
+            return false;
+        }
+        if uuid.starts_with("mpath-") || holder.join("md").exists() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Every block device that has a name below one of the directories.
@@ -108,8 +122,9 @@ pub fn block_devices(directories: &[PathBuf]) -> Vec<BlockDevice> {
         }
     }
     let device = |(number, mut names): (u64, Vec<PathBuf>)| {
-        names
-            .sort_by_key(|name| rank(name, fs::symlink_metadata(name).is_ok_and(|found| found.is_symlink())));
+        names.sort_by_cached_key(|name| {
+            rank(name, fs::symlink_metadata(name).is_ok_and(|found| found.is_symlink()))
+        });
         names.dedup();
         BlockDevice { number, names }
     };

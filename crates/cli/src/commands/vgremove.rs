@@ -19,6 +19,7 @@ use foldback_manager::ops::Refusal;
 use foldback_manager::report::Report;
 use foldback_manager::store::{DiskSet, remove_vg};
 use foldback_units::{LvName, VgName};
+use std::collections::BTreeSet;
 
 /// Remove volume groups
 #[derive(Args, Debug)]
@@ -39,20 +40,29 @@ impl VgRemove {
             Some(select) => selected(context, Report::Vgs, select, &self.names)?,
             None => self.names.clone(),
         };
-        let mut vgs = Vec::new();
+        let mut vgs: Vec<VgName> = Vec::new();
         for name in &names {
-            match Target::parse(name) {
-                Ok(Target::Vg(vg)) => vgs.push(Ok(vg)),
+            let meant = match Target::parse(name) {
+                Ok(Target::Vg(vg)) => Ok(vec![vg]),
                 Ok(Target::Tag(tag)) => {
                     let found = Session::open(&context.options, Access::Read)?.discover();
                     let tagged = found.vgs.iter().filter(|found| found.vg.tags.contains(&tag));
-                    vgs.extend(tagged.map(|found| Ok(found.vg.name.clone())));
+                    Ok(tagged.map(|found| found.vg.name.clone()).collect())
                 }
-                _ => vgs.push(vg_name(name)),
+                _ => vg_name(name).map(|vg| vec![vg]),
+            };
+            match meant {
+                Ok(meant) => vgs.extend(meant),
+                Err(error) => {
+                    error.tell(context.console);
+                    exit = exit.max(error.exit);
+                }
             }
         }
-        for vg in vgs {
-            let one = vg.and_then(|vg| remove(context, &vg));
+        // One that is named and has a named tag is removed once.
+        let mut done = BTreeSet::new();
+        for vg in vgs.into_iter().filter(|vg| done.insert(vg.clone())) {
+            let one = remove(context, &vg);
             exit = exit.max(one.unwrap_or_else(|error| {
                 error.tell(context.console);
                 error.exit

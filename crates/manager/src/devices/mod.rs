@@ -48,7 +48,13 @@ impl DeviceSettings {
     /// The PVs of this host: accepted devices with a label. `served` is where our own volumes are served, which are LVs.
     pub fn find(&self, served: &Path) -> Vec<PathBuf> {
         let all = block_devices(&self.scan);
-        let accepted = all.iter().filter(|device| self.accepts(device, &device.traits(), served));
+        // What is not meant is told by its names, and LVs by their UUIDs, before anything else is asked of sysfs.
+        let meant = |device: &&BlockDevice| {
+            (self.devices_file.is_some() || self.passes_filters(device))
+                && (self.scan_lvs || !device.dm_uuid().is_some_and(|uuid| uuid.starts_with("LVM-")))
+        };
+        let accepted =
+            all.iter().filter(meant).filter(|device| self.accepts(device, &device.traits(), served));
         accepted.map(BlockDevice::path).filter(|path| has_label(path)).map(Path::to_path_buf).collect()
     }
 
