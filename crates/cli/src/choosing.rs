@@ -7,7 +7,7 @@
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::live::is_same;
-use crate::names::Target;
+use crate::names::{Target, plain};
 use crate::reporting::{Looks, gather, no_lv, no_vg};
 use foldback_manager::report::{
     Asked, Choice, Facts, Format, LvFacts, PvFacts, Report, VgFacts, needs, report,
@@ -140,7 +140,7 @@ pub(crate) fn selected(
     let meant = |vg: &String| {
         names.iter().any(|name| match name.strip_prefix('@') {
             Some(tag) => tagged(vg, tag),
-            None => name.trim_start_matches("/dev/") == vg,
+            None => plain(name) == vg,
         })
     };
     Ok(found.filter(meant).collect())

@@ -6,6 +6,7 @@
 
 use crate::commands::Context;
 use crate::error::CliError;
+use crate::names::nodes;
 use clap::Args;
 use foldback_units::{LvName, Sectors, VgName};
 use std::process::Command;
@@ -79,7 +80,7 @@ fn fsadm(
         ("--yes", options.yes),
     ];
     command.args(wanted.iter().filter(|(_, wanted)| *wanted).map(|(option, _)| option));
-    command.arg(what).arg(format!("/dev/{vg}/{lv}"));
+    command.arg(what).arg(nodes().join(vg.as_str()).join(lv.as_str()));
     // It takes KiB; an extent is never less than one.
     command.args(size.map(|size| format!("{}K", size.get().div_euclid(2))));
     let status = command.status().map_err(|error| CliError::failed(format!("running {FSADM}: {error}.")))?;

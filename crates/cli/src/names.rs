@@ -7,7 +7,7 @@
 use crate::error::CliError;
 use crate::scanning::dev_dir;
 use foldback_units::{BadName, LvName, TagName, VgName};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A VG, an LV, or what carries a tag.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,10 +20,25 @@ pub(crate) enum Target {
     Tag(TagName),
 }
 
+/// What stands behind the directory of nodes; `None` where the text is no path in it.
+fn node_below<'t>(dev: &Path, text: &'t str) -> Option<&'t str> {
+    Path::new(text).strip_prefix(dev).ok().and_then(Path::to_str)
+}
+
+/// The directory of nodes: `DM_DEV_DIR`, else `/dev`.
+pub(crate) fn nodes() -> PathBuf {
+    dev_dir().unwrap_or_else(|| "/dev".into())
+}
+
+/// A name without the directory of nodes before it.
+pub(crate) fn plain(text: &str) -> &str {
+    node_below(&nodes(), text).unwrap_or(text)
+}
+
 impl Target {
     /// Reads one.
     pub(crate) fn parse(text: &str) -> Result<Self, CliError> {
-        Self::parse_below(&dev_dir().unwrap_or_else(|| "/dev".into()), text)
+        Self::parse_below(&nodes(), text)
     }
 
     /// The same where nodes lie in this directory.
@@ -33,7 +48,7 @@ impl Target {
                 TagName::new(tag).map_err(|_| CliError::failed(format!("Skipping invalid tag {text}.")))?;
             return Ok(Self::Tag(tag));
         }
-        let node = Path::new(text).strip_prefix(dev).ok().and_then(Path::to_str);
+        let node = node_below(dev, text);
         let plain = match node.and_then(|node| node.strip_prefix("mapper/")) {
             Some(name) => undoubled(name)
                 .ok_or_else(|| CliError::failed(format!("\"{text}\": Invalid path for Logical Volume.")))?,

@@ -35,6 +35,7 @@ use foldback_manager::ops::keep;
 use foldback_manager::ops::merge::check;
 use foldback_manager::ops::merge_start::Mode;
 use foldback_manager::ops::names::user_lv_name;
+use foldback_manager::ops::snapshot_create::not_understood;
 use foldback_manager::ops::undo::Undo;
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, VgName};
@@ -208,6 +209,10 @@ impl LvConvert {
             return Ok(After::Over(Exit::Success));
         }
         if context.as_lvm2 && found.vg.lv(lv).is_some() && !links.is_cow(lv) {
+            if let Some(type_text) = found.vg.lv(lv).and_then(not_understood) {
+                let refusal = Refusal::NotUnderstood { vg: vg.clone(), lv: lv.clone(), type_text };
+                return Err(refused(context, &refusal));
+            }
             return Err(CliError::failed(self.not_a_snapshot(vg, lv)));
         }
         let of_snapshot = links.of_cow(lv).filter(|_| !self.namesnapshot);

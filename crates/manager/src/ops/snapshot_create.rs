@@ -237,7 +237,7 @@ pub(crate) fn check_origin<'v>(
 }
 
 /// The type of the first segment that this program does not carry.
-pub(crate) fn not_understood(lv: &Lv) -> Option<String> {
+pub fn not_understood(lv: &Lv) -> Option<String> {
     lv.segments.iter().find_map(|segment| match &segment.kind {
         SegmentKind::Unknown { type_text } => Some(type_text.clone()),
         _ => None,

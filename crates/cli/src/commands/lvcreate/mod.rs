@@ -19,23 +19,25 @@ use super::lvremove::take_back;
 use super::vgcreate::tags;
 use crate::backend::{Boot, Kernel};
 use crate::carried::{Carrier, Live};
-use crate::changing::{Change, refused, tell, vg_to_change};
+use crate::changing::{Change, one_vg, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::{is_same, setting};
-use crate::names::{Target, vg_name};
+use crate::names::{Target, plain, vg_name};
 use crate::options::YesNo;
 use crate::read_ahead::ReadAhead;
 use crate::session::Session;
 use crate::signatures::{self, Place};
 use crate::sizes::{Extents, KibSize, Of, Size};
 use clap::{Args, ValueEnum};
+use foldback_device::Access;
 use foldback_lvm2_format::vg::{AllocationPolicy, AreaOn, Lv, LvFlag, Pv, PvKey, SegmentKind, Vg};
 use foldback_manager::activation::Wish;
 use foldback_manager::apply::create_lv;
 use foldback_manager::ops::allocation::Policy;
 use foldback_manager::ops::lv_create::{self, NewLv};
 use foldback_manager::ops::names::user_lv_name;
+use foldback_manager::ops::snapshot_create::not_understood;
 use foldback_manager::ops::trial;
 use foldback_manager::ops::{Layout, Notice, PercentOf, Refusal, SizeRequest};
 use foldback_manager::report::Units;
@@ -195,6 +197,9 @@ impl LvCreate {
                 return Err(CliError { exit: Exit::BadCommandLine, message, hint: None });
             }
         }
+        if is_snapshot && self.size.is_none() && self.extents.is_none() {
+            self.refuse_other_kinds(context)?;
+        }
         let size = self.size_request(context, is_snapshot)?;
         if self.stripes > 1 && self.stripesize.is_none() {
             let size = Units::in_words(Layout::DEFAULT_STRIPE_SIZE);
@@ -214,10 +219,10 @@ impl LvCreate {
                     return Err(usage("The origin name should include the volume group."));
                 }
             }
-        } else if target.trim_start_matches("/dev/").contains('/') {
+        } else if plain(&target).contains('/') {
             return Err(usage("Volume group name expected (no slash)"));
         } else {
-            (vg_name(target.trim_start_matches("/dev/"))?, None)
+            (vg_name(plain(&target))?, None)
         };
         if let Some(other) = in_name.filter(|other| *other != vg) {
             return Err(usage(&format!("Inconsistent volume group names given: \"{other}\" and \"{vg}\"")));
@@ -342,13 +347,23 @@ impl LvCreate {
     /// The name, and the VG where it stands in front of it.
     fn split_name(&self, context: &Context) -> Result<(Option<VgName>, Option<LvName>), CliError> {
         let Some(text) = &self.name else { return Ok((None, None)) };
-        let text = text.strip_prefix("/dev/").unwrap_or(text);
+        let text = plain(text);
         let (vg, name) = match text.split_once('/') {
             Some((vg, name)) => (Some(vg_name(vg)?), name),
             None => (None, text),
         };
         let name = user_lv_name(name).map_err(|refusal| refused(context, &refusal))?;
         Ok((vg, Some(name)))
+    }
+
+    /// Without a size LVM2 makes a thin snapshot of a thin volume: said as what it is, not as a size that is missing.
+    fn refuse_other_kinds(&self, context: &Context) -> Result<(), CliError> {
+        let Some(Ok(Target::Lv(vg, lv))) = self.target.as_deref().map(Target::parse) else { return Ok(()) };
+        let found = Session::open(&context.options, Access::Read)?.discover();
+        let found = one_vg(&found, &vg)?;
+        let type_text = found.vg.lv(&lv).and_then(not_understood);
+        let refusal = type_text.map(|type_text| Refusal::NotUnderstood { vg, lv, type_text });
+        refusal.map_or(Ok(()), |refusal| Err(refused(context, &refusal)))
     }
 
     fn size_request(&self, context: &Context, is_snapshot: bool) -> Result<SizeRequest, CliError> {
