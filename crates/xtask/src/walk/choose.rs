@@ -1,10 +1,11 @@
 //! Which step comes next: from the seed, its number, and what the VG holds.
 //!
-//! Holds: the parties take turns; no write and no merge is chosen that a store might be too small for; after the random steps come
-//! three that bring everything up, end the merges, and take everything down.
+//! Holds: the parties take turns; no write and no merge is chosen that a store might be too small for, but for those that
+//! certainly make a snapshot invalid; after the random steps come three that bring everything up, end the merges, and take everything
+//! down.
 
 use super::model::{Lv, MIB_BLOCKS, Merge, Model};
-use super::step::{Command, How, Party, Step, Write};
+use super::step::{Command, How, Party, Step, Write, one_of_all};
 use super::{STEPS, Verdict};
 use crate::guest::Random;
 
@@ -104,6 +105,12 @@ fn writes(dice: &mut Dice, number: u64, model: &mut Model) -> Vec<Write> {
     let names: Vec<String> =
         model.lvs.iter().filter(|(_, lv)| lv.readable()).map(|(name, _)| name.clone()).collect();
     let mut writes = Vec::new();
+    if dice.percent(8)
+        && let Some(write) = overflow(dice, number, model)
+    {
+        model.write(&write.lv, write.from, write.until, write.stamp);
+        return vec![write];
+    }
     if !dice.percent(75) {
         return writes;
     }
@@ -120,6 +127,20 @@ fn writes(dice: &mut Dice, number: u64, model: &mut Model) -> Vec<Write> {
         }
     }
     writes
+}
+
+/// A write to the whole of an origin that nothing merges into, and that snapshots of it cannot survive.
+fn overflow(dice: &mut Dice, number: u64, model: &Model) -> Option<Write> {
+    let quiet = |name: &str| model.members(name).all(|(_, lv)| lv.merge() == Merge::No);
+    let names: Vec<&String> = model
+        .lvs
+        .iter()
+        .filter(|(name, lv)| lv.readable() && lv.snapshot.is_none() && quiet(name) && model.overflows(name))
+        .map(|(name, _)| name)
+        .collect();
+    let lv = dice.pick(&names)?;
+    let until = model.lvs.get(lv)?.blocks.len();
+    Some(Write { lv: lv.clone(), from: 0, until, stamp: stamp(number, WRITES_MAX + 1) })
 }
 
 /// Whether it can be told what a kernel that ends in the middle of it may leave.
@@ -167,6 +188,7 @@ fn attempt(dice: &mut Dice, party: Party, model: &Model) -> Option<Command> {
     match roll {
         0..8 => (origins.len() < ORIGINS_MAX && model.free_mib() > 20)
             .then_some(Command::Create { name: name?, mib: usize::try_from(dice.between(4, 12)).ok()? }),
+        8..12 if party == Party::Foldback => take_all(dice, model, &origins, &name?),
         8..26 => take(dice, model, &origins, name?),
         26..32 => (model.free_mib() > 8)
             .then_some(())
@@ -180,6 +202,7 @@ fn attempt(dice: &mut Dice, party: Party, model: &Model) -> Option<Command> {
             let up = dice.percent(45);
             Some(Command::Activate { which, up, poll: !up || dice.percent(70) })
         }
+        64..70 if party == Party::Foldback => merge_back(dice, model, &snapshots, name?),
         64..84 | 100.. => merge(dice, party, model, &snapshots),
         84..88 => dice
             .pick(&of(&|lv| lv.merge() == Merge::Marked))
@@ -215,12 +238,31 @@ fn take(dice: &mut Dice, model: &Model, origins: &[String], name: String) -> Opt
     })
 }
 
+/// Of two origins at least.
+fn take_all(dice: &mut Dice, model: &Model, origins: &[String], name: &str) -> Option<Command> {
+    let fit = |origin: &&String| {
+        let known = model.lvs.get(*origin).is_some_and(|lv| !lv.blocks.contains(&0));
+        let few = model.snapshots(origin).count() < SNAPSHOTS_MAX;
+        known && few && !model.lvs.contains_key(&one_of_all(origin, name))
+    };
+    let origins: Vec<String> = origins.iter().filter(fit).cloned().collect();
+    let (chunk, store_mib) = (1_usize << dice.below(5), dice.between(2, 3));
+    let needed = store_mib * u64::try_from(origins.len()).ok()?;
+    (origins.len() > 1 && model.free_mib() > needed + 4).then(|| Command::TakeAll {
+        name: name.to_owned(),
+        origins,
+        chunk,
+        store_mib,
+    })
+}
+
 fn lengthen_store(dice: &mut Dice, model: &Model, snapshots: &[String]) -> Option<Command> {
     let name = dice.pick(snapshots)?;
     let lv = model.lvs.get(&name)?;
     let mib = dice.between(1, 3);
     // A store is of no use beyond its origin's size, and LVM2 would make less of the wish.
-    let useful = lv.snapshot.as_ref()?.store_mib + mib <= u64::try_from(lv.blocks.len() / MIB_BLOCKS).ok()?;
+    let useful = !lv.invalid()
+        && lv.snapshot.as_ref()?.store_mib + mib <= u64::try_from(lv.blocks.len() / MIB_BLOCKS).ok()?;
     (useful && model.free_mib() > mib).then_some(Command::LengthenStore { name, mib })
 }
 
@@ -231,7 +273,21 @@ fn merge(dice: &mut Dice, party: Party, model: &Model, snapshots: &[String]) -> 
     let own = [How::Wait, How::Background, How::Background, How::Name, How::OnActivate, How::NameSnapshot];
     let theirs = [How::Wait, How::Background, How::Background];
     let how = if party == Party::Foldback { dice.pick(&own)? } else { dice.pick(&theirs)? };
-    (fits && !(again && how == How::NameSnapshot)).then_some(Command::Merge { name, how })
+    // LVM2 cannot see whether an inactive one is lost, and marks it for a merge that never begins.
+    let lv = model.lvs.get(&name)?;
+    let seen = !lv.invalid() || lv.active || (party == Party::Foldback && how != How::Name);
+    (fits && seen && !(again && how == How::NameSnapshot)).then_some(Command::Merge { name, how })
+}
+
+/// With room for what the merge overwrites, which is as much as the origin has at most.
+fn merge_back(dice: &mut Dice, model: &Model, snapshots: &[String], back: String) -> Option<Command> {
+    let name = dice.pick(snapshots)?;
+    let origin = model.group(&name);
+    let mib = u64::try_from(model.lvs.get(origin)?.mib()).ok()?;
+    let quiet = model.members(&name).all(|(_, lv)| lv.merge() == Merge::No);
+    let known = model.lvs.get(origin).is_some_and(|lv| !lv.blocks.contains(&0));
+    (quiet && known && model.room_for_merge(&name) && model.free_mib() > mib + 4)
+        .then_some(Command::MergeBack { name, back })
 }
 
 #[cfg(test)]
@@ -251,7 +307,7 @@ mod tests {
     /// Walks in which all is done that must be, so that the choices are seen without parties.
     #[test]
     fn walks_have_every_command_and_kills_and_never_fill_a_store() {
-        let (mut kinds, mut kills, mut held) = (BTreeSet::new(), 0, 0);
+        let (mut kinds, mut kills, mut held, mut lost) = (BTreeSet::new(), 0, 0, 0);
         for seed in 0..200 {
             let mut place = replay(seed, "").unwrap();
             while place.next < STEPS_AND_END {
@@ -261,8 +317,13 @@ mod tests {
                 kinds.insert(format!("{} {how}", kind.split([' ', '{']).next().unwrap()));
                 kills += u32::from(step.kill_ms.is_some());
                 held += u32::from(step.hold.is_some());
+                lost += u32::from(step.writes.iter().any(|write| write.stamp % 1000 > super::WRITES_MAX));
                 if step.command.verdict(step.party, &place.model) == Verdict::Must {
                     place.model = step.command.done(step.party, &place.model).remove(0);
+                    for snapshot in place.model.lvs.values_mut().filter_map(|lv| lv.snapshot.as_mut()) {
+                        // As large as a party that chooses the size makes it at most.
+                        snapshot.store_mib = if snapshot.store_mib == 0 { 13 } else { snapshot.store_mib };
+                    }
                 }
                 let number = place.next;
                 place.fill(number);
@@ -270,7 +331,7 @@ mod tests {
                 place.next += 1;
             }
         }
-        assert_eq!(kinds.len(), 12 + 5, "{kinds:?}");
-        assert!(kills > 200 && held > 200, "{kills} {held}");
+        assert_eq!(kinds.len(), 14 + 5, "{kinds:?}");
+        assert!(kills > 200 && held > 200 && lost > 20, "{kills} {held} {lost}");
     }
 }

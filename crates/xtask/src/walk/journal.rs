@@ -2,7 +2,7 @@
 //!
 //! `N killed` is written before a command during which the kernel is ended. Otherwise, and once more after the boot that follows,
 //! `N before` (refused, or nothing left of it) or `N done K`, K being which of the allowed outcomes; then `NAME=begun`, `NAME=ended`
-//! for merges that went on by themselves.
+//! for merges that went on by themselves, and `NAME=MIB` for a store that a party sized.
 
 use anyhow::{Context, Result, bail};
 
@@ -106,6 +106,9 @@ impl Place {
             match change.split_once('=') {
                 Some((name, "begun")) => self.model.begin(name),
                 Some((name, "ended")) => self.model.end(name),
+                Some((name, mib)) if mib.parse::<u64>().is_ok() => {
+                    self.model.lengthen_store(name, mib.parse()?);
+                }
                 _ => bail!("a change is none: {change}"),
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! Holds:
 //! - A snapshot is a copy of its origin's blocks; a merge that has begun is the copy back. Nothing here knows of exceptions but as an
-//!   upper bound of what a store has to hold, so that no walk fills one by accident.
+//!   upper bound of what a store has to hold, so that no walk fills one by accident. A store overflows where one write alone needs
+//!   more chunks than it has.
 //! - A name is an LV's key; an origin is named by its snapshots, and renaming one renames that too.
 //! - What LVM2 or Foldback refuses changes nothing, so only what went well is applied here.
 
@@ -37,8 +38,10 @@ pub(crate) struct Snapshot {
     pub(crate) origin: String,
     /// Blocks of a chunk.
     pub(crate) chunk: usize,
-    /// Size of the store.
+    /// Size of the store; 0 where the party chose it and nobody has looked yet.
     pub(crate) store_mib: u64,
+    /// Whether its store has overflowed: it shows nothing from then on.
+    pub(crate) invalid: bool,
     /// Chunks that the store may hold, at most.
     touched: BTreeSet<usize>,
     /// Its merge.
@@ -73,9 +76,14 @@ impl Lv {
         self.snapshot.as_ref().map_or(Merge::No, |snapshot| snapshot.merge)
     }
 
+    /// Whether it is a snapshot that is lost.
+    pub(crate) fn invalid(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.invalid)
+    }
+
     /// Whether it can be read and written through its own device.
     pub(crate) fn readable(&self) -> bool {
-        self.active && self.merge() != Merge::Begun
+        self.active && self.merge() != Merge::Begun && !self.invalid()
     }
 }
 
@@ -158,7 +166,7 @@ impl Model {
     pub(crate) fn take(&mut self, name: &str, origin: &str, chunk: usize, store_mib: u64) {
         let Some(from) = self.lvs.get(origin) else { return };
         let (origin, touched) = (origin.to_owned(), BTreeSet::new());
-        let snapshot = Snapshot { origin, chunk, store_mib, touched, merge: Merge::No };
+        let snapshot = Snapshot { origin, chunk, store_mib, invalid: false, touched, merge: Merge::No };
         let lv = Lv {
             blocks: from.blocks.clone(),
             tags: BTreeSet::new(),
@@ -178,13 +186,15 @@ impl Model {
         self.touch(name, from, until);
     }
 
-    /// What the stores that a write to this LV reaches may have to take: its own, or those of the origin.
+    /// What the stores that a write to this LV reaches may have to take: its own, or those of the origin; and which are lost by it.
     fn touch(&mut self, name: &str, from: usize, until: usize) {
         for (other, lv) in &mut self.lvs {
             let until = until.min(lv.blocks.len());
             let Some(snapshot) = lv.snapshot.as_mut().filter(|_| from < until) else { continue };
             if other == name || (snapshot.origin == name && snapshot.merge != Merge::Begun) {
-                snapshot.touched.extend(from / snapshot.chunk..until.div_ceil(snapshot.chunk));
+                let chunks = from / snapshot.chunk..until.div_ceil(snapshot.chunk);
+                snapshot.invalid |= snapshot.cannot_take(chunks.len());
+                snapshot.touched.extend(chunks);
             }
         }
     }
@@ -320,7 +330,20 @@ impl Model {
     pub(crate) fn room_for(&self, name: &str, from: usize, until: usize) -> bool {
         let mut after = self.clone();
         after.write(name, from, until, 1);
-        after.stores_fit()
+        after.stores_fit() && after.lost() == self.lost()
+    }
+
+    /// Whether a write to the whole of this origin makes snapshots of it invalid, and there is no doubt which: the others have room.
+    pub(crate) fn overflows(&self, origin: &str) -> bool {
+        let mut after = self.clone();
+        let blocks = self.lvs.get(origin).map_or(0, |lv| lv.blocks.len());
+        after.write(origin, 0, blocks, 1);
+        after.stores_fit() && after.lost() > self.lost()
+    }
+
+    /// How many snapshots are invalid.
+    fn lost(&self) -> usize {
+        self.lvs.values().filter(|lv| lv.invalid()).count()
     }
 
     /// Whether the stores of the others can take a merge of this one.
@@ -343,12 +366,28 @@ impl Model {
 }
 
 impl Snapshot {
-    /// Whether the store has room for what it may hold: a header, a chunk of metadata for each full area, and two to spare.
+    /// Chunks of the store.
+    fn chunks(&self) -> u64 {
+        (self.store_mib << 20) / self.chunk_bytes()
+    }
+
+    fn chunk_bytes(&self) -> u64 {
+        u64::try_from(self.chunk * BLOCK).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the store has room for what it may hold: a header, a chunk of metadata for each full area, and two to spare. One that
+    /// the party sized has room for what the party was told to do.
     fn fits(&self) -> bool {
-        let chunk_bytes = u64::try_from(self.chunk * BLOCK).unwrap_or(u64::MAX);
-        let chunks = (self.store_mib << 20) / chunk_bytes;
         let held = u64::try_from(self.touched.len()).unwrap_or(u64::MAX);
-        held + held / (chunk_bytes / RECORD) + 4 <= chunks
+        self.invalid
+            || self.store_mib == 0
+            || held + held / (self.chunk_bytes() / RECORD) + 4 <= self.chunks()
+    }
+
+    /// Whether it is too small for so many chunks even where it held nothing else: there is a header, and metadata.
+    fn cannot_take(&self, chunks: usize) -> bool {
+        let needed = u64::try_from(chunks).unwrap_or(u64::MAX).saturating_add(2);
+        self.store_mib != 0 && needed > self.chunks()
     }
 }
 
@@ -439,6 +478,17 @@ mod tests {
         assert!(model.room_for("o", 0, 2 * MIB_BLOCKS));
         model.take("t", "o", 16, 1);
         assert!(!model.room_for("o", 0, 2 * MIB_BLOCKS));
+    }
+
+    #[test]
+    fn a_write_that_no_store_can_take_loses_the_snapshot_and_spares_those_with_room() {
+        let mut model = origin_with_snapshot();
+        model.take("t", "o", 1, 4);
+        assert!(model.overflows("o"));
+        model.write("o", 0, 2 * MIB_BLOCKS, 7);
+        assert!(model.lvs["s"].invalid() && !model.lvs["s"].readable() && !model.lvs["t"].invalid());
+        assert!(!model.overflows("o"), "it is lost already");
+        assert!(model.room_for("o", 0, 2 * MIB_BLOCKS), "what is lost needs no room");
     }
 
     #[test]

@@ -48,9 +48,18 @@ pub(crate) struct Seen {
     pub(crate) merging: BTreeSet<String>,
 }
 
-/// Takes over what merges did by themselves, and says what differs then. Each change is told as `name=begun` or `name=ended`.
+/// Takes over what merges did by themselves and which sizes a party chose, and says what differs then. Each change is told as
+/// `name=begun`, `name=ended`, or `name=MIB`.
 pub(crate) fn differences(model: &mut Model, seen: &Seen, changes: &mut Vec<String>) -> Vec<String> {
     let mut wrong = Vec::new();
+    for (name, lv) in &mut model.lvs {
+        if let (Some(snapshot), Some(row)) = (&mut lv.snapshot, seen.rows.get(name))
+            && snapshot.store_mib == 0
+        {
+            snapshot.store_mib = row.mib;
+            changes.push(format!("{name}={}", row.mib));
+        }
+    }
     let names: Vec<String> =
         model.lvs.iter().filter(|(_, lv)| lv.merge() != Merge::No).map(|(name, _)| name.clone()).collect();
     for name in names {
@@ -119,7 +128,11 @@ fn row(model: &Model, name: &str, lv: &Lv) -> Row {
 fn state_differs(model: &Model, seen: &Seen) -> Vec<String> {
     let mut wrong = Vec::new();
     for (name, lv) in model.lvs.iter().filter(|(_, lv)| lv.merge() == Merge::No) {
-        let state = if lv.active { 'a' } else { '-' };
+        let state = match (lv.active, lv.invalid()) {
+            (false, _) => '-',
+            (true, true) => 'I',
+            (true, false) => 'a',
+        };
         let open = if lv.held { 'o' } else { '-' };
         let wanted = format!("wi-{state}{open}");
         let found = seen.rows.get(name).and_then(|row| row.attr.get(1..6)).unwrap_or_default();
@@ -166,6 +179,30 @@ mod tests {
         ] {
             let found = differences(&mut model(), &seen(&lines, &[]), &mut Vec::new());
             assert_eq!(found.len(), count, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_a_party_sized_is_as_large_as_it_is_seen() {
+        let (mut back, mut changes) = (model(), Vec::new());
+        back.take("b", "o", 1, 0);
+        let rows = ["o|owi-a-----|4.00||", "s|swi-a-s---|2.00|o|", "b|swi-a-s---|3.00|o|"];
+        assert!(differences(&mut back, &seen(&rows, &[]), &mut changes).is_empty());
+        assert_eq!(
+            (changes, back.lvs["b"].snapshot.as_ref().unwrap().store_mib),
+            (vec!["b=3".to_owned()], 3)
+        );
+    }
+
+    #[test]
+    fn a_lost_snapshot_that_looks_good_is_noticed() {
+        let mut lost = model();
+        lost.write("o", 0, 1024, 1);
+        let lines = |state| ["o|owi-a-----|4.00||".to_owned(), format!("s|swi-{state}-s---|2.00|o|")];
+        for (state, count) in [("I", 0), ("a", 1)] {
+            let lines = lines(state);
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            assert_eq!(differences(&mut lost, &seen(&lines, &[]), &mut Vec::new()).len(), count);
         }
     }
 

@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Create { name: String, mib: usize },
     /// A new snapshot; blocks of a chunk.
     Take { name: String, origin: String, chunk: usize, store_mib: u64 },
+    /// Snapshots of several origins at one instant, `ORIGIN_NAME` (Foldback's).
+    TakeAll { name: String, origins: Vec<String>, chunk: usize, store_mib: u64 },
     /// A longer origin or plain LV.
     Lengthen { name: String, mib: usize },
     /// A longer store.
@@ -71,6 +73,8 @@ pub(crate) enum Command {
     Activate { which: Option<String>, up: bool, poll: bool },
     /// Merge a snapshot.
     Merge { name: String, how: How },
+    /// Merge a snapshot, after another one of the origin as it is (Foldback's `--undo`).
+    MergeBack { name: String, back: String },
     /// Take a merge back that waits (Foldback's).
     Cancel { name: String },
     /// Go on with merges of what is not active (Foldback's).
@@ -125,6 +129,14 @@ impl Step {
             begun.begin(&merging);
             left.push(begun);
         }
+        if let Command::MergeBack { name, back } = &self.command {
+            let taken = with_way_back(before, name, back);
+            let mut marked = taken.clone();
+            marked.mark(name, Merge::Marked);
+            let mut begun = marked.clone();
+            begun.begin(name);
+            left.extend([taken, marked, begun]);
+        }
         left
     }
 }
@@ -135,9 +147,11 @@ impl Command {
         let quiet = |name: &str| model.members(name).all(|(_, lv)| lv.merge() == Merge::No);
         let held = |name: &str| model.members(name).any(|(_, lv)| lv.held);
         let active = |name: &str| model.lvs.get(name).is_some_and(|lv| lv.active);
+        let lost = |name: &str| model.lvs.get(name).is_some_and(Lv::invalid);
         let must = match self {
             Self::Create { .. } | Self::Finish | Self::Premerge | Self::Activate { up: true, .. } => true,
             Self::Take { origin, .. } => quiet(origin) && active(origin),
+            Self::TakeAll { origins, .. } => origins.iter().all(|origin| quiet(origin) && active(origin)),
             Self::Lengthen { name, .. } => {
                 let alone = model.snapshots(name).next().is_none();
                 alone || (party == Party::Foldback && quiet(name))
@@ -155,6 +169,9 @@ impl Command {
                 return Verdict::MustNot;
             }
             Self::Activate { .. } => true,
+            Self::Merge { name, .. } | Self::MergeBack { name, .. } if lost(name) => return Verdict::MustNot,
+            // Its snapshot would not show what the merge takes away.
+            Self::MergeBack { name, .. } if active(name) && model.waits(name) => return Verdict::MustNot,
             // It would change its size.
             Self::Merge { name, how: How::NameSnapshot } if model.is_short(name) => return Verdict::MustNot,
             Self::Merge { name, how: How::NameSnapshot } => {
@@ -163,8 +180,9 @@ impl Command {
                     && model.members(name).count() == 2
                     && model.lvs.get(model.group(name)).is_some_and(|lv| !lv.held)
             }
-            Self::Merge { name, .. } => quiet(name),
-            Self::Cancel { .. } => false,
+            Self::Merge { name, .. } | Self::MergeBack { name, .. } => quiet(name),
+            // Of what is not active nobody knows whether it has begun.
+            Self::Cancel { name } => active(name),
         };
         if must { Verdict::Must } else { Verdict::May }
     }
@@ -173,7 +191,11 @@ impl Command {
     pub(crate) fn may_end_merges(&self) -> bool {
         matches!(
             self,
-            Self::Merge { .. } | Self::Activate { up: true, .. } | Self::Finish | Self::Refresh { .. }
+            Self::Merge { .. }
+                | Self::MergeBack { .. }
+                | Self::Activate { up: true, .. }
+                | Self::Finish
+                | Self::Refresh { .. }
         )
     }
 
@@ -188,12 +210,20 @@ impl Command {
         match self {
             Self::Create { name, mib } => model.create(name, *mib),
             Self::Take { name, origin, chunk, store_mib } => model.take(name, origin, *chunk, *store_mib),
+            Self::TakeAll { name, origins, chunk, store_mib } => {
+                for origin in origins {
+                    model.take(&one_of_all(origin, name), origin, *chunk, *store_mib);
+                }
+            }
             Self::Lengthen { name, mib } => model.lengthen(name, *mib),
             Self::LengthenStore { name, mib } => model.lengthen_store(name, *mib),
             Self::Rename { name, to } => model.rename(name, to),
             Self::Remove { name } => model.remove(name),
             Self::Activate { which, up, .. } => model.activate(which.as_deref(), *up),
             Self::Merge { name, how } => return merged(party, name, *how, before),
+            Self::MergeBack { name, back } => {
+                return merged(party, name, How::Wait, &with_way_back(before, name, back));
+            }
             Self::Cancel { name } => model.mark(name, Merge::No),
             Self::Tag { name, tag, on } => {
                 if let Some(lv) = model.lvs.get_mut(name) {
@@ -217,6 +247,19 @@ impl Command {
         }
         vec![model]
     }
+}
+
+/// What a snapshot is called that is taken together with others.
+pub(super) fn one_of_all(origin: &str, name: &str) -> String {
+    format!("{origin}_{name}")
+}
+
+/// With the snapshot that undoes the merge, whose size Foldback chooses.
+fn with_way_back(before: &Model, name: &str, back: &str) -> Model {
+    let mut model = before.clone();
+    let chunk = before.lvs.get(name).and_then(|lv| lv.snapshot.as_ref()).map_or(1, |snapshot| snapshot.chunk);
+    model.take(back, before.group(name), chunk, 0);
+    model
 }
 
 /// Where a merge can be after the command: marked, begun, or ended.
@@ -287,6 +330,34 @@ mod tests {
         assert_eq!(merge.verdict(Party::Foldback, &model), Verdict::Must);
         model.lengthen("o", 1);
         assert_eq!(merge.verdict(Party::Foldback, &model), Verdict::MustNot);
+    }
+
+    #[test]
+    fn what_a_merge_takes_away_is_kept_where_that_is_wanted() {
+        let mut model = model();
+        model.write("o", 0, 2, 1);
+        model.write("s", 0, 1, 2);
+        let merge = Command::MergeBack { name: "s".to_owned(), back: "b".to_owned() };
+        assert_eq!(merge.verdict(Party::Foldback, &model), Verdict::Must);
+        let ended = merge.done(Party::Foldback, &model).pop().unwrap();
+        assert_eq!(ended.lvs.keys().collect::<Vec<_>>(), ["b", "o"]);
+        assert_eq!(
+            (ended.lvs["b"].blocks[..2].to_vec(), ended.lvs["o"].blocks[..2].to_vec()),
+            (vec![1, 1], vec![2, 0])
+        );
+        model.lvs.get_mut("o").unwrap().held = true;
+        assert_eq!(merge.verdict(Party::Foldback, &model), Verdict::MustNot);
+    }
+
+    #[test]
+    fn a_lost_snapshot_is_merged_by_nobody() {
+        let mut model = model();
+        model.write("o", 0, 512, 1);
+        for how in [How::Wait, How::Background, How::OnActivate, How::NameSnapshot] {
+            let merge = Command::Merge { name: "s".to_owned(), how };
+            assert_eq!(merge.verdict(Party::Foldback, &model), Verdict::MustNot, "{how:?}");
+        }
+        assert_eq!(Command::Remove { name: "s".to_owned() }.verdict(Party::Lvm2, &model), Verdict::Must);
     }
 
     #[test]

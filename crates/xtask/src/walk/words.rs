@@ -11,6 +11,10 @@ pub(crate) fn words(party: Party, command: &Command) -> Vec<String> {
         Command::Take { name, origin, chunk, store_mib } => {
             format!("lvcreate -y -s -c {}b -L {store_mib}m -n {name} {}", chunk * BLOCK, lv(origin))
         }
+        Command::TakeAll { name, origins, chunk, store_mib } => {
+            let origins: Vec<String> = origins.iter().map(|origin| lv(origin)).collect();
+            format!("lvcreate -y -s -c {}b -L {store_mib}m -n {name} {}", chunk * BLOCK, origins.join(" "))
+        }
         Command::Lengthen { name, mib } => format!("lvextend -L +{mib}m {}", lv(name)),
         Command::LengthenStore { name, mib } => format!("lvextend -L +{mib}m {}", lv(name)),
         Command::Rename { name, to } => format!("lvrename {VG} {name} {to}"),
@@ -33,6 +37,7 @@ pub(crate) fn words(party: Party, command: &Command) -> Vec<String> {
             };
             format!("{options} {}", lv(name))
         }
+        Command::MergeBack { name, back } => format!("lvconvert --merge --undo {back} {}", lv(name)),
         Command::Cancel { name } => format!("lvconvert --cancel {}", lv(name)),
         Command::Premerge => format!("premerge {VG}"),
         Command::Finish if party == Party::Lvm2 => format!("vgchange --poll y {VG}"),

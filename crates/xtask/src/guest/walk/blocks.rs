@@ -48,6 +48,11 @@ pub(super) fn compare(device: &Path, wanted: &[u64]) -> Result<Vec<String>> {
     Ok(wrong)
 }
 
+/// Whether the device's first block can be read.
+pub(super) fn answers(device: &Path) -> Result<bool> {
+    Ok(Direct::open(device)?.read(0, u64::try_from(BLOCK)?).is_ok())
+}
+
 fn content(block: usize, stamp: u64) -> Vec<u8> {
     let place = u64::try_from(block).unwrap_or(u64::MAX);
     let first = Random::new(stamp.rotate_left(32) ^ place).next();

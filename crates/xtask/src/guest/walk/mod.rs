@@ -1,8 +1,8 @@
 //! Carries a random walk out inside the guest: does a step, looks, compares with the model, keeps the journal.
 //!
 //! Holds: after every step LVM2 and Foldback report the same VG, which is the model's; LVM2's check is silent; nothing is
-//! suspended; every block of every readable LV is what the model says. A command that must be done or must be refused is. During a
-//! command that the kernel does not survive, nothing is written by the walk.
+//! suspended; every block of every readable LV is what the model says, and a lost snapshot cannot be read. A command that must be
+//! done or must be refused is. During a command that the kernel does not survive, nothing is written by the walk.
 
 mod blocks;
 mod parties;
@@ -153,6 +153,9 @@ impl Walk<'_> {
         for (name, lv) in self.place.model.lvs.iter().filter(|(_, lv)| lv.readable()) {
             let blocks = blocks::compare(&device(&self.place.model, name), &lv.blocks)?;
             wrong.extend(blocks.into_iter().map(|block| format!("{name}: {block}")));
+        }
+        for (name, _) in self.place.model.lvs.iter().filter(|(_, lv)| lv.active && lv.invalid()) {
+            ensure!(!blocks::answers(&device(&self.place.model, name))?, "{name} is lost and can be read");
         }
         let shown: Vec<&str> = wrong.iter().take(NAMED).map(String::as_str).collect();
         ensure!(wrong.is_empty(), "{} blocks are wrong: {}", wrong.len(), shown.join(", "));
