@@ -61,17 +61,33 @@ must mount /dev/vgp/other /run/mnt
 must "$XTASK" guest pattern /dev/vgp/root 1
 must lvchange -an vgp/root
 
-# While our engine merges nobody activates the LVs, and the other LV of the VG stays in use.
-prepare 2
-delay 700
+# While our engine merges nobody activates the LVs, changes or removes them, and the other LV of the VG stays in use.
+prepare 2 8000
+delay 1000
 "$FOLDBACK" lvconvert --merge vgp/snap --devices "$PV" >/run/merge 2>&1 &
 merge=$!
 check claimed waits is_up
-same claimed.devices "vgp-root-real 1;vgp-snap-cow 1;" "$(devices)"
-refused claimed.lvm2 'busy\|Failed\|failed' lvchange -ay vgp/root
-refused claimed.foldback 'in use\|busy\|exists' fold lvchange -ay --backend kernel vgp/root
+same claimed.devices "vgp-root 1;vgp-root-real 1;vgp-snap-cow 1;" "$(devices)"
+refused claimed.lvm2 'busy' lvchange -ay vgp/root
+state() { lvs -a --noheadings -o vg_seqno,lv_name,lv_size,lv_attr vgp 2>&1; }
+before=$(state)
+for who in lvm 'fold lvm' fold; do
+	for change in 'lvremove -y vgp/root' 'lvchange -an vgp/root' 'vgchange -an vgp' 'vgremove -ff -y vgp'; do
+		# shellcheck disable=SC2086 # words
+		refused "claimed.$who.$(echo "$change" | tr -d ' ')" 'in use\|open logical volume' $who $change
+	done
+	# shellcheck disable=SC2086 # words
+	refused "claimed.$who.lvextend" 'in use\|only while inactive' $who lvextend -L +4m vgp/root
+done
+for change in 'lvchange -ay vgp/root' 'lvrename vgp/root new' 'lvconvert --merge vgp/snap'; do
+	# shellcheck disable=SC2086 # words
+	refused "claimed.foldback.$(echo "$change" | tr -d ' ')" 'vgp/root in use' fold $change
+done
+same claimed.unchanged "$before" "$(state)"
+refused claimed.rename 'Failed to suspend' lvrename vgp/root new
 check claimed.goes-on kill -0 $merge
 check claimed.other dd if=/dev/zero of=/run/mnt/file bs=4k count=10 conv=fsync
+delay 0
 wait $merge
 same claimed.status 0 $?
 same claimed.gone "" "$(devices)"
@@ -86,7 +102,7 @@ for who in kernel again; do
 	check "killed-$who.up" waits is_up
 	kill -9 $merge
 	wait $merge 2>/dev/null
-	same "killed-$who.left" "vgp-root-real 0;vgp-snap-cow 0;" "$(devices)"
+	same "killed-$who.left" "vgp-root 0;vgp-root-real 0;vgp-snap-cow 0;" "$(devices)"
 	[ $who = kernel ] || check "killed-$who.end" fold lvconvert --merge vgp/snap
 	compare "killed-$who"
 done

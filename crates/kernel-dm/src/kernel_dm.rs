@@ -71,6 +71,22 @@ impl KernelDm {
         std::mem::take(&mut self.mapper.notes)
     }
 
+    /// The node of a device that has no live table yet, for which udev makes none: ours where udev does not run, else the kernel's
+    /// own. It goes with the device. Nobody gets anything but errors or an end through it.
+    ///
+    /// # Errors
+    /// The device is gone, or the node cannot be made.
+    pub fn early_node(&mut self, name: &DmName) -> Result<PathBuf, KernelDmError> {
+        let attempt = "making the node of";
+        let number = self.number(name)?.ok_or_else(|| KernelDmErrorKind::Missing.on(attempt, name))?.0;
+        let Some(nodes) = &self.mapper.nodes else {
+            return Ok(dev_dir().join(format!("dm-{}", rustix::fs::minor(number))));
+        };
+        let made = nodes.appear(name, number);
+        made.map_err(|error| KernelDmErrorKind::System(std::io::Error::other(error)).on(attempt, name))?;
+        Ok(Self::node(name))
+    }
+
     /// The node of a device.
     pub fn node(name: &DmName) -> PathBuf {
         dev_dir().join("mapper").join(&name.0)

@@ -114,6 +114,7 @@ impl Kernel {
         found: &FoundVg,
         (group, boots): (&Group, bool),
     ) -> Result<(), CliError> {
+        self.refuse_claimed(&found.vg.name, group)?;
         let all = deactivate(group);
         let of_group = |info: &&Info| all.iter().any(|verb| info.name == *verb.name());
         if self.there.iter().filter(of_group).any(|info| info.suspended) {

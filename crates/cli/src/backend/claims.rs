@@ -1,20 +1,24 @@
-//! Kernel devices that stand for those of a merge in this process, so that nobody can activate its LVs meanwhile.
+//! Kernel devices that stand for those of a merge in this process, so that nobody can activate, change or remove its LVs
+//! meanwhile.
 //!
 //! What must hold (architecture.md, "Holding and locking"):
-//! - They have LVM2's names and UUIDs, are there and held with O_EXCL before our own devices are, and go after them: whoever
-//!   activates such an LV finds its lower device busy. What LVM2 then leaves behind, a device of errors in the LV's place, goes
-//!   with them.
+//! - They have LVM2's names and UUIDs, are there and held before our own devices are, and go after them. A lower one is live and
+//!   held with O_EXCL: whoever activates the LV finds it busy. The one that users would open is open, and has no table: LVM2 refuses
+//!   to change or remove what is in use, and completes an activation that it finds so begun once nobody holds it.
+//!   What LVM2 leaves behind after an activation that failed, a device of errors in the LV's place, goes with them.
 //! - A process that was killed leaves them behind, open to nobody and under no other device; they are removed, under the VG's
 //!   lock, by the next that looks.
 
 use super::is_on_image;
 use crate::carrying::HostError;
 use crate::session::Session;
-use foldback_dm_table::{DeviceMapper, DmName, Info, Target, Verb};
+use foldback_dm_table::{DeviceMapper, DmName, Info, Table, Target, Verb};
 use foldback_kernel_dm::{KernelDm, KernelDmError};
 use foldback_manager::store::FoundVg;
+use foldback_units::Sectors;
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 /// The layers of an origin and of a snapshot that hold extents (lvm2.md 2.1).
 const LOWER: [&str; 2] = ["-real", "-cow"];
@@ -26,13 +30,19 @@ pub(crate) struct Claims {
     held: Vec<Claim>,
 }
 
-/// One device. It has no descriptor before its table is live.
+/// One device.
 #[derive(Debug)]
 struct Claim {
     name: DmName,
-    /// The UUID of the device that users would open.
-    top: String,
+    uuid: String,
     held: Option<OwnedFd>,
+}
+
+impl Claim {
+    /// The UUID of the device that users would open, where this is a lower one.
+    fn top(&self) -> Option<&str> {
+        top_of(&self.uuid)
+    }
 }
 
 impl Claims {
@@ -48,19 +58,33 @@ impl Claims {
     pub(crate) fn before(&mut self, verb: &Verb) -> Result<(), HostError> {
         match verb {
             Verb::Create { name, uuid, .. } => {
-                let Some(top) = top_of(uuid) else { return Ok(()) };
                 self.kernel.apply(verb)?;
-                self.held.push(Claim { name: name.clone(), top: top.to_owned(), held: None });
+                self.held.push(Claim { name: name.clone(), uuid: uuid.clone(), held: None });
+                if self.is_lower(name) == Some(false) {
+                    self.hold_name(name)?;
+                }
             }
-            Verb::Load { name, .. } if self.claim(name).is_some() => self.kernel.apply(verb)?,
-            Verb::Resume { name } if self.claim(name).is_some_and(|claim| claim.held.is_none()) => {
+            Verb::Load { name, .. } if self.is_lower(name) == Some(true) => self.kernel.apply(verb)?,
+            Verb::Resume { name } if self.is_lower(name) == Some(true) => {
                 self.kernel.apply(verb)?;
-                let held = hold(name)?;
-                if let Some(claim) = self.claim(name) {
-                    claim.held = Some(held);
+                if let Some(claim) = self.claim(name).filter(|claim| claim.held.is_none()) {
+                    claim.held = Some(hold(KernelDm::node(name), OFlags::EXCL)?);
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Opens the device that stands for what users would open. The kernel lets nobody open what never had a table; one that stayed
+    /// would become live with the next activation by LVM2.
+    fn hold_name(&mut self, name: &DmName) -> Result<(), HostError> {
+        let table = Table::of(Sectors(1), Target::Error);
+        self.kernel.apply(&Verb::Load { name: name.clone(), table, read_only: true })?;
+        let held = hold(self.kernel.early_node(name)?, OFlags::empty());
+        self.kernel.apply(&Verb::Clear { name: name.clone() })?;
+        if let Some(claim) = self.claim(name) {
+            claim.held = Some(held?);
         }
         Ok(())
     }
@@ -76,10 +100,11 @@ impl Claims {
     }
 
     fn give_up(&mut self, claim: Claim) -> Result<(), KernelDmError> {
-        let Claim { name, top, held } = claim;
+        let top = claim.top().map(str::to_owned);
+        let Claim { name, held, .. } = claim;
         drop(held);
         self.kernel.apply(&Verb::Remove { name })?;
-        self.remove_wreck(&top)
+        top.map_or(Ok(()), |top| self.remove_wreck(&top))
     }
 
     /// Removes the device of that UUID, if all that is in it are errors.
@@ -94,6 +119,11 @@ impl Claims {
         self.kernel.apply(&Verb::Remove { name: info.name })
     }
 
+    /// Whether it is a lower device; `None` where it is none of ours.
+    fn is_lower(&self, name: &DmName) -> Option<bool> {
+        self.held.iter().find(|claim| claim.name == *name).map(|claim| claim.top().is_some())
+    }
+
     fn claim(&mut self, name: &DmName) -> Option<&mut Claim> {
         self.held.iter_mut().find(|claim| claim.name == *name)
     }
@@ -101,7 +131,8 @@ impl Claims {
 
 impl Drop for Claims {
     fn drop(&mut self) {
-        for claim in std::mem::take(&mut self.held) {
+        // The lower ones were made first.
+        for claim in std::mem::take(&mut self.held).into_iter().rev() {
             // What stays is removed by the next that looks.
             self.give_up(claim).ok();
         }
@@ -113,18 +144,23 @@ fn top_of(uuid: &str) -> Option<&str> {
     LOWER.iter().find_map(|layer| uuid.strip_suffix(layer))
 }
 
-fn hold(name: &DmName) -> Result<OwnedFd, HostError> {
-    let node = KernelDm::node(name);
-    let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
-    rustix::fs::open(&node, flags, Mode::empty())
-        .map_err(|error| HostError::Claim { node, error: error.into() })
+fn hold(node: PathBuf, how: OFlags) -> Result<OwnedFd, HostError> {
+    let opened = rustix::fs::open(&node, OFlags::RDONLY | OFlags::CLOEXEC | how, Mode::empty());
+    opened.map_err(|error| HostError::Claim { node, error: error.into() })
 }
 
-/// Lower devices that stand alone: neither open nor used, and without the device of their LV.
+/// Devices that stand alone: lower ones that no table stands on, neither live nor inactive, and nobody has open, and without a
+/// live device of their LV; and that LV's device.
 fn left_over(there: &[Info]) -> Vec<DmName> {
-    let has = |uuid: &str| there.iter().any(|info| info.uuid == uuid);
-    let alone = |info: &&Info| info.open_count == 0 && top_of(&info.uuid).is_some_and(|top| !has(top));
-    there.iter().filter(alone).map(|info| info.name.clone()).collect()
+    let of = |uuid: &str| there.iter().find(|info| info.uuid == uuid);
+    let is_nobodys = |info: &Info| info.open_count == 0 && !info.live;
+    let alone = |info: &&Info| {
+        let top = top_of(&info.uuid);
+        info.open_count == 0 && top.is_some_and(|top| of(top).is_none_or(is_nobodys))
+    };
+    let lower: Vec<&Info> = there.iter().filter(alone).collect();
+    let tops = lower.iter().filter_map(|info| of(top_of(&info.uuid)?));
+    tops.chain(lower.iter().copied()).map(|info| info.name.clone()).collect()
 }
 
 /// Removes what a killed merge has left of the VG with these devices, and forgets it there. The VG must be locked: somebody
@@ -144,15 +180,12 @@ mod tests {
 
     fn info(name: &str, uuid: &str, open_count: u32) -> Info {
         let name = DmName(name.to_owned());
-        Info {
-            name,
-            uuid: uuid.to_owned(),
-            suspended: false,
-            live: true,
-            inactive: false,
-            open_count,
-            event: 0,
-        }
+        let (uuid, suspended, live, inactive, event) = (uuid.to_owned(), false, true, false, 0);
+        Info { name, uuid, suspended, live, inactive, open_count, event }
+    }
+
+    fn begun(name: &str, uuid: &str, open_count: u32) -> Info {
+        Info { live: false, ..info(name, uuid, open_count) }
     }
 
     #[test]
@@ -166,5 +199,19 @@ mod tests {
             info("vg-pool", "LVM-e-tpool", 0),
         ];
         assert_eq!(left_over(&there), [DmName("vg-snap-cow".to_owned())]);
+    }
+
+    #[test]
+    fn what_has_no_table_goes_with_its_lower_devices_unless_somebody_has_it_open() {
+        let there = [
+            begun("vg-root", "LVM-a", 0),
+            info("vg-root-real", "LVM-a-real", 0),
+            begun("vg-held", "LVM-b", 1),
+            info("vg-held-real", "LVM-b-real", 0),
+            begun("vg-busy", "LVM-c", 0),
+            info("vg-busy-real", "LVM-c-real", 1),
+            begun("vg-plain", "LVM-d", 0),
+        ];
+        assert_eq!(left_over(&there), ["vg-root", "vg-root-real"].map(|name| DmName(name.to_owned())));
     }
 }

@@ -16,6 +16,7 @@ mod refresh;
 mod status;
 mod trust;
 
+use crate::carried::in_use_words;
 use crate::changing::one_vg;
 use crate::commands::Context;
 use crate::error::CliError;
@@ -26,7 +27,7 @@ use foldback_device::{Access, DiskKind};
 use foldback_dm_table::{DeviceMapper, Info};
 use foldback_kernel_dm::{KernelDm, KernelDmError};
 use foldback_lvm2_format::vg::Lv;
-use foldback_manager::activation::{Device, Group, Layer};
+use foldback_manager::activation::{Device, Group, Layer, claimed};
 use foldback_manager::host::locks;
 use foldback_manager::lock::LockMode;
 use foldback_manager::store::{Discovery, FoundVg};
@@ -99,10 +100,18 @@ impl Kernel {
         Ok(kernel.chosen(context, vg, goes_up)?.then_some((kernel, session, discovery)))
     }
 
-    /// Whether the kernel carries the group of this LV.
+    /// Whether the kernel carries the group of this LV. A device without any table is a claim, or was left by one.
     pub(crate) fn carries(&self, found: &FoundVg, lv: &LvName) -> bool {
-        let there = |group: Group| self.there.iter().any(|info| info.uuid == group.origin.top.uuid);
-        Group::of(found, lv).is_ok_and(there)
+        let of =
+            |group: &Group, info: &Info| (info.live || info.inactive) && info.uuid == group.origin.top.uuid;
+        Group::of(found, lv).is_ok_and(|group| self.there.iter().any(|info| of(&group, info)))
+    }
+
+    /// Refuses what an engine in another process works on.
+    pub(crate) fn refuse_claimed(&self, vg: &VgName, group: &Group) -> Result<(), CliError> {
+        let Some(device) = claimed(group, &self.there) else { return Ok(()) };
+        let words = in_use_words(&format!("{vg}/{}", group.origin.lv), &device);
+        Err(CliError::failed(words).hint("another process merges it; it is free once that has ended"))
     }
 
     /// The kernel, where it carries anything of a VG on the disks of a session.

@@ -28,6 +28,7 @@ use crate::session::Session;
 use crate::steering::{Rate, Steer, steer};
 use clap::Args;
 use foldback_device::Access;
+use foldback_manager::activation::Group;
 use foldback_manager::environment::Machine;
 use foldback_manager::job::{MergeError, MergeOutcome, MergeRequest, merge};
 use foldback_manager::ops::Refusal;
@@ -304,7 +305,12 @@ impl LvConvert {
             }
             return ended.map(|ended| Some((ended, true)));
         }
-        match Kernel::of(context, vg, false)? {
+        forget_killed_merges(&session, found)?;
+        let kernel = Kernel::of(context, vg, false)?;
+        if let (Some((kernel, ..)), Ok(group)) = (&kernel, Group::of(found, lv)) {
+            kernel.refuse_claimed(vg, &group)?;
+        }
+        match kernel {
             Some((kernel, ..)) if kernel.carries(found, lv) => {
                 if self.early.is_some() {
                     return Ok(None);
@@ -313,7 +319,6 @@ impl LvConvert {
                 Ok(Some((ended, false)))
             }
             _ => {
-                forget_killed_merges(&session, found)?;
                 quiet(listener);
                 let ended = self.own(context, (session, found), (lv, inactive), listener)?;
                 Ok(Some((ended, true)))

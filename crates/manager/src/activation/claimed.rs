@@ -4,8 +4,10 @@
 //! What must hold:
 //! - A change of such an LV is refused like one of what is open, before anything is written: the engine reads and writes extents
 //!   that the change may free. Others of its VG may change.
-//! - Of an LV that has its own device that one tells who uses it.
+//! - Of an LV that has its own device, with a table, that one tells who uses it: what an activation has left that was cut off is
+//!   no claim.
 
+use crate::activation::group::Group;
 use crate::activation::tables::{Device, Layer};
 use crate::store::FoundVg;
 use foldback_dm_table::{DmName, Info};
@@ -20,13 +22,33 @@ pub fn claimed_and_changed(found: &FoundVg, after: &Vg, there: &[Info]) -> Optio
         there.iter().find(|info| info.uuid == uuid)
     };
     found.vg.lvs.iter().find_map(|lv| {
-        if device(lv, Layer::Top).is_some() || known(&found.vg, &lv.name) == known(after, &lv.name) {
+        if device(lv, Layer::Top).is_some_and(has_table)
+            || known(&found.vg, &lv.name) == known(after, &lv.name)
+        {
             return None;
         }
         let lower = [Layer::Real, Layer::Cow].into_iter().filter_map(|layer| device(lv, layer));
         let open = lower.into_iter().find(|info| info.open_count > 0)?;
         Some((lv.name.clone(), open.name.clone()))
     })
+}
+
+/// The lower device of a group that an engine in another process has open: none of what users would open has a table that could
+/// be the reason.
+pub fn claimed(group: &Group, there: &[Info]) -> Option<DmName> {
+    let of = |device: &Device| there.iter().find(|info| info.uuid == device.uuid);
+    let tops = group.snapshots.iter().map(|snapshot| &snapshot.top).chain([&group.origin.top]);
+    if tops.filter_map(of).any(has_table) {
+        return None;
+    }
+    let mut lower =
+        group.snapshots.iter().map(|snapshot| &snapshot.cow).chain([&group.origin.real]).filter_map(of);
+    lower.find(|info| info.open_count > 0).map(|info| info.name.clone())
+}
+
+/// Whether it stands on others, or will. A claim in the place of what users open has no table.
+fn has_table(info: &Info) -> bool {
+    info.live || info.inactive
 }
 
 /// What an engine goes by: which LV it is, where it lies, and the snapshots that it is in.
@@ -38,8 +60,8 @@ fn known<'v>(vg: &'v Vg, name: &LvName) -> (Option<(LvmUuid, &'v [Segment])>, Ve
 
 #[cfg(test)]
 mod tests {
-    use super::claimed_and_changed;
-    use crate::activation::{Device, Layer};
+    use super::{claimed, claimed_and_changed};
+    use crate::activation::{Device, Group, Layer};
     use crate::ops::merge::{Mark, check, mark};
     use crate::store::FoundVg;
     use crate::testing::{Bench, lv_name};
@@ -85,6 +107,13 @@ mod tests {
             vg.lv_mut(&lv_name("root")).unwrap().flags.set(LvFlag::ActivationSkip, true);
         });
         assert_eq!(refused(&harmless), None);
+        let top = Info { live: false, ..device(&found, "root", Layer::Top, 1) };
+        let claims = [&claims[..], &[top]].concat();
+        let refused = |vg: &Vg| claimed_and_changed(&found, vg, &claims).map(|(lv, _)| lv.to_string());
+        assert_eq!(refused(&gone).as_deref(), Some("root"), "the engine keeps the name, too");
+        let group = Group::of(&found, &lv_name("snap")).unwrap();
+        assert!(claimed(&group, &claims).is_some());
+        assert!(claimed(&Group::of(&found, &lv_name("other")).unwrap(), &claims).is_none());
     }
 
     /// Of what a killed engine has left nobody has anything open; of what is active the device that users open counts.
@@ -101,5 +130,12 @@ mod tests {
         active.push(device(&found, "root", Layer::Real, 2));
         active.push(device(&found, "snap", Layer::Cow, 1));
         assert_eq!(claimed_and_changed(&found, &gone, &active), None);
+        let group = Group::of(&found, &lv_name("root")).unwrap();
+        assert_eq!((claimed(&group, &left), claimed(&group, &active)), (None, None));
+        // The tables of devices that are not up yet have the lower ones open, too.
+        let mut cut_off = active.clone();
+        cut_off[0] = Info { live: false, inactive: true, ..cut_off[0].clone() };
+        cut_off.remove(1);
+        assert_eq!(claimed(&group, &cut_off), None);
     }
 }

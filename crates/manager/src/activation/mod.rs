@@ -22,7 +22,7 @@ mod live_tests;
 mod tests;
 
 pub use change::Change;
-pub use claimed::claimed_and_changed;
+pub use claimed::{claimed, claimed_and_changed};
 pub use down::to_take_down;
 pub use group::{Group, GroupSnapshot, Origin, activate, deactivate, device_of};
 pub use keep::keep_snapshot;

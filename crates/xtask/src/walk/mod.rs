@@ -13,7 +13,7 @@ mod words;
 
 pub(crate) use journal::{Entry, Outcome, Place, replay};
 pub(crate) use model::{BLOCK, Lv, Merge, Model, VG};
-pub(crate) use seen::{Row, Seen, differences};
+pub(crate) use seen::{Row, Seen, differences, merged_by_nobody};
 pub(crate) use step::{Party, Step, Verdict, Write};
 pub(crate) use words::words;
 

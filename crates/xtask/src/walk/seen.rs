@@ -87,6 +87,13 @@ pub(crate) fn differences(model: &mut Model, seen: &Seen, changes: &mut Vec<Stri
     wrong
 }
 
+/// Merges that have ended though nothing of them was active: the snapshots were not merged, but removed.
+pub(crate) fn merged_by_nobody(model: &Model, seen: &Seen) -> Vec<String> {
+    let idle = model.lvs.iter().filter(|(_, lv)| lv.merge() == Merge::Marked && !lv.active);
+    let gone = idle.filter(|(name, _)| !seen.rows.contains_key(*name));
+    gone.map(|(name, _)| format!("{name} is gone, and nobody merged it")).collect()
+}
+
 /// Names, sizes, origins, tags, and who merges.
 fn shape_differs(model: &Model, seen: &Seen) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -146,7 +153,7 @@ fn state_differs(model: &Model, seen: &Seen) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::super::model::{Merge, Model};
-    use super::{Row, Seen, differences};
+    use super::{Row, Seen, differences, merged_by_nobody};
 
     fn seen(lines: &[&str], merging: &[&str]) -> Seen {
         let rows = lines.iter().map(|line| Row::parse(line).unwrap());
@@ -216,6 +223,16 @@ mod tests {
         assert_eq!(differences(&mut marked.clone(), &seen(&hidden, &[]), &mut changes).len(), 1);
         assert!(differences(&mut marked, &seen(&["o|-wi-a-----|4.00||"], &[]), &mut changes).is_empty());
         assert_eq!(changes, ["s=begun", "s=ended"]);
+    }
+
+    #[test]
+    fn what_is_not_active_does_not_end_by_itself() {
+        let (mut marked, gone) = (model(), seen(&["o|-wi-------|4.00||"], &[]));
+        marked.mark("s", Merge::Marked);
+        assert!(merged_by_nobody(&marked, &gone).is_empty());
+        marked.power_cut();
+        assert_eq!(merged_by_nobody(&marked, &gone).len(), 1);
+        assert!(merged_by_nobody(&marked, &seen(&["[s]|Swi---s---|2.00|o|"], &[])).is_empty());
     }
 
     #[test]

@@ -129,6 +129,14 @@ impl Step {
             begun.begin(&merging);
             left.push(begun);
         }
+        if self.command == Command::Premerge {
+            // One after the other.
+            let mut begun = before.clone();
+            for name in waiting(before) {
+                begun.begin(&name);
+            }
+            left.push(begun);
+        }
         if let Command::MergeBack { name, back } = &self.command {
             let taken = with_way_back(before, name, back);
             let mut marked = taken.clone();
@@ -235,18 +243,20 @@ impl Command {
                 }
             }
             Self::Premerge => {
-                let waits = |(name, lv): (&String, &Lv)| {
-                    (lv.merge() != Merge::No && !lv.active).then(|| name.clone())
-                };
-                let names: Vec<String> = before.lvs.iter().filter_map(waits).collect();
-                for name in &names {
-                    model.end(name);
+                for name in waiting(before) {
+                    model.end(&name);
                 }
             }
             Self::Finish | Self::Refresh { .. } => {}
         }
         vec![model]
     }
+}
+
+/// Snapshots whose merges wait for an activation.
+fn waiting(model: &Model) -> Vec<String> {
+    let waits = |lv: &Lv| lv.merge() != Merge::No && !lv.active;
+    model.lvs.iter().filter(|(_, lv)| waits(lv)).map(|(name, _)| name.clone()).collect()
 }
 
 /// What a snapshot is called that is taken together with others.

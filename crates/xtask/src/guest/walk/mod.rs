@@ -17,7 +17,7 @@ use clap::Args;
 
 use crate::walk::{
     Entry, Lv, Merge, Model, Outcome, Party, Place, STEPS_AND_END, Step, VG, Verdict, Write, differences,
-    replay, words,
+    merged_by_nobody, replay, words,
 };
 use parties::Parties;
 
@@ -115,7 +115,8 @@ impl Walk<'_> {
         let mut reasons = Vec::new();
         for (outcome, mut model) in candidates {
             let mut changes = Vec::new();
-            let wrong = differences(&mut model, &seen, &mut changes);
+            let mut wrong = merged_by_nobody(&model, &seen);
+            wrong.extend(differences(&mut model, &seen, &mut changes));
             if wrong.is_empty() {
                 self.place.model = model;
                 return Ok((outcome, changes));
@@ -218,9 +219,10 @@ impl Walk<'_> {
         let seen = self.parties.look(&candidates.iter().map(|(_, model)| model).collect::<Vec<_>>())?;
         let mut reasons = Vec::new();
         for (outcome, mut model) in candidates {
+            let mut wrong = merged_by_nobody(&model, &seen);
             model.power_cut();
             let mut changes = Vec::new();
-            let wrong = differences(&mut model, &seen, &mut changes);
+            wrong.extend(differences(&mut model, &seen, &mut changes));
             if wrong.is_empty() {
                 return Ok(Ok((outcome, changes, model)));
             }
