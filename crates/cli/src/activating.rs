@@ -129,6 +129,21 @@ impl ActivationOptions {
         Ok(())
     }
 
+    /// The first of them that LVM2 does not take beside a change of what a VG is, with its value.
+    pub(crate) fn named(&self) -> Option<String> {
+        let shown = |name: &str, shown: Option<clap::builder::PossibleValue>| {
+            Some(format!("{name} {}", shown?.get_name()))
+        };
+        if let Some(activate) = self.activate {
+            return shown("activate", activate.to_possible_value());
+        }
+        if let Some(monitor) = self.monitor {
+            return shown("monitor", monitor.to_possible_value());
+        }
+        let plain = [(self.refresh, "refresh"), (self.ignoreactivationskip, "ignoreactivationskip")];
+        plain.iter().find(|(given, _)| *given).map(|(_, name)| (*name).to_owned())
+    }
+
     /// Whether they ask for anything.
     pub(crate) fn wants(&self, context: &Context) -> Result<bool, CliError> {
         self.check(context)?;

@@ -302,6 +302,7 @@ pub(crate) fn tell(context: &Context, notices: &[Notice]) {
         match notice.level {
             Level::Print => context.console.say(&notice.text),
             Level::Warning => context.console.warn(notice.text.trim_start_matches("WARNING: ")),
+            Level::Remark => context.console.error(&notice.text),
             Level::Verbose => context.console.detail(&notice.text),
         }
     }

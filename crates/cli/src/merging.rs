@@ -123,6 +123,7 @@ impl Observer for Listener<'_> {
             Level::Print if self.quiet => {}
             Level::Print => self.console.say(&notice.text),
             Level::Warning => self.console.warn(&notice.text),
+            Level::Remark => self.console.error(&notice.text),
             Level::Verbose => self.console.detail(&notice.text),
         }
     }

@@ -17,6 +17,14 @@ pub(crate) struct Size(pub(crate) Sectors);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct KibSize(pub(crate) Sectors);
 
+/// A size that may have no sign.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PlainSize(pub(crate) Sectors);
+
+/// A number of things.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Number(pub(crate) u32);
+
 /// What a percentage is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Of {
@@ -97,6 +105,26 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, String> {
         sectors(text, 'm').map(Self)
+    }
+}
+
+impl FromStr for PlainSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with(['-', '+']) {
+            return Err("Size may not be relative/signed.".to_owned());
+        }
+        sectors(text, 'm').map(Self)
+    }
+}
+
+impl FromStr for Number {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // LVM2 gives no reason.
+        text.parse().map(Self).map_err(|_| String::new())
     }
 }
 

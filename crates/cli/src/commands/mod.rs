@@ -35,6 +35,7 @@ mod pvremove;
 mod pvs;
 mod scans;
 mod trial;
+mod vg_properties;
 mod vgchange;
 mod vgcreate;
 mod vgremove;

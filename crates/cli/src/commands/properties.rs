@@ -1,4 +1,4 @@
-//! `lvchange` and `vgchange` of what only the metadata say: permission, tags, the mark to skip activation.
+//! `lvchange` of what only the metadata say: permission, tags, the mark to skip activation; and the way of every such change.
 //!
 //! What must hold (compared with 2.03.16):
 //! - Devices follow a permission, where the kernel carries them; where our daemon does it is changed only while they are not
@@ -9,21 +9,19 @@ use super::lvcreate::{Numbers, PolicyOptions};
 use super::vgcreate::tags;
 use crate::backend::read_ahead_as_said;
 use crate::carried::{Carrier, Live};
-use crate::changing::{Change, one_vg, refused, tell, vg_to_change};
+use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::options::YesNo;
 use crate::read_ahead::ReadAhead;
-use crate::session::{Session, config};
 use crate::switching::{Otherwise, Switch};
 use clap::{Args, ValueEnum};
-use foldback_device::Access;
 use foldback_dm_table::Transaction;
 use foldback_lvm2_format::vg::Vg;
 use foldback_manager::activation::{Change as GroupChange, reload};
 use foldback_manager::apply::commit;
-use foldback_manager::config::clean_system_id;
-use foldback_manager::ops::lv_change::{LvWish, Setting, TagWish, plan, plan_vg};
+use foldback_manager::environment::Machine;
+use foldback_manager::ops::lv_change::{LvWish, Setting, TagWish, plan};
 use foldback_manager::ops::{Notice, Refusal};
 use foldback_manager::store::FoundVg;
 use foldback_units::{LvName, TagName, VgName};
@@ -39,19 +37,9 @@ enum Permission {
     Write,
 }
 
-/// What of a VG itself can be changed.
-#[derive(Args, Debug)]
-pub(super) struct VgProperties {
-    #[command(flatten)]
-    tags: TagOptions,
-    /// Whether events may bring its volumes up, as -aay does
-    #[arg(long, value_name = "y|n")]
-    setautoactivation: Option<YesNo>,
-}
-
 /// Tags that come and go.
 #[derive(Args, Debug)]
-struct TagOptions {
+pub(super) struct TagOptions {
     /// Add a tag; may be repeated
     #[arg(long, value_name = "TAG")]
     addtag: Vec<String>,
@@ -85,27 +73,13 @@ pub(super) struct Properties {
 }
 
 impl TagOptions {
-    fn wish(&self, context: &Context) -> Result<TagWish, CliError> {
+    pub(super) fn wish(&self, context: &Context) -> Result<TagWish, CliError> {
         let read = |texts: &[String]| -> Result<Vec<TagName>, CliError> { tags(context, texts) };
         Ok(TagWish { add: read(&self.addtag)?, remove: read(&self.deltag)? })
     }
 
-    fn wants(&self) -> bool {
-        !self.addtag.is_empty() || !self.deltag.is_empty()
-    }
-}
-
-impl VgProperties {
-    /// Whether they ask for anything.
     pub(super) fn wants(&self) -> bool {
-        self.tags.wants() || self.setautoactivation.is_some()
-    }
-
-    /// Changes a VG.
-    pub(super) fn carry_out(&self, context: &Context, vg: &VgName) -> Result<Exit, CliError> {
-        let wish = self.tags.wish(context)?;
-        let auto = self.setautoactivation.map(|auto| auto == YesNo::Yes);
-        change(context, vg, Touches::Text, |found| Ok(plan_vg(&found.vg, &wish, auto)))
+        !self.addtag.is_empty() || !self.deltag.is_empty()
     }
 }
 
@@ -140,7 +114,7 @@ impl Properties {
             } else {
                 Touches::Text
             };
-            let one = change(context, vg, touches, |found| plan(&found.vg, lv, &wish));
+            let one = change(context, vg, touches, |found, _, _| plan(&found.vg, lv, &wish));
             exit = exit.max(one.unwrap_or_else(|error| {
                 error.tell(context.console);
                 error.exit
@@ -152,7 +126,7 @@ impl Properties {
 
 /// Whether devices have to follow a change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Touches<'l> {
+pub(super) enum Touches<'l> {
     /// They do not.
     Text,
     /// Those of this LV do: nobody else may have the VG active either.
@@ -163,12 +137,12 @@ enum Touches<'l> {
     ReadAhead(&'l LvName),
 }
 
-/// Changes a VG's text, and what it says of devices.
-fn change(
+/// Changes a VG's text, and what it says of devices. The plan is told whether any are there.
+pub(super) fn change(
     context: &Context,
     vg: &VgName,
     touches: Touches<'_>,
-    plan: impl FnOnce(&FoundVg) -> Result<(Vg, Vec<Notice>), Refusal>,
+    plan: impl FnOnce(&FoundVg, bool, &mut Machine) -> Result<(Vg, Vec<Notice>), Refusal>,
 ) -> Result<Exit, CliError> {
     let mut change = Change::of_vg(context, vg, &[])?;
     let (discovery, mut live) = change.look(vg)?;
@@ -188,7 +162,8 @@ fn change(
         let fixed = after.lv(lv).is_some_and(|lv| lv.minor.is_some());
         fixed && live.as_ref().is_some_and(|live| live.has(&found.vg, lv))
     };
-    let (after, done) = plan(found).map_err(|refusal| refused(context, &refusal))?;
+    let planned = plan(found, live.is_some(), &mut change.machine);
+    let (after, done) = planned.map_err(|refusal| refused(context, &refusal))?;
     if renumbered(&after) {
         let message = "A volume that is active keeps the device number that it has.";
         return Err(CliError::failed(message).hint("take it down first: lvchange -an"));
@@ -216,41 +191,4 @@ fn change(
     }
     tell(context, &done);
     Ok(Exit::Success)
-}
-
-/// Gives a VG to another host, or to none.
-pub(super) fn set_system_id(context: &Context, vg: &VgName, text: &str) -> Result<Exit, CliError> {
-    let id = clean_system_id(text);
-    let local = config(&context.options, &[])?.system_id;
-    let found = Session::open(&context.options, Access::Read)?.discover();
-    let known = one_vg(&found, vg)?.vg.system_id.clone().unwrap_or_default();
-    let console = context.console;
-    if id.is_empty() {
-        console.warn("Empty system ID supplied.");
-    }
-    if known == id {
-        return Err(CliError::failed(format!("Volume Group system ID is already \"{id}\".")));
-    }
-    let question = if id.is_empty() {
-        console.warn("Removing the system ID allows unsafe access from other hosts.");
-        Some(format!("Remove system ID {known} from volume group {vg}?"))
-    } else if local.as_ref() == Some(&id) {
-        None
-    } else {
-        let local = local.map_or_else(String::new, |local| format!(" {local}"));
-        console.warn(&format!("Requested system ID {id} does not match local system ID{local}."));
-        console.warn(&format!("Volume group {vg} might become inaccessible from this machine."));
-        Some(format!("Set foreign system ID {id} on volume group {vg}?"))
-    };
-    if let Some(question) = question
-        && !context.options.yes
-        && !console.ask(&question)
-    {
-        return Err(CliError::failed(format!("Volume group {vg} system ID not changed.")));
-    }
-    change(context, vg, Touches::Text, |found| {
-        let mut after = found.vg.clone();
-        after.system_id = Some(id).filter(|id| !id.is_empty());
-        Ok((after, vec![Notice::print(format!("Volume group \"{vg}\" successfully changed"))]))
-    })
 }

@@ -1,11 +1,11 @@
-//! `vgchange -a`: brings the LVs of VGs up and takes them down.
+//! `vgchange`: brings the LVs of VGs up and takes them down, and changes what the VGs are.
 //!
 //! What must hold (lvm2.md 3.1):
 //! - Repeating it is harmless. One LV that cannot be brought up does not stop the others; the exit code tells.
 //! - LVs marked to be skipped come up only with `-K`.
 
 use super::Context;
-use super::properties::{VgProperties, set_system_id};
+use super::vg_properties::{VgProperties, set_system_id};
 use crate::activating::{Activation, ActivationOptions};
 use crate::backend::active_in_kernel;
 use crate::changing::one_vg;
@@ -20,7 +20,7 @@ use foldback_device::Access;
 use foldback_manager::report::Report;
 use foldback_units::VgName;
 
-/// Bring the volumes of volume groups up, or take them down
+/// Bring the volumes of volume groups up, take them down, or change the groups
 #[derive(Args, Debug)]
 #[command(
     after_help = "Stores of active snapshots that fill are extended where activation/snapshot_autoextend_threshold in lvm.conf is below 100. Where that fails, writes that need room in a full store wait for foldback/hold_seconds (30); then the snapshot becomes invalid. With a threshold of 100 it becomes invalid at once, as in the kernel.\n\nExamples:\n  foldback --devices disk.img vgchange -ay vg\n  foldback vgchange -ay --config activation/snapshot_autoextend_threshold=70 vg\n  foldback vgchange -an vg"
@@ -55,6 +55,10 @@ impl VgChange {
                 message: message.to_owned(),
                 hint: Some("to bring a group up: vgchange -ay VG".to_owned()),
             });
+        }
+        if let Some(other) = self.options.named().filter(|_| self.properties.wants() && context.as_lvm2) {
+            let message = format!("Command does not accept option: --{other}.");
+            return Err(CliError { exit: Exit::BadCommandLine, message, hint: None });
         }
         if self.skips(context)? {
             return Ok(Exit::Success);

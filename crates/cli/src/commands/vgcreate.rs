@@ -4,18 +4,21 @@
 //! - A disk without a label becomes a PV first, as with LVM2.
 
 use super::Context;
+use super::lvcreate::AllocOption;
 use super::pvcreate::{PvLayout, create};
 use crate::changing::{Change, refused};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::options::YesNo;
 use crate::session::split_missing;
-use crate::sizes::Size;
+use crate::sizes::{Number, PlainSize};
 use clap::Args;
-use foldback_lvm2_format::vg::ExtentSize;
 use foldback_manager::apply::commit;
 use foldback_manager::config::clean_system_id;
+use foldback_manager::ops::Refusal;
+use foldback_manager::ops::extent_size::extent_size;
 use foldback_manager::ops::names::user_vg_name;
+use foldback_manager::ops::vg_change::stated;
 use foldback_manager::ops::vg_create::{NewVg, plan};
 use foldback_units::{BadName, TagName, VgName};
 
@@ -24,14 +27,17 @@ use foldback_units::{BadName, TagName, VgName};
 #[command(after_help = "Examples:\n  vgcreate vg disk.img\n  vgcreate -s 1m --addtag lab vg a.img b.img")]
 pub(crate) struct VgCreate {
     /// Size of an extent
-    #[arg(short = 's', long, value_name = "SIZE")]
-    physicalextentsize: Option<Size>,
+    #[arg(short = 's', long, value_name = "SIZE", allow_hyphen_values = true)]
+    physicalextentsize: Option<PlainSize>,
     /// Most LVs it may have; 0: any number
-    #[arg(short = 'l', long, value_name = "NUMBER", default_value_t = 0)]
-    maxlogicalvolumes: u32,
+    #[arg(short = 'l', long, value_name = "NUMBER", allow_hyphen_values = true)]
+    maxlogicalvolumes: Option<Number>,
     /// Most PVs it may have; 0: any number
-    #[arg(short = 'p', long, value_name = "NUMBER", default_value_t = 0)]
-    maxphysicalvolumes: u32,
+    #[arg(short = 'p', long, value_name = "NUMBER", allow_hyphen_values = true)]
+    maxphysicalvolumes: Option<Number>,
+    /// How extents are chosen for volumes without a policy of their own
+    #[command(flatten)]
+    alloc: AllocOption,
     /// Add a tag; may be repeated
     #[arg(long, value_name = "TAG")]
     addtag: Vec<String>,
@@ -90,19 +96,16 @@ impl VgCreate {
         }
         let name = user_vg_name(&self.name).map_err(|refusal| usage(&refusal.to_string()))?;
         let mut new = NewVg::named(name);
-        if let Some(Size(size)) = self.physicalextentsize {
-            if size.is_zero() {
-                return Err(usage("Physical extent size may not be zero"));
-            }
-            let extent = u32::try_from(size.get()).ok().map(ExtentSize::from_sectors);
-            new.extent_size = extent.and_then(Result::ok).ok_or_else(|| {
-                CliError::failed(
-                    "Physical Extent size must be a multiple of 128.00 KiB when not a power of 2.",
-                )
+        if let Some(PlainSize(size)) = self.physicalextentsize {
+            new.extent_size = extent_size(size).map_err(|refusal| match refusal {
+                Refusal::ExtentZero => usage(&refusal.to_string()),
+                _ => refused(context, &refusal),
             })?;
         }
-        new.max_lv = self.maxlogicalvolumes;
-        new.max_pv = self.maxphysicalvolumes;
+        new.max_lv = self.maxlogicalvolumes.map_or(0, |Number(number)| number);
+        new.max_pv = self.maxphysicalvolumes.map_or(0, |Number(number)| number);
+        let policy = self.alloc.of_vg().map_err(|refusal| usage(&refusal.to_string()))?;
+        new.policy = policy.and_then(stated);
         new.tags = tags(context, &self.addtag)?;
         new.autoactivation = self.setautoactivation != Some(YesNo::No);
         Ok(new)

@@ -70,6 +70,19 @@ pub enum AllocationPolicy {
     Unknown(String),
 }
 
+impl AllocationPolicy {
+    /// As it stands in the text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Contiguous => "contiguous",
+            Self::Cling => "cling",
+            Self::Normal => "normal",
+            Self::Anywhere => "anywhere",
+            Self::Unknown(text) => text,
+        }
+    }
+}
+
 /// When and where an LV was made. LVM2 writes both or neither.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Creation {

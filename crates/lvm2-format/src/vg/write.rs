@@ -88,15 +88,7 @@ fn put_tags(items: &mut Vec<Item>, tags: &[TagName]) {
 }
 
 fn put_policy(items: &mut Vec<Item>, policy: Option<&AllocationPolicy>) {
-    let text = match policy {
-        None => return,
-        Some(AllocationPolicy::Contiguous) => "contiguous",
-        Some(AllocationPolicy::Cling) => "cling",
-        Some(AllocationPolicy::Normal) => "normal",
-        Some(AllocationPolicy::Anywhere) => "anywhere",
-        Some(AllocationPolicy::Unknown(text)) => text,
-    };
-    items.push(Item::scalar("allocation_policy", text));
+    items.extend(policy.map(|policy| Item::scalar("allocation_policy", policy.as_str())));
 }
 
 fn number(key: &str, number: impl Into<i64>) -> Item {

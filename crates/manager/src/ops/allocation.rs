@@ -7,8 +7,11 @@
 //!   most wins, the first in the VG's order among equals; what does not fit goes on, on PVs already used if they have
 //!   any. A candidate counts as spoken for while smaller ones are looked at, which is why "smallest" stops early,
 //!   and goes behind its equals afterwards.
-//! - Policy `contiguous`: one run of extents on each device, or nothing.
+//! - Policy `contiguous`: one run of extents on each device, or nothing. Policy `cling`: each stripe stays on the PV on
+//!   which it begins.
 //! - With stripes, each stripe is on a PV of its own and all are equally long.
+
+use foldback_lvm2_format::vg::AllocationPolicy;
 
 /// A run of free extents of one PV.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +58,26 @@ pub enum Policy {
     Normal,
     /// In one piece.
     Contiguous,
+    /// In pieces on the PVs on which it begins.
+    Cling,
+}
+
+impl Policy {
+    /// What a policy that stands in the metadata means. `anywhere` would let two stripes share a PV, which is not done here.
+    pub fn of(stated: &AllocationPolicy) -> Self {
+        match stated {
+            AllocationPolicy::Contiguous => Self::Contiguous,
+            AllocationPolicy::Cling => Self::Cling,
+            AllocationPolicy::Normal | AllocationPolicy::Anywhere | AllocationPolicy::Unknown(_) => {
+                Self::Normal
+            }
+        }
+    }
+
+    /// What LVM2 says of it before `allocatable extents`.
+    pub(crate) fn word(self) -> &'static str {
+        if self == Self::Contiguous { "contiguous " } else { "" }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,32 +151,48 @@ impl PvAreas {
     }
 }
 
-/// Chooses `wanted` extents for each of `stripes` stripes; `None` where there are not enough.
-pub fn allocate(pvs: &[FreePv], wanted: u32, stripes: usize, policy: Policy) -> Option<Vec<NewSegment>> {
+/// Chooses `wanted` extents for each of `stripes` stripes.
+///
+/// # Errors
+/// How many extents each stripe would need beyond what can be given: there are not enough, or none that suit.
+pub fn allocate(pvs: &[FreePv], wanted: u32, stripes: usize, policy: Policy) -> Result<Vec<NewSegment>, u32> {
     let mut pvs: Vec<PvAreas> = pvs.iter().map(PvAreas::new).collect();
     let mut segments: Vec<NewSegment> = Vec::new();
     let mut left = wanted;
     // Bounded: every turn takes at least one extent or gives up.
     while left > 0 {
         let clinging = if stripes == 1 { cling(&pvs) } else { None };
-        let chosen = match clinging {
-            Some((index, area)) => vec![(index, area)],
-            None => best(&mut pvs, left, stripes)?,
+        let bound = policy == Policy::Cling && pvs.iter().any(|pv| pv.used);
+        let chosen = match (clinging, segments.last()) {
+            (Some((index, area)), _) => Some(vec![(index, area)]),
+            (None, Some(last)) if bound && stripes > 1 => same(&mut pvs, last, left),
+            (None, _) if bound && stripes == 1 => None,
+            (None, _) => best(&mut pvs, left, stripes),
         };
-        let count = chosen.iter().map(|(_, area)| area.count).min()?.min(left);
+        let chosen = chosen.ok_or(left)?;
+        let count = chosen.iter().map(|(_, area)| area.count).min().ok_or(left)?.min(left);
         if policy == Policy::Contiguous && count < left {
-            return None;
+            return Err(left);
         }
         let mut segment = NewSegment { count, stripes: Vec::new() };
         for (index, area) in chosen {
-            let pv = pvs.get_mut(index)?;
+            let pv = pvs.get_mut(index).ok_or(left)?;
             pv.take(area.start, count);
             segment.stripes.push(Chosen { pv: pv.pv, start: area.start });
         }
-        left = left.checked_sub(count)?;
+        left = left.saturating_sub(count);
         push_joined(&mut segments, segment);
     }
-    Some(segments)
+    Ok(segments)
+}
+
+/// What each stripe's PV offers it to go on.
+fn same(pvs: &mut [PvAreas], last: &NewSegment, wanted: u32) -> Option<Vec<(usize, Area)>> {
+    let on = |chosen: &Chosen| {
+        let index = pvs.iter().position(|pv| pv.pv == chosen.pv)?;
+        Some((index, pvs.get_mut(index)?.offer(wanted)?))
+    };
+    last.stripes.iter().map(on).collect()
 }
 
 /// The largest area of the first PV that is already used by this LV.
@@ -238,7 +277,7 @@ mod tests {
     #[test]
     fn contiguous_is_one_run_or_nothing() {
         let pvs = [pv(0, &[(0, 3), (5, 4)]), pv(1, &[(0, 5)])];
-        assert_eq!(allocate(&pvs, 6, 1, Policy::Contiguous), None);
+        assert_eq!(allocate(&pvs, 6, 1, Policy::Contiguous), Err(6));
         let one = allocate(&pvs, 5, 1, Policy::Contiguous).unwrap();
         assert_eq!(one, [NewSegment { count: 5, stripes: vec![Chosen { pv: 1, start: 0 }] }]);
     }
@@ -250,8 +289,22 @@ mod tests {
         assert_eq!(got.len(), 1);
         assert_eq!(got[0].count, 4);
         assert_eq!(got[0].stripes.len(), 2);
-        assert_eq!(allocate(&pvs, 5, 2, Policy::Normal), None);
-        assert_eq!(allocate(&pvs, 1, 3, Policy::Normal), None);
+        assert_eq!(allocate(&pvs, 5, 2, Policy::Normal), Err(1));
+        assert_eq!(allocate(&pvs, 1, 3, Policy::Normal), Err(1));
+    }
+
+    #[test]
+    fn what_clings_stays_on_the_pvs_on_which_it_begins() {
+        let pvs = [pv(0, &[(0, 3), (5, 4)]), pv(1, &[(0, 5)]), pv(2, &[(1, 1)])];
+        assert_eq!(allocate(&pvs, 6, 1, Policy::Cling), Err(1));
+        let places = |segments: &[NewSegment]| -> Vec<(usize, u32)> {
+            segments.iter().flat_map(|segment| &segment.stripes).map(|at| (at.pv, at.start)).collect()
+        };
+        let one = allocate(&pvs[..1], 7, 1, Policy::Cling).unwrap();
+        assert_eq!(places(&one), [(0, 5), (0, 0)]);
+        let two = allocate(&pvs, 5, 2, Policy::Cling).unwrap();
+        assert_eq!(places(&two), [(1, 0), (0, 5), (1, 4), (0, 0)]);
+        assert_eq!(allocate(&pvs, 6, 2, Policy::Cling), Err(1));
     }
 
     /// The slow twin: a map of single extents, which must never be given out twice or beyond what was free.
@@ -278,7 +331,7 @@ mod tests {
             }
             let wanted = 1 + next(40) as u32;
             let total = free.len();
-            let Some(got) = allocate(&pvs, wanted, 1, Policy::Normal) else {
+            let Ok(got) = allocate(&pvs, wanted, 1, Policy::Normal) else {
                 assert!(total < wanted as usize, "refused {wanted} of {total}");
                 continue;
             };

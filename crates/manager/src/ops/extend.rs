@@ -15,9 +15,7 @@ use crate::ops::size::{PercentOf, SizeRequest, percent_of};
 use crate::ops::snapshot_create::{largest_store, not_understood};
 use crate::ops::space::{Layout, Space};
 use crate::report::Units;
-use foldback_lvm2_format::vg::{
-    AllocationPolicy, Lv, LvStatus, PvKey, Segment, SegmentKind, SnapshotLinks, Vg,
-};
+use foldback_lvm2_format::vg::{Lv, LvStatus, PvKey, Segment, SegmentKind, SnapshotLinks, Vg};
 use foldback_units::{LvName, Sectors};
 
 /// By how much, or to what.
@@ -213,11 +211,18 @@ fn limited(
     notices: &mut Vec<Notice>,
 ) -> Result<u32, Refusal> {
     let old = lv.extent_count();
-    let stripes = last_layout(lv).stripes;
+    let layout = last_layout(lv);
+    // A stripe's piece may be longer than an extent, since the VG got smaller ones: then no device may end inside a piece.
+    let long = vg.extent_size.to_hold(layout.stripe_size).filter(|&each| layout.stripes > 1 && each > 1);
+    let width = layout.stripes.checked_mul(long.unwrap_or(1)).ok_or(Refusal::TooLarge)?;
     let whole_stripes = |extents: u32| {
-        let more = extents.checked_sub(old)?.checked_next_multiple_of(stripes)?;
+        let more = extents.checked_sub(old)?.checked_next_multiple_of(width)?;
         old.checked_add(more)
     };
+    if long.is_some() {
+        let size = Units::in_words(layout.stripe_size);
+        notices.push(Notice::print(format!("Using stripesize of last segment {size}")));
+    }
     if let Some(snapshot) = links.of_cow(&lv.name) {
         let origin = links.lv(&snapshot.segment.origin).map_or(0, Lv::extent_count);
         // The snapshot is as long as the origin was; LVM2 counts with what it is now, and so allows no less.
@@ -243,10 +248,7 @@ fn limited(
 
 /// An LV goes on as its last segment is.
 fn last_layout(lv: &Lv) -> Layout {
-    let policy = match lv.allocation_policy {
-        Some(AllocationPolicy::Contiguous) => Policy::Contiguous,
-        _ => Policy::Normal,
-    };
+    let policy = lv.allocation_policy.as_ref().map(Policy::of);
     match lv.segments.last().map(|segment| &segment.kind) {
         Some(SegmentKind::Striped(striped)) => Layout {
             stripes: u32::try_from(striped.areas.len()).unwrap_or(1).max(1),
@@ -268,7 +270,7 @@ fn behind(
         return Err(Refusal::NoSpaceToExtend { needed: more, free: space.free });
     }
     let own = last_layout(lv);
-    let layout = Layout { policy: policy.unwrap_or(own.policy), ..own };
+    let layout = Layout { policy: policy.or(own.policy), ..own };
     let segments = space.allocate_behind(vg, lv, more, layout)?;
     let mut start = lv.extent_count();
     let mut placed = Vec::new();

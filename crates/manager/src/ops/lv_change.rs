@@ -1,10 +1,10 @@
-//! `lvchange` and `vgchange` of what only the metadata say: permission, tags, the mark to skip activation, numbers, policy. Pure.
+//! `lvchange` of what only the metadata say: permission, tags, the mark to skip activation, numbers, policy. Pure.
 //!
 //! What must hold (compared with 2.03.16): tags are in the order in which they were added, each once; nothing else changes.
 
 use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
-use foldback_lvm2_format::vg::{AllocationPolicy, LvFlag, LvStatus, Segment, Vg, VgFlag};
+use foldback_lvm2_format::vg::{AllocationPolicy, LvFlag, LvStatus, Segment, Vg};
 use foldback_units::{LvName, TagName};
 
 /// What becomes of something that an LV may have of its own.
@@ -71,7 +71,7 @@ impl TagWish {
         self.add.is_empty() && self.remove.is_empty()
     }
 
-    fn apply(&self, tags: &mut Vec<TagName>) {
+    pub(crate) fn apply(&self, tags: &mut Vec<TagName>) {
         tags.retain(|tag| !self.remove.contains(tag));
         for tag in &self.add {
             if !tags.contains(tag) {
@@ -128,19 +128,9 @@ pub fn plan(vg: &Vg, name: &LvName, wish: &LvWish) -> Result<(Vg, Vec<Notice>), 
     Ok((after, vec![Notice::print(format!("Logical volume {}/{name} changed.", vg.name))]))
 }
 
-/// Plans the change of a VG's own tags, and of whether events may bring its LVs up.
-pub fn plan_vg(vg: &Vg, wish: &TagWish, autoactivation: Option<bool>) -> (Vg, Vec<Notice>) {
-    let mut after = vg.clone();
-    wish.apply(&mut after.tags);
-    if let Some(auto) = autoactivation {
-        after.flags.set(VgFlag::NoAutoactivate, !auto);
-    }
-    (after, vec![Notice::print(format!("Volume group \"{}\" successfully changed", vg.name))])
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{LvFlag, LvWish, Setting, TagWish, VgFlag, plan, plan_vg};
+    use super::{LvFlag, LvWish, Setting, TagWish, plan};
     use crate::ops::Refusal;
     use crate::testing::{lv_name, with_snapshots};
     use foldback_lvm2_format::vg::{AllocationPolicy, LvStatus};
@@ -154,12 +144,9 @@ mod tests {
     fn tags_come_once_and_go() {
         let vg = with_snapshots(&["snap"]);
         let wish = TagWish { add: tags(&["a", "b", "a"]), remove: tags(&["c"]) };
-        let (vg, said) = plan_vg(&vg, &wish, Some(false));
-        assert!(vg.flags.contains(VgFlag::NoAutoactivate));
-        assert_eq!(
-            (vg.tags.clone(), said[0].text.as_str()),
-            (tags(&["a", "b"]), "Volume group \"vg\" successfully changed")
-        );
+        let mut vg_tags = tags(&["c"]);
+        wish.apply(&mut vg_tags);
+        assert_eq!(vg_tags, tags(&["a", "b"]));
         let wish = LvWish { tags: TagWish { add: tags(&["x"]), remove: vec![] }, ..LvWish::default() };
         let (vg, _) = plan(&vg, &lv_name("snap"), &wish).unwrap();
         assert_eq!(vg.lv(&lv_name("snap")).unwrap().tags, tags(&["x"]));

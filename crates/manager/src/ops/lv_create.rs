@@ -12,7 +12,7 @@ use crate::ops::refusal::Refusal;
 use crate::ops::size::{PercentOf, SizeRequest};
 use crate::ops::space::{Layout, Space};
 use crate::report::Units;
-use foldback_lvm2_format::vg::{AllocationPolicy, Creation, Lv, LvStatus, PvKey, Vg, VgStatus};
+use foldback_lvm2_format::vg::{AllocationPolicy, Creation, Lv, LvStatus, PvKey, Vg};
 use foldback_units::{LvName, Sectors, TagName};
 
 /// What is to be made.
@@ -63,7 +63,7 @@ pub fn plan(vg: &Vg, new: &NewLv, environment: &mut dyn Environment) -> Result<P
     lv.segments = segments;
     lv.tags.clone_from(&new.tags);
     lv.set_status(LvStatus::Write, !new.read_only);
-    if new.layout.policy == Policy::Contiguous {
+    if new.layout.policy == Some(Policy::Contiguous) {
         lv.allocation_policy = Some(AllocationPolicy::Contiguous);
     }
     let mut vg = vg.clone();
@@ -78,17 +78,18 @@ pub(crate) fn creation(environment: &mut dyn Environment) -> Creation {
 
 /// Whether `count` more LVs may be added.
 pub(crate) fn check_room_for(vg: &Vg, count: usize) -> Result<(), Refusal> {
-    if !vg.status.contains(&VgStatus::Resizeable) {
-        return Err(Refusal::NotResizeable(vg.name.clone()));
-    }
-    // What counts for LVM2 are the LVs that users see.
-    let links = vg.snapshots();
-    let visible = vg.lvs.iter().filter(|lv| links.is_visible(lv)).count().saturating_add(count);
+    let visible = visible_lvs(vg).saturating_add(count);
     let max = usize::try_from(vg.max_lv).unwrap_or(usize::MAX);
     if max != 0 && visible > max {
         return Err(Refusal::TooManyLvs { vg: vg.name.clone(), max: vg.max_lv });
     }
     Ok(())
+}
+
+/// What counts for LVM2 are the LVs that users see.
+pub(crate) fn visible_lvs(vg: &Vg) -> usize {
+    let links = vg.snapshots();
+    vg.lvs.iter().filter(|lv| links.is_visible(lv)).count()
 }
 
 pub(crate) fn choose_name(vg: &Vg, asked: Option<&LvName>) -> Result<LvName, Refusal> {

@@ -3,6 +3,7 @@
 pub mod allocation;
 pub mod autoextend;
 pub mod extend;
+pub mod extent_size;
 pub mod fill_watch;
 pub mod glue;
 pub mod keep;
@@ -25,6 +26,7 @@ pub mod sparse;
 pub mod split;
 pub mod trial;
 pub mod undo;
+pub mod vg_change;
 pub mod vg_create;
 
 #[cfg(test)]

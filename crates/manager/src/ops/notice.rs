@@ -10,6 +10,8 @@ pub enum Level {
     Print,
     /// Standard error.
     Warning,
+    /// Standard error, and no warning to LVM2.
+    Remark,
     /// Only with `-v`.
     Verbose,
 }
@@ -32,5 +34,10 @@ impl Notice {
     /// For standard error.
     pub fn warning(text: String) -> Self {
         Self { level: Level::Warning, text }
+    }
+
+    /// For standard error, without the word for a warning.
+    pub fn remark(text: String) -> Self {
+        Self { level: Level::Remark, text }
     }
 }

@@ -12,7 +12,7 @@ use crate::ops::refusal::Refusal;
 use crate::ops::size::SizeRequest;
 use crate::ops::space::Space;
 use crate::report::Units;
-use foldback_lvm2_format::vg::{Lv, Segment, SegmentKind, Vg};
+use foldback_lvm2_format::vg::{ExtentSize, Lv, Segment, SegmentKind, Vg};
 use foldback_units::{LvName, Sectors};
 
 /// What is to be reduced.
@@ -69,7 +69,7 @@ pub fn plan(vg: &Vg, reduction: &Reduction) -> Result<Extended, Refusal> {
         let (vg, lv) = named();
         return Err(Refusal::ReduceActive { vg, lv });
     }
-    let segments = cut(&lv.segments, asked).ok_or(Refusal::TooLarge)?;
+    let segments = cut(&lv.segments, asked, vg.extent_size).ok_or(Refusal::TooLarge)?;
     let new = segments.iter().filter_map(Segment::end_extent).max().unwrap_or(0);
     let size = |extents| Units::in_words(vg.extent_size.of(extents));
     if let Some(snapshot) = links.of_cow(&lv.name) {
@@ -131,12 +131,14 @@ fn wanted(vg: &Vg, amount: Amount, lv: &Lv, notices: &mut Vec<Notice>) -> Result
 }
 
 /// The segments up to `extents`, of a striped one whole stripes.
-fn cut(segments: &[Segment], extents: u32) -> Option<Vec<Segment>> {
+fn cut(segments: &[Segment], extents: u32, size: ExtentSize) -> Option<Vec<Segment>> {
     let mut kept = Vec::new();
     for segment in segments.iter().filter(|segment| segment.start_extent < extents) {
         let mut segment = segment.clone();
         let SegmentKind::Striped(striped) = &segment.kind else { return None };
-        let width = u32::try_from(striped.areas.len()).ok()?;
+        // A stripe's piece may be longer than an extent.
+        let each = size.to_hold(striped.stripe_size.unwrap_or(Sectors::ZERO))?.max(1);
+        let width = u32::try_from(striped.areas.len()).ok()?.checked_mul(each)?;
         let room = extents.checked_sub(segment.start_extent)?.checked_next_multiple_of(width)?;
         segment.extent_count = segment.extent_count.min(room);
         kept.push(segment);

@@ -120,12 +120,16 @@ pub enum Refusal {
         required: u64,
     },
     /// Enough extents, but not in the form that was asked for.
-    #[error("Insufficient suitable {policy}allocatable extents found for logical volume {lv}.")]
+    #[error(
+        "Insufficient suitable {policy}allocatable extents for logical volume {lv}: {more} more required"
+    )]
     NoSuitable {
         /// `contiguous ` or nothing.
         policy: &'static str,
         /// The LV to be.
         lv: LvName,
+        /// Extents that are missing.
+        more: u32,
     },
     /// The PV that was named is not in the VG.
     #[error("Physical Volume \"{path}\" not found in Volume Group \"{vg}\".")]
@@ -157,9 +161,84 @@ pub enum Refusal {
         /// Its limit.
         max: u32,
     },
+    /// A VG that is to have more PVs than it may.
+    #[error(
+        "No space for '{path}' - volume group '{vg}' holds max {max} physical volume(s).\n  PV {path} cannot be added to VG {vg}."
+    )]
+    TooManyPvs {
+        /// The disk that is too many.
+        path: String,
+        /// The VG.
+        vg: VgName,
+        /// Its limit.
+        max: u32,
+    },
+    /// A VG has nothing to inherit from.
+    #[error("Volume Group allocation policy cannot inherit from anything")]
+    VgInherits,
+    /// The VG's policy is that one.
+    #[error("Volume group allocation policy is already {0}")]
+    PolicyAlready(String),
+    /// As it is.
+    #[error("Volume group \"{vg}\" is already {}resizeable", if *.resizeable { "" } else { "not " })]
+    ResizeableAlready {
+        /// The VG.
+        vg: VgName,
+        /// What it is.
+        resizeable: bool,
+    },
     /// The VG is not RESIZEABLE.
-    #[error("Volume group {0} is not resizeable.")]
-    NotResizeable(VgName),
+    #[error("Volume group \"{vg}\" must be resizeable to change {what}")]
+    MustBeResizeable {
+        /// The VG.
+        vg: VgName,
+        /// What was to be changed.
+        what: &'static str,
+    },
+    /// A limit below what there is.
+    #[error("MaxLogicalVolume is less than the current number {there} of LVs for {vg}")]
+    FewerLvs {
+        /// The VG.
+        vg: VgName,
+        /// LVs that users see.
+        there: usize,
+    },
+    /// A limit below what there is.
+    #[error("MaxPhysicalVolumes is less than the current number {there} of PVs for \"{vg}\"")]
+    FewerPvs {
+        /// The VG.
+        vg: VgName,
+        /// Its PVs.
+        there: usize,
+    },
+    /// Extents of no size.
+    #[error("Physical extent size may not be zero")]
+    ExtentZero,
+    /// Neither a power of two nor a multiple of 128 KiB.
+    #[error("Physical Extent size must be a multiple of 128.00 KiB when not a power of 2.")]
+    ExtentSize,
+    /// Something does not end where an extent of the new size would.
+    #[error("New extent size is not a perfect fit")]
+    ExtentFit,
+    /// What there is, or what of it is free, is no whole number of new extents.
+    #[error("New size {sectors} for {of} not an exact number of new extents.")]
+    ExtentsInexact {
+        /// In sectors.
+        sectors: u64,
+        /// Of what: the VG, a PV, an LV.
+        of: String,
+    },
+    /// More extents than a VG counts.
+    #[error("New extent count {count} for {of} exceeds 32 bits.")]
+    ExtentCount {
+        /// How many there would be.
+        count: u64,
+        /// Of what: the VG, a PV, an LV.
+        of: String,
+    },
+    /// A UUID that devices' names are made of.
+    #[error("Volume group has active logical volumes")]
+    VgActive,
     /// No such LV.
     #[error("Failed to find logical volume \"{vg}/{lv}\"")]
     LvNotFound {

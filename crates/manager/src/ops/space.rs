@@ -8,9 +8,7 @@ use crate::ops::allocation::{self, Chosen, FreePv, FreeRun, NewSegment, Policy};
 use crate::ops::refusal::Refusal;
 use crate::ops::size::{PercentOf, SizeRequest, percent_of};
 use foldback_lvm2_format::extents::ExtentMap;
-use foldback_lvm2_format::vg::{
-    AllocationPolicy, Area, AreaOn, Lv, PvKey, Segment, SegmentKind, Striped, Vg,
-};
+use foldback_lvm2_format::vg::{Area, AreaOn, Lv, PvKey, Segment, SegmentKind, Striped, Vg};
 use foldback_units::{LvName, Sectors};
 
 /// What may be allocated from.
@@ -32,16 +30,20 @@ pub struct Layout {
     pub stripes: u32,
     /// Of one stripe, where there are several.
     pub stripe_size: Sectors,
-    /// In one piece, or not.
-    pub policy: Policy,
+    /// How extents are chosen; `None` as the VG has it.
+    pub policy: Option<Policy>,
 }
 
 impl Layout {
     /// LVM2's default stripe size: 64 KiB.
     pub const DEFAULT_STRIPE_SIZE: Sectors = Sectors(128);
-    /// Linear, in as many pieces as it takes.
-    pub const LINEAR: Self =
-        Self { stripes: 1, stripe_size: Self::DEFAULT_STRIPE_SIZE, policy: Policy::Normal };
+    /// Linear, as the VG has it.
+    pub const LINEAR: Self = Self { stripes: 1, stripe_size: Self::DEFAULT_STRIPE_SIZE, policy: None };
+
+    /// Without a policy of its own an LV inherits the VG's.
+    fn policy_in(self, vg: &Vg) -> Policy {
+        self.policy.unwrap_or_else(|| vg.allocation_policy.as_ref().map_or(Policy::Normal, Policy::of))
+    }
 }
 
 /// The PVs that a segment lies on.
@@ -140,9 +142,9 @@ impl Space {
         let each = extents.checked_div(stripes).ok_or(Refusal::TooLarge)?;
         let behind = self.behind(lv, each);
         let here = behind.as_ref().map_or(0, |piece| piece.count);
-        let inherited = vg.allocation_policy == Some(AllocationPolicy::Contiguous);
-        if here < each && (inherited || layout.policy == Policy::Contiguous) {
-            return Err(Refusal::NoSuitable { policy: "contiguous ", lv: lv.name.clone() });
+        let policy = layout.policy_in(vg);
+        if here < each && policy == Policy::Contiguous {
+            return Err(Refusal::NoSuitable { policy: policy.word(), lv: lv.name.clone(), more: extents });
         }
         let mut segments = Vec::new();
         if let Some(piece) = &behind {
@@ -159,9 +161,14 @@ impl Space {
     fn allocate_near(&self, vg: &Vg, lv: &Lv, extents: u32, layout: Layout) -> Result<Vec<Segment>, Refusal> {
         let first: Vec<&PvKey> = lv.segments.first().map(pvs_of).unwrap_or_default();
         let mut near = self.part(|key| first.contains(&key));
+        let clings = layout.policy_in(vg) == Policy::Cling;
         if layout.stripes > 1 {
             let here = near.allocate(vg, &lv.name, extents, layout);
-            return here.or_else(|_| self.allocate(vg, &lv.name, extents, layout));
+            return if clings {
+                here
+            } else {
+                here.or_else(|_| self.allocate(vg, &lv.name, extents, layout))
+            };
         }
         // The largest areas first, whatever would fit.
         near.pvs.iter_mut().for_each(|pv| pv.clings = true);
@@ -169,6 +176,10 @@ impl Space {
         let mut segments = if here > 0 { near.allocate(vg, &lv.name, here, layout)? } else { Vec::new() };
         let there = extents.saturating_sub(here);
         if there > 0 {
+            if clings {
+                let policy = Policy::Cling.word();
+                return Err(Refusal::NoSuitable { policy, lv: lv.name.clone(), more: there });
+            }
             let far = self.part(|key| !first.contains(&key));
             segments.extend(far.allocate(vg, &lv.name, there, layout)?);
         }
@@ -236,12 +247,11 @@ impl Space {
             return Err(Refusal::TooManyStripes { stripes, pvs: self.pvs.len() });
         }
         let each = extents.checked_div(stripes).ok_or(Refusal::TooLarge)?;
-        // Without a policy of its own an LV inherits the VG's.
-        let inherited = vg.allocation_policy == Some(AllocationPolicy::Contiguous);
-        let policy = if inherited { Policy::Contiguous } else { layout.policy };
-        let pieces = allocation::allocate(&self.pvs, each, count, policy);
-        let words = if policy == Policy::Contiguous { "contiguous " } else { "" };
-        let pieces = pieces.ok_or_else(|| Refusal::NoSuitable { policy: words, lv: name.clone() })?;
+        let policy = layout.policy_in(vg);
+        let pieces = allocation::allocate(&self.pvs, each, count, policy).map_err(|left| {
+            let more = left.saturating_mul(stripes);
+            Refusal::NoSuitable { policy: policy.word(), lv: name.clone(), more }
+        })?;
         let mut segments = Vec::new();
         let mut start = 0_u32;
         for piece in pieces {

@@ -8,7 +8,9 @@ use crate::environment::{Environment, fresh_uuid};
 use crate::ops::pv_create::vg_name;
 use crate::ops::refusal::Refusal;
 use crate::store::{AreaPlace, AreaState, Discovery, FoundPv, FoundVg, PvPlace};
-use foldback_lvm2_format::vg::{ExtentSize, Flags, Pv, PvKey, PvStatus, Vg, VgFlag, VgStatus};
+use foldback_lvm2_format::vg::{
+    AllocationPolicy, ExtentSize, Flags, Pv, PvKey, PvStatus, Vg, VgFlag, VgStatus,
+};
 use foldback_units::{Sectors, TagName, VgName};
 use std::collections::BTreeSet;
 
@@ -23,6 +25,8 @@ pub struct NewVg {
     pub max_lv: u32,
     /// 0 is no limit.
     pub max_pv: u32,
+    /// How extents are chosen for LVs without a policy of their own; `None` is `normal`.
+    pub policy: Option<AllocationPolicy>,
     /// Its tags.
     pub tags: Vec<TagName>,
     /// Of the host that owns it.
@@ -39,6 +43,7 @@ impl NewVg {
             extent_size: ExtentSize::DEFAULT,
             max_lv: 0,
             max_pv: 0,
+            policy: None,
             tags: Vec::new(),
             system_id: None,
             autoactivation: true,
@@ -69,6 +74,10 @@ pub fn plan(
         let pv = usable_pv(found, new, path)?;
         if vg.pv_by_id(&pv.label.pv.id).is_some() {
             return Err(Refusal::PvTwice(path.clone()));
+        }
+        if new.max_pv != 0 && usize::try_from(new.max_pv).is_ok_and(|max| vg.pvs.len() >= max) {
+            let (path, vg) = (path.clone(), new.name.clone());
+            return Err(Refusal::TooManyPvs { path, vg, max: new.max_pv });
         }
         let entry = pv_entry(&vg, pv)?;
         vg.pvs.push(entry);
@@ -101,7 +110,7 @@ fn empty(new: &NewVg, environment: &mut dyn Environment) -> Vg {
         extent_size: new.extent_size,
         max_lv: new.max_lv,
         max_pv: new.max_pv,
-        allocation_policy: None,
+        allocation_policy: new.policy.clone(),
         metadata_copies: 0,
         pvs: Vec::new(),
         lvs: Vec::new(),

@@ -53,16 +53,6 @@ fn sorted(tags: &[TagName]) -> Vec<String> {
     tags
 }
 
-fn policy(policy: Option<&AllocationPolicy>) -> Option<String> {
-    Some(match policy? {
-        AllocationPolicy::Contiguous => "contiguous".to_owned(),
-        AllocationPolicy::Cling => "cling".to_owned(),
-        AllocationPolicy::Normal => "normal".to_owned(),
-        AllocationPolicy::Anywhere => "anywhere".to_owned(),
-        AllocationPolicy::Unknown(text) => text.clone(),
-    })
-}
-
 /// How much longer the text in an area may become: old and new lie in the ring side by side (lvm2.md 1.5).
 fn room(header: &MdaHeader) -> Bytes {
     let used = header.committed.text.map_or(0, |text| text.place.size());
@@ -141,7 +131,7 @@ fn vg_facts(found: &Discovery, of: &FoundVg, machine: Machine<'_>) -> VgFacts {
         clustered: vg.is_clustered(),
         shared: vg.shared_lock_type().is_some(),
         no_autoactivation: vg.flags.contains(VgFlag::NoAutoactivate),
-        allocation: policy(vg.allocation_policy.as_ref()).unwrap_or_else(|| "normal".to_owned()),
+        allocation: vg.allocation_policy.as_ref().map_or("normal", AllocationPolicy::as_str).to_owned(),
         system_id: vg.system_id.clone().unwrap_or_default(),
         lock_type: vg.lock_type.clone().unwrap_or_default(),
         tags: sorted(&vg.tags),
@@ -248,7 +238,7 @@ fn lv_facts(
         origin: as_cow.and_then(|snapshot| index_of(&snapshot.segment.origin)),
         snapshots: links.of_origin(&lv.name).filter_map(|snapshot| index_of(&snapshot.segment.cow)).collect(),
         writable: lv.is_writable(),
-        allocation: policy(lv.allocation_policy.as_ref()),
+        allocation: lv.allocation_policy.as_ref().map(|policy| policy.as_str().to_owned()),
         allocation_locked: lv.status.contains(&LvStatus::Locked),
         fixed_device: fixed.then(|| (lv.major.unwrap_or(-1).into(), lv.minor.unwrap_or(-1).into())),
         skip_activation: lv.flags.contains(LvFlag::ActivationSkip),

@@ -124,6 +124,9 @@ fn human(bytes: u128, base: u64) -> (String, usize, bool) {
         unit = next;
         power = power.saturating_add(1);
     }
+    if power == 0 {
+        return (bytes.to_string(), power, false);
+    }
     let (number, rounded_up) = hundredths(bytes, unit);
     (number, power, rounded_up)
 }
@@ -198,5 +201,9 @@ mod tests {
         assert_eq!(show("e", u64::MAX), "8192.00e");
         assert_eq!(Units::in_words(Sectors(19_456)), "9.50 MiB");
         assert_eq!(Units::in_words(Sectors(20_224)), "<9.88 MiB");
+        assert_eq!(
+            (Units::in_words(Sectors(1)), Units::in_words(Sectors(2))),
+            ("512 B".into(), "1.00 KiB".into())
+        );
     }
 }

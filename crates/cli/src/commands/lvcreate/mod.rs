@@ -31,7 +31,7 @@ use crate::signatures::{self, Place};
 use crate::sizes::{Extents, KibSize, Of, Size};
 use clap::{Args, ValueEnum};
 use foldback_device::Access;
-use foldback_lvm2_format::vg::{AllocationPolicy, AreaOn, Lv, LvFlag, Pv, PvKey, SegmentKind, Vg};
+use foldback_lvm2_format::vg::{AreaOn, Lv, LvFlag, Pv, PvKey, SegmentKind, Vg};
 use foldback_manager::activation::Wish;
 use foldback_manager::apply::create_lv;
 use foldback_manager::ops::allocation::Policy;
@@ -407,10 +407,7 @@ impl LvCreate {
         Layout {
             stripes: self.stripes,
             stripe_size: self.stripesize.map_or(Layout::DEFAULT_STRIPE_SIZE, |KibSize(size)| size),
-            policy: match self.policy.chosen() {
-                Some(AllocationPolicy::Contiguous) => Policy::Contiguous,
-                _ => Policy::Normal,
-            },
+            policy: self.policy.chosen().as_ref().map(Policy::of),
         }
     }
 }

@@ -5,6 +5,7 @@
 use crate::options::YesNo;
 use clap::{Args, ValueEnum};
 use foldback_lvm2_format::vg::AllocationPolicy;
+use foldback_manager::ops::Refusal;
 use foldback_manager::ops::allocation::Policy;
 
 /// The policies.
@@ -23,6 +24,19 @@ enum Alloc {
     Inherit,
 }
 
+impl Alloc {
+    /// As it stands in the metadata.
+    fn stated(self) -> Option<AllocationPolicy> {
+        match self {
+            Self::Contiguous => Some(AllocationPolicy::Contiguous),
+            Self::Cling => Some(AllocationPolicy::Cling),
+            Self::Normal => Some(AllocationPolicy::Normal),
+            Self::Anywhere => Some(AllocationPolicy::Anywhere),
+            Self::Inherit => None,
+        }
+    }
+}
+
 /// `--alloc` alone.
 #[derive(Args, Clone, Copy, Default, Debug)]
 pub(in crate::commands) struct AllocOption {
@@ -32,13 +46,20 @@ pub(in crate::commands) struct AllocOption {
 }
 
 impl AllocOption {
+    /// Whether one is given.
+    pub(in crate::commands) fn is_given(self) -> bool {
+        self.alloc.is_some()
+    }
+
     /// How extents are chosen this once; `None` for the LV's own policy.
     pub(in crate::commands) fn once(self) -> Option<Policy> {
-        match self.alloc? {
-            Alloc::Inherit => None,
-            Alloc::Contiguous => Some(Policy::Contiguous),
-            Alloc::Cling | Alloc::Normal | Alloc::Anywhere => Some(Policy::Normal),
-        }
+        self.alloc?.stated().as_ref().map(Policy::of)
+    }
+
+    /// The policy that a VG is to have; `None` where none is given.
+    pub(in crate::commands) fn of_vg(self) -> Result<Option<AllocationPolicy>, Refusal> {
+        let stated = |alloc: Alloc| alloc.stated().ok_or(Refusal::VgInherits);
+        self.alloc.map(stated).transpose()
     }
 }
 
@@ -55,19 +76,14 @@ pub(in crate::commands) struct PolicyOptions {
 impl PolicyOptions {
     /// Whether one is asked for.
     pub(in crate::commands) fn wants(&self) -> bool {
-        self.alloc.alloc.is_some() || self.contiguous.is_some()
+        self.alloc.is_given() || self.contiguous.is_some()
     }
 
     /// The policy that the LV is to have of its own.
     pub(in crate::commands) fn chosen(&self) -> Option<AllocationPolicy> {
         match self.alloc.alloc {
-            Some(Alloc::Contiguous) => Some(AllocationPolicy::Contiguous),
-            Some(Alloc::Cling) => Some(AllocationPolicy::Cling),
-            Some(Alloc::Normal) => Some(AllocationPolicy::Normal),
-            Some(Alloc::Anywhere) => Some(AllocationPolicy::Anywhere),
-            Some(Alloc::Inherit) | None => {
-                (self.contiguous == Some(YesNo::Yes)).then_some(AllocationPolicy::Contiguous)
-            }
+            Some(alloc) if alloc != Alloc::Inherit => alloc.stated(),
+            _ => (self.contiguous == Some(YesNo::Yes)).then_some(AllocationPolicy::Contiguous),
         }
     }
 }
