@@ -8,9 +8,11 @@
 
 mod honoured;
 mod known;
+mod listing;
 mod profile;
 mod show;
 mod system_id;
+mod validate;
 mod volumes;
 
 use crate::devices::{BadPattern, DeviceSettings, DevicesFile, Filter};
@@ -23,9 +25,11 @@ use std::time::Duration;
 
 pub use honoured::not_honoured;
 pub use known::unknown;
+pub use listing::Profile;
 pub use profile::with_profile;
 pub use show::{Kind, show};
 pub use system_id::clean as clean_system_id;
+pub use validate::invalid;
 pub use volumes::VolumeLists;
 
 /// Where LVM2's configuration is, unless `LVM_SYSTEM_DIR` says otherwise.

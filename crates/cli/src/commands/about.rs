@@ -7,7 +7,10 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::session::system_dir;
 use clap::{Args, ValueEnum};
-use foldback_manager::config::{Kind, show};
+use foldback_manager::config::{ConfigError, Kind, Profile, invalid, show, unknown};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 /// List the segment types that can be made and served
 #[derive(Args, Debug)]
@@ -15,11 +18,24 @@ pub(crate) struct SegTypes {}
 
 /// Show settings that were given, in lvm.conf's syntax
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  lvmconfig\n  lvmconfig activation/polling_interval")]
+#[command(
+    after_help = "Examples:\n  lvmconfig\n  lvmconfig activation/polling_interval\n  lvmconfig --file all.conf --type full\n  lvmconfig --validate"
+)]
 pub(crate) struct LvmConfig {
-    /// current: what was given; diff: of that what is not the default; full: with the defaults; default: those alone
-    #[arg(long = "type", alias = "typeconfig", value_name = "KIND", default_value = "current")]
-    kind: Shown,
+    /// current: what was given; diff: of that what is not the default; full: with the defaults; default: those alone; missing: those
+    /// of what was not given; list: all names; profilable, profilable-command, profilable-metadata: defaults of what a profile may
+    /// hold; new: of what is new in this version
+    #[arg(long = "typeconfig", visible_alias = "type", value_name = "KIND")]
+    kind: Option<Shown>,
+    /// Write them to this file (LVM2's -f)
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// List the names of all settings
+    #[arg(short, long, conflicts_with = "file")]
+    list: bool,
+    /// Look whether there are settings that nobody knows, or values of the wrong type
+    #[arg(long)]
+    validate: bool,
     /// Which settings: SECTION or SECTION/KEY; all where none is named
     #[arg(value_name = "SETTING")]
     names: Vec<String>,
@@ -36,6 +52,18 @@ enum Shown {
     Full,
     /// The defaults alone.
     Default,
+    /// Those of what was not given.
+    Missing,
+    /// The names of all settings.
+    List,
+    /// Defaults of what is new in this version.
+    New,
+    /// Defaults of what a profile may hold.
+    Profilable,
+    /// Of one for a command.
+    ProfilableCommand,
+    /// Of one for the metadata.
+    ProfilableMetadata,
 }
 
 impl From<Shown> for Kind {
@@ -45,6 +73,12 @@ impl From<Shown> for Kind {
             Shown::Diff => Self::Diff,
             Shown::Full => Self::Full,
             Shown::Default => Self::Default,
+            Shown::Missing => Self::Missing,
+            Shown::List => Self::List,
+            Shown::New => Self::New,
+            Shown::Profilable => Self::Profilable(Profile::Any),
+            Shown::ProfilableCommand => Self::Profilable(Profile::Command),
+            Shown::ProfilableMetadata => Self::Profilable(Profile::Metadata),
         }
     }
 }
@@ -64,29 +98,73 @@ impl SegTypes {
 
 impl LvmConfig {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
-        let directory = system_dir(true);
-        let bad = |error: foldback_manager::config::ConfigError| CliError {
-            exit: Exit::BadCommandLine,
-            message: error.to_string(),
-            hint: None,
-        };
-        let option = context.options.config.as_deref();
+        let other =
+            [(self.validate, "validate"), (self.list, "list")].iter().find(|(given, _)| *given).copied();
+        if let (Some(_), Some((_, other))) = (self.kind, other) {
+            return Err(CliError::usage(
+                &context.command,
+                format!("Only one of --type and --{other} permitted."),
+            ));
+        }
+        if self.validate {
+            return validate(context);
+        }
+        let kind = if self.list { Kind::List } else { self.kind.unwrap_or(Shown::Current).into() };
+        // Made before anything is looked up, as LVM2 makes it.
+        let mut file = self.file.as_deref().map(create).transpose()?;
         let mut exit = Exit::Success;
+        let mut all = String::new();
+        let mut add = |name: Option<&str>| -> Result<bool, CliError> {
+            let (directory, option) = (system_dir(true), context.options.config.as_deref());
+            let text = show(directory.as_deref(), option, name, kind).map_err(bad)?;
+            all.push_str(text.as_deref().unwrap_or_default());
+            Ok(text.is_some())
+        };
         if self.names.is_empty() {
-            context.console.result(
-                &show(directory.as_deref(), option, None, self.kind.into()).map_err(bad)?.unwrap_or_default(),
-            );
+            add(None)?;
         }
         for name in &self.names {
-            if let Some(text) =
-                show(directory.as_deref(), option, Some(name), self.kind.into()).map_err(bad)?
-            {
-                context.console.result(&text);
-            } else {
+            if !add(Some(name))? {
                 context.console.error(&format!("Configuration node {name} not found"));
                 exit = Exit::Failed;
             }
         }
+        match (&mut file, &self.file) {
+            (Some(file), Some(path)) => {
+                file.write_all(all.as_bytes()).map_err(|error| not(path, "write", &error))?
+            }
+            _ => context.console.result(&all),
+        }
         Ok(exit)
     }
+}
+
+/// Says what is wrong with the configuration, as far as that was not said when the command began.
+fn validate(context: &Context) -> Result<Exit, CliError> {
+    let (directory, option) = (system_dir(true), context.options.config.as_deref());
+    let wrong = invalid(directory.as_deref(), option).map_err(bad)?;
+    let said = if context.as_lvm2 { unknown(directory.as_deref(), option).map_err(bad)? } else { Vec::new() };
+    for line in wrong.iter().filter(|line| !said.contains(line)) {
+        context.console.error(line);
+    }
+    if wrong.is_empty() {
+        context.console.say("LVM configuration valid.");
+        return Ok(Exit::Success);
+    }
+    Err(CliError::failed("LVM configuration invalid."))
+}
+
+fn create(path: &Path) -> Result<File, CliError> {
+    File::create(path).map_err(|error| not(path, "open", &error))
+}
+
+/// In LVM2's words, without the number of the error.
+fn not(path: &Path, what: &str, error: &std::io::Error) -> CliError {
+    let why = error.to_string();
+    let why = why.split(" (os error").next().unwrap_or_default();
+    CliError::failed(format!("{}: {what} failed: {why}", path.display()))
+}
+
+fn bad(error: ConfigError) -> CliError {
+    CliError { exit: Exit::BadCommandLine, message: error.to_string(), hint: None }
 }

@@ -6,8 +6,9 @@ use super::{ConfigError, sources};
 use foldback_lvm2_format::text::{Item, Node};
 use std::path::Path;
 
-/// Every setting of LVM2 2.03.16, as SECTION/KEY.
-const KNOWN: &str = include_str!("known.txt");
+/// Every setting of LVM2 2.03.16, as SECTION/KEY, in its order; behind those that it shows a letter for the type (`b`oolean,
+/// `i`nteger, `s`tring, `a`rray of strings, `-` anything), and `c` or `m` where a profile for a command or the metadata may have it.
+pub(super) const KNOWN: &str = include_str!("known.txt");
 /// Sections whose keys are the user's, and ours.
 const FREE: &[&str] = &["tags", "foldback"];
 
@@ -18,10 +19,16 @@ pub fn unknown(system_dir: Option<&Path>, option: Option<&str>) -> Result<Vec<St
     if checks == Some(0) {
         return Ok(Vec::new());
     }
-    Ok(sources.iter().flat_map(|root| &root.items).flat_map(of_section).collect())
+    Ok(sources.iter().flat_map(|root| &root.items).flat_map(unknown_in).collect())
 }
 
-fn of_section(item: &Item) -> Vec<String> {
+/// The letters of a setting that LVM2 shows.
+pub(super) fn codes(key: &str) -> Option<&'static str> {
+    KNOWN.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+}
+
+/// What to tell of a section, or of settings in it.
+pub(super) fn unknown_in(item: &Item) -> Vec<String> {
     let section = &item.key;
     let prefix = format!("{section}/");
     if FREE.contains(&section.as_str()) {
@@ -31,7 +38,13 @@ fn of_section(item: &Item) -> Vec<String> {
         return vec![format!("Configuration section \"{section}\" unknown.")];
     }
     let Node::Section(content) = &item.node else { return Vec::new() };
-    let is_known = |key: &str| KNOWN.lines().any(|line| line.strip_prefix(&prefix) == Some(key));
+    let names = || KNOWN.lines().filter_map(|line| line.split(' ').next()?.strip_prefix(&prefix));
+    // Of a section inside the section only what is in it has a name; of one, not even that.
+    let is_inner = |name: &str, key: &str| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('/'));
+    let is_known = |key: &str| {
+        names().any(|name| name == key || is_inner(name, key))
+            || (section == "allocation" && key == "cache_settings")
+    };
     let keys = content.items.iter().map(|item| &item.key).filter(|key| !is_known(key));
     keys.map(|key| format!("Configuration setting \"{section}/{key}\" unknown.")).collect()
 }
@@ -46,6 +59,8 @@ mod tests {
         let known =
             "devices { filter=[\"a|.*|\"] use_devicesfile=0 } foldback/hold_seconds=3 tags { any { } }";
         assert_eq!(told(known), Vec::<String>::new());
+        let inner = "allocation { cache_settings { mq { x = 1 } } } metadata { disk_areas { a { id = 1 } } }";
+        assert_eq!(told(inner), Vec::<String>::new());
         assert_eq!(told("nosuch/setting=1"), ["Configuration section \"nosuch\" unknown."]);
         assert_eq!(told("global { nosuch = 1 }"), ["Configuration setting \"global/nosuch\" unknown."]);
         assert_eq!(told("global { nosuch = 1 } config { checks = 0 }"), Vec::<String>::new());

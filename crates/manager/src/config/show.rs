@@ -3,6 +3,8 @@
 //! What must hold: of a setting that is given twice the one that holds is shown, and no other.
 
 use super::honoured::{DEFAULTS, defaults, without_defaults};
+use super::known::codes;
+use super::listing::{Profile, defaults_where, names, names_below, of_profile};
 use super::{ConfigError, sources};
 use foldback_lvm2_format::text::{Item, Node, Scalar, Section, Value};
 use std::fmt::Write as _;
@@ -19,6 +21,14 @@ pub enum Kind {
     Full,
     /// LVM2's defaults.
     Default,
+    /// LVM2's defaults of what was not given.
+    Missing,
+    /// LVM2's defaults of what is new in the version that ours stands for: nothing is.
+    New,
+    /// LVM2's defaults of what profiles may hold.
+    Profilable(Profile),
+    /// The names of all settings.
+    List,
 }
 
 /// Settings, or those below `name` (`SECTION` or `SECTION/KEY`); `None` where there are none of that name.
@@ -31,17 +41,37 @@ pub fn show(
     name: Option<&str>,
     kind: Kind,
 ) -> Result<Option<String>, ConfigError> {
-    if kind == Kind::Default {
-        return Ok(show_default(name));
-    }
     let mut all = Section::default();
     for root in sources(system_dir, option)? {
         add(&mut all, root);
     }
-    match kind {
-        Kind::Diff => all = without_defaults(all),
-        Kind::Full => add(&mut all, defaults()),
-        Kind::Current | Kind::Default => {}
+    let is_given = |key: &str| {
+        key.split_once('/').is_some_and(|(section, key)| {
+            all.section(section).is_some_and(|section| section.get(key).is_some())
+        })
+    };
+    let of_defaults = match kind {
+        Kind::Default => Some(DEFAULTS.to_owned()),
+        // Sections inside sections have no default of their own.
+        Kind::Missing => Some(defaults_where(|key| codes(key).is_some() && !is_given(key))),
+        Kind::New => Some(String::new()),
+        Kind::Profilable(profile) => Some(of_profile(profile)),
+        Kind::List => return Ok(name.map_or_else(|| Some(names()), names_below)),
+        Kind::Current | Kind::Diff | Kind::Full => None,
+    };
+    if let Some(text) = of_defaults {
+        return Ok(match name {
+            Some(name) => one_default(&text, name),
+            None => Some(text),
+        });
+    }
+    if kind == Kind::Diff {
+        all = without_defaults(all);
+    }
+    // LVM2 does not tell a list of one that was given from that one.
+    all.items.iter_mut().for_each(plain_if_one);
+    if kind == Kind::Full {
+        add(&mut all, defaults());
     }
     let Some(name) = name else { return Ok(Some(text(&all.items, 0))) };
     let mut items = &all.items;
@@ -56,13 +86,12 @@ pub fn show(
     Ok(found.map(|item| text(std::slice::from_ref(item), 0)))
 }
 
-/// LVM2's defaults as it shows them: behind a `#`, since nobody has set them.
-fn show_default(name: Option<&str>) -> Option<String> {
-    let Some(name) = name else { return Some(DEFAULTS.to_owned()) };
+/// A section of LVM2's defaults, or one of them, as it shows them: behind a `#`, since nobody has set them.
+fn one_default(text: &str, name: &str) -> Option<String> {
     let plain = |line: &str| line.trim_start().trim_start_matches("# ").to_owned();
     let (section, key) = name.split_once('/').map_or((name, None), |(section, key)| (section, Some(key)));
     let begins = |line: &&str| plain(line) == format!("{section} {{");
-    let from = DEFAULTS.lines().skip_while(|line| !begins(line));
+    let from = text.lines().skip_while(|line| !begins(line));
     let mut lines: Vec<&str> = from.take_while(|line| !matches!(*line, "}" | "# }")).collect();
     let begin = *lines.first()?;
     if let Some(key) = key {
@@ -71,6 +100,17 @@ fn show_default(name: Option<&str>) -> Option<String> {
     }
     lines.push(if begin.starts_with('#') { "# }" } else { "}" });
     Some(lines.join("\n") + "\n")
+}
+
+fn plain_if_one(item: &mut Item) {
+    match &mut item.node {
+        Node::Section(section) => section.items.iter_mut().for_each(plain_if_one),
+        Node::Value(Value::Array(all)) if all.len() == 1 => {
+            let one = all.pop().map_or(Value::Array(Vec::new()), Value::Scalar);
+            item.node = Node::Value(one);
+        }
+        Node::Value(_) => {}
+    }
 }
 
 /// Adds what is not there yet: sources come in the order in which they win.
@@ -149,5 +189,9 @@ mod tests {
         );
         assert_eq!(diff.unwrap().as_deref(), Some("activation {\n\tmonitoring=0\n}\n"));
         assert!(show(None, Some("activation {"), None, Kind::Current).is_err());
+        let missing = of(Some("activation"), Kind::Missing).unwrap();
+        assert!(missing.contains("\t# udev_sync=1\n") && !missing.contains("polling_interval"), "{missing}");
+        assert_eq!(of(Some("backup/archive"), Kind::List).as_deref(), Some("backup/archive\n"));
+        assert_eq!(of(None, Kind::New).as_deref(), Some(""));
     }
 }
