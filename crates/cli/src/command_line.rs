@@ -7,6 +7,7 @@
 
 use crate::commands::Command;
 use crate::exit::Exit;
+use crate::of_lvm2;
 use crate::options::Options;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -110,6 +111,9 @@ pub(crate) fn parse(mut arguments: Vec<OsString>) -> Result<CommandLine, NoComma
     if wants_version(&words) {
         return Err(NoCommand { text: version(called.as_lvm2()), exit: Exit::Success });
     }
+    if LVMCONFIG.contains(&command_of(&called, &words).as_str()) {
+        arguments = with_file(arguments);
+    }
     let read = called.definition().try_get_matches_from(with_command(&called, arguments));
     read.and_then(|matches| CommandLine::from_arg_matches(&matches))
         .map_err(|error| in_lvm2s_words(&error, &called, &words))
@@ -121,6 +125,19 @@ fn with_command(called: &Called, mut arguments: Vec<OsString>) -> Vec<OsString> 
         arguments.insert(1, OsString::from(&called.program));
     }
     arguments
+}
+
+/// The names of the one command of LVM2's whose `-f` is no `--force`.
+const LVMCONFIG: &[&str] = &["lvmconfig", "config", "dumpconfig"];
+
+/// Its `-f` by its long name: everywhere else that letter is taken.
+fn with_file(arguments: Vec<OsString>) -> Vec<OsString> {
+    let told = |word: OsString| match word.to_str().and_then(|word| word.strip_prefix("-f")) {
+        Some("") => OsString::from("--file"),
+        Some(file) => OsString::from(format!("--file={file}")),
+        None => word,
+    };
+    arguments.into_iter().map(told).collect()
 }
 
 /// `--version` anywhere, as LVM2 has it, or the command `version`.
@@ -181,41 +198,10 @@ fn no_subcommand(error: &clap::Error, called: &Called, words: &[String]) -> Stri
     format!("{}  No command was given.  Try 'foldback help'.\n", CommandLine::command().render_help())
 }
 
-/// What stays with LVM2: it works on the same VGs, at the same time.
-const OF_LVM2: &[&str] = &[
-    "devtypes",
-    "formats",
-    "fullreport",
-    "lastlog",
-    "lvmchange",
-    "lvmdevices",
-    "lvmdiskscan",
-    "lvmpolld",
-    "pvchange",
-    "pvck",
-    "pvmove",
-    "pvresize",
-    "systemid",
-    "tags",
-    "vgcfgbackup",
-    "vgcfgrestore",
-    "vgck",
-    "vgconvert",
-    "vgexport",
-    "vgextend",
-    "vgimport",
-    "vgimportclone",
-    "vgimportdevices",
-    "vgmerge",
-    "vgreduce",
-    "vgrename",
-    "vgsplit",
-];
-
 /// What can be done where there is no such command; nothing where nobody knows.
 fn instead_of_command(error: &clap::Error) -> String {
     let asked = context(error, ContextKind::InvalidSubcommand);
-    if OF_LVM2.contains(&asked.as_str()) {
+    if of_lvm2::has_command(&asked) {
         return format!("  Hint: {asked} is LVM2's alone; its own lvm does it, on the same VGs\n");
     }
     match context(error, ContextKind::SuggestedSubcommand) {
@@ -243,6 +229,9 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
                 exit: Exit::NoSuchCommand,
             }
         }
+        ErrorKind::UnknownArgument if of_lvm2::has_option(command, &argument) => {
+            lvm2s_own(&argument, command, called, words)
+        }
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
             // Another kind of merge is another operation.
             let similar = context(error, ContextKind::SuggestedArg);
@@ -258,6 +247,9 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             let value = context(error, ContextKind::InvalidValue);
             let name = option_name(&argument);
+            if name == "--type" && of_lvm2::has_type(&value) {
+                return lvm2s_own(&format!("--type {value}"), command, called, words);
+            }
             if value.is_empty() {
                 let told =
                     match short_of(command, &name).filter(|letter| words.contains(&format!("-{letter}"))) {
@@ -297,8 +289,20 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
     }
 }
 
+/// A command line that only LVM2's own program can carry out.
+fn lvm2s_own(what: &str, command: &str, called: &Called, words: &[String]) -> NoCommand {
+    let mut rest: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+    if let Some(at) = rest.iter().position(|word| *word == command).filter(|_| !called.as_command) {
+        rest.remove(at);
+    }
+    NoCommand { text: of_lvm2::told(what, command, &rest), exit: Exit::Failed }
+}
+
 /// The letter of a command's option.
 fn short_of(command: &str, long: &str) -> Option<char> {
+    if LVMCONFIG.contains(&command) && long == "--file" {
+        return Some('f');
+    }
     let known = CommandLine::command();
     let command = known.find_subcommand(command)?;
     let mut arguments = command.get_arguments().chain(known.get_arguments());
@@ -328,12 +332,26 @@ mod tests {
 
     #[test]
     fn what_only_lvm2_has_is_said_to_be_lvm2s_and_is_not_ours() {
-        for command in super::OF_LVM2 {
-            let (exit, text) = refused(&["lvm", command, "vg"]);
-            assert_eq!(exit, Exit::NoSuchCommand, "{command}");
-            assert!(text.contains(&format!("Hint: {command} is LVM2's alone")), "{text}");
-        }
+        let (exit, text) = refused(&["lvm", "pvmove", "vg"]);
+        assert_eq!(exit, Exit::NoSuchCommand);
+        assert!(text.contains("Hint: pvmove is LVM2's alone"), "{text}");
         assert!(!refused(&["lvm", "vgfoo"]).1.contains("LVM2's alone"));
+        for (called, what, call) in [
+            (
+                &["foldback", "lvconvert", "--mergethin", "vg/a"][..],
+                "--mergethin",
+                "lvconvert --mergethin vg/a",
+            ),
+            (&["lvcreate", "--type", "raid1", "-m1", "vg"], "-m", "lvcreate --type raid1 -m1 vg"),
+            (&["lvm", "lvextend", "-i2", "vg/a"], "-i", "lvextend -i2 vg/a"),
+            (&["lvcreate", "-L1m", "--type", "vdo", "vg"], "--type vdo", "lvcreate -L1m --type vdo vg"),
+        ] {
+            let (exit, text) = refused(called);
+            assert_eq!(exit, Exit::Failed, "{text}");
+            assert!(text.starts_with(&format!("  {what} is for LVM2's own ")), "{text}");
+            assert!(text.ends_with(&format!("lvm {call}\n")), "{text}");
+        }
+        assert_eq!(refused(&["lvcreate", "--type", "nosuch", "vg"]).0, Exit::BadCommandLine);
     }
 
     #[test]

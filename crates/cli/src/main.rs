@@ -30,6 +30,7 @@ mod live;
 mod map;
 mod merging;
 mod names;
+mod of_lvm2;
 mod options;
 mod polling;
 mod progress;

@@ -17,6 +17,7 @@ mod tests;
 
 pub use error::{ReadError, Refusal};
 pub(crate) use fields::Fields;
+pub use segment_types::lvm2_knows;
 pub use snapshots::{Snapshot, SnapshotLinks};
 pub use types::{
     AllocationPolicy, Area, AreaOn, BadExtentSize, Creation, ExtentSize, Lv, MERGE_VIEW, Pv, PvKey, Segment,

@@ -54,7 +54,7 @@ const FLAGS: [&str; 7] = [
 ];
 
 /// Whether LVM2 knows the type, with its flags.
-pub(super) fn lvm2_knows(type_text: &str) -> bool {
+pub fn lvm2_knows(type_text: &str) -> bool {
     let mut parts = type_text.split('+');
     let known = parts.next().is_some_and(|plain| TYPES.contains(&plain));
     known && parts.all(|flag| FLAGS.contains(&flag))
