@@ -8,6 +8,7 @@
 use crate::console::Console;
 use crate::error::CliError;
 use crate::options::{Options, YesNo};
+use crate::reporting::is_time_format;
 use crate::session::system_dir;
 use foldback_kernel_dm::{Choice, Udev};
 use foldback_manager::config::{Config, DEFAULT_SYSTEM_DIR, not_honoured, unknown, with_profile};
@@ -29,6 +30,14 @@ pub(crate) fn prepare(options: Options, console: Console, command: &str) -> Resu
         for line in not_honoured(directory.as_deref(), given).unwrap_or_default() {
             console.warn(&line);
         }
+    }
+    let format = config.as_ref().ok().and_then(|config| config.report.time_format.as_deref());
+    if let Some(format) = format.filter(|format| !is_time_format(format)) {
+        let told = format!("Invalid time format \"{format}\" supplied.");
+        if options.as_lvm2 {
+            return Err(CliError::failed(format!("{told}\nUpdated config file invalid. Aborting.")));
+        }
+        console.warn(&told);
     }
     for warning in config.iter().flat_map(|config| &config.warnings) {
         console.warn(warning);

@@ -215,6 +215,9 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
     let command = command.as_str();
     let bad = |text: String| NoCommand { text, exit: Exit::BadCommandLine };
     let argument = context(error, ContextKind::InvalidArg);
+    if let Some(what) = of_lvm2_alone(error, command) {
+        return lvm2s_own(&what, command, called, words);
+    }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             NoCommand { text: called.as_called(&error.render().to_string()), exit: Exit::Success }
@@ -229,27 +232,12 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
                 exit: Exit::NoSuchCommand,
             }
         }
-        ErrorKind::UnknownArgument if of_lvm2::has_option(command, &argument) => {
-            lvm2s_own(&argument, command, called, words)
-        }
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
-            // Another kind of merge is another operation.
-            let similar = context(error, ContextKind::SuggestedArg);
-            let similar = if argument.starts_with("--merge") { String::new() } else { similar };
-            let similar =
-                if similar.is_empty() { similar } else { format!("  Hint: did you mean '{similar}'?\n") };
-            let told = match argument.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
-                Some(letter) => format!("invalid option -- '{letter}'"),
-                None => format!("unrecognized option '{argument}'"),
-            };
-            bad(format!("{command}: {told}\n  Error during parsing of command line.\n{similar}"))
+            bad(unknown_option(command, &argument, &context(error, ContextKind::SuggestedArg)))
         }
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             let value = context(error, ContextKind::InvalidValue);
             let name = option_name(&argument);
-            if name == "--type" && of_lvm2::has_type(&value) {
-                return lvm2s_own(&format!("--type {value}"), command, called, words);
-            }
             if value.is_empty() {
                 let told =
                     match short_of(command, &name).filter(|letter| words.contains(&format!("-{letter}"))) {
@@ -286,6 +274,33 @@ fn in_lvm2s_words(error: &clap::Error, called: &Called, words: &[String]) -> NoC
             "{}  No command with matching syntax recognised.  Run '{command} --help' for more information.\n",
             usage(called, command)
         )),
+    }
+}
+
+/// An option that nobody has; with one that is like it.
+fn unknown_option(command: &str, argument: &str, similar: &str) -> String {
+    let told = match argument.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
+        Some(letter) => format!("invalid option -- '{letter}'"),
+        None => format!("unrecognized option '{argument}'"),
+    };
+    // Another kind of merge is another operation.
+    let hint = match similar {
+        similar if similar.is_empty() || argument.starts_with("--merge") => String::new(),
+        similar => format!("  Hint: did you mean '{similar}'?\n"),
+    };
+    format!("{command}: {told}\n  Error during parsing of command line.\n{hint}")
+}
+
+/// The option, or the type, that LVM2's command has and ours does not.
+fn of_lvm2_alone(error: &clap::Error, command: &str) -> Option<String> {
+    let argument = context(error, ContextKind::InvalidArg);
+    match error.kind() {
+        ErrorKind::UnknownArgument => of_lvm2::has_option(command, &argument).then_some(argument),
+        ErrorKind::InvalidValue if option_name(&argument) == "--type" => {
+            let value = context(error, ContextKind::InvalidValue);
+            of_lvm2::has_type(&value).then(|| format!("--type {value}"))
+        }
+        _ => None,
     }
 }
 

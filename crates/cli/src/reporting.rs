@@ -391,6 +391,12 @@ pub(crate) fn no_lv(vg: &foldback_units::VgName, lv: &foldback_units::LvName) ->
 /// As LVM2 writes it: `2026-11-23 08:57:31 +0000`.
 const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S %z";
 
+/// Whether a format can be written; `%Q` is one that LVM2 does not know.
+pub(crate) fn is_time_format(format: &str) -> bool {
+    let zoned = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
+    !format.contains("%Q") && jiff::fmt::strtime::format(format, &zoned).is_ok()
+}
+
 /// By a format of strftime(3); LVM2's where there is none, or none that can be understood.
 pub(crate) fn local_time(seconds: i64, format: Option<&str>) -> String {
     let Ok(time) = jiff::Timestamp::from_second(seconds) else { return String::new() };

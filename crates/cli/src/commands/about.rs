@@ -25,7 +25,7 @@ pub(crate) struct LvmConfig {
     /// current: what was given; diff: of that what is not the default; full: with the defaults; default: those alone; missing: those
     /// of what was not given; list: all names; profilable, profilable-command, profilable-metadata: defaults of what a profile may
     /// hold; new: of what is new in this version
-    #[arg(long = "typeconfig", visible_alias = "type", value_name = "KIND")]
+    #[arg(long = "type", alias = "typeconfig", value_name = "KIND")]
     kind: Option<Shown>,
     /// Write them to this file (LVM2's -f)
     #[arg(long, value_name = "FILE")]
@@ -116,7 +116,7 @@ impl LvmConfig {
         let mut all = String::new();
         let mut add = |name: Option<&str>| -> Result<bool, CliError> {
             let (directory, option) = (system_dir(true), context.options.config.as_deref());
-            let text = show(directory.as_deref(), option, name, kind).map_err(bad)?;
+            let text = show(directory.as_deref(), option, name, kind).map_err(|error| bad(&error))?;
             all.push_str(text.as_deref().unwrap_or_default());
             Ok(text.is_some())
         };
@@ -131,7 +131,7 @@ impl LvmConfig {
         }
         match (&mut file, &self.file) {
             (Some(file), Some(path)) => {
-                file.write_all(all.as_bytes()).map_err(|error| not(path, "write", &error))?
+                file.write_all(all.as_bytes()).map_err(|error| not(path, "write", &error))?;
             }
             _ => context.console.result(&all),
         }
@@ -142,8 +142,12 @@ impl LvmConfig {
 /// Says what is wrong with the configuration, as far as that was not said when the command began.
 fn validate(context: &Context) -> Result<Exit, CliError> {
     let (directory, option) = (system_dir(true), context.options.config.as_deref());
-    let wrong = invalid(directory.as_deref(), option).map_err(bad)?;
-    let said = if context.as_lvm2 { unknown(directory.as_deref(), option).map_err(bad)? } else { Vec::new() };
+    let wrong = invalid(directory.as_deref(), option).map_err(|error| bad(&error))?;
+    let said = if context.as_lvm2 {
+        unknown(directory.as_deref(), option).map_err(|error| bad(&error))?
+    } else {
+        Vec::new()
+    };
     for line in wrong.iter().filter(|line| !said.contains(line)) {
         context.console.error(line);
     }
@@ -165,6 +169,6 @@ fn not(path: &Path, what: &str, error: &std::io::Error) -> CliError {
     CliError::failed(format!("{}: {what} failed: {why}", path.display()))
 }
 
-fn bad(error: ConfigError) -> CliError {
+fn bad(error: &ConfigError) -> CliError {
     CliError { exit: Exit::BadCommandLine, message: error.to_string(), hint: None }
 }
