@@ -1,6 +1,7 @@
 //! What a command is told to work on: VGs, LVs, PVs and tags, as LVM2 lets them be named.
 //!
 //! What must hold:
+//! - An LV alone is of the VG that `LVM_VG_NAME` names, in the commands for LVs.
 //! - `VG`, `VG/LV`, `/dev/VG/LV`, `/dev/mapper/VG-LV` and `@TAG` are understood, with `DM_DEV_DIR` in the place of `/dev`
 //!   where it is set; anything else is refused with LVM2's sentence.
 
@@ -33,6 +34,32 @@ pub(crate) fn nodes() -> PathBuf {
 /// A name without the directory of nodes before it.
 pub(crate) fn plain(text: &str) -> &str {
     node_below(&nodes(), text).unwrap_or(text)
+}
+
+/// The VG of LVs that are named without one, as LVM2 takes it from `LVM_VG_NAME`.
+pub(crate) fn default_vg() -> Option<String> {
+    let vg = std::env::var("LVM_VG_NAME").ok()?;
+    Some(plain(&vg).to_owned()).filter(|vg| !vg.is_empty())
+}
+
+/// What an LV's command is given as a name, with that VG before it where it has none.
+#[expect(clippy::unnecessary_wraps, reason = "as clap calls it")]
+pub(crate) fn lv_named(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(in_default_vg(text))
+}
+
+/// The same.
+pub(crate) fn in_default_vg(text: &str) -> String {
+    in_vg(default_vg().as_deref(), text)
+}
+
+fn in_vg(vg: Option<&str>, text: &str) -> String {
+    match vg {
+        Some(vg) if !text.is_empty() && !text.contains('/') && !text.starts_with('@') => {
+            format!("{vg}/{text}")
+        }
+        _ => text.to_owned(),
+    }
 }
 
 impl Target {
@@ -87,7 +114,7 @@ fn undoubled(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Target;
+    use super::{Target, in_vg};
     use std::path::Path;
 
     #[test]
@@ -97,6 +124,14 @@ mod tests {
         assert_eq!(Target::parse("/dev/mapper/my--vg-root").unwrap(), lv);
         assert!(matches!(Target::parse("vg").unwrap(), Target::Vg(_)));
         assert!(matches!(Target::parse("@a/b").unwrap(), Target::Tag(_)));
+    }
+
+    #[test]
+    fn an_lv_alone_is_of_the_vg_that_the_environment_names() {
+        for (text, named) in [("a", "vg/a"), ("vg", "vg/vg"), ("x/a", "x/a"), ("@t", "@t"), ("", "")] {
+            assert_eq!(in_vg(Some("vg"), text), named);
+            assert_eq!(in_vg(None, text), text);
+        }
     }
 
     /// As `DM_DEV_DIR` has it, with or without a slash at its end.

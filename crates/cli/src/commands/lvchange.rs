@@ -11,7 +11,7 @@ use crate::changing::one_vg;
 use crate::choosing::selected;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::names::Target;
+use crate::names::{Target, lv_named};
 use crate::session::Session;
 use clap::Args;
 use foldback_device::Access;
@@ -30,7 +30,7 @@ pub(crate) struct LvChange {
     #[command(flatten)]
     properties: Properties,
     /// Volumes; of a VG: all of them
-    #[arg(value_name = "VG|LV|@TAG", required_unless_present = "select")]
+    #[arg(value_name = "VG|LV|@TAG", value_parser = lv_named, required_unless_present = "select")]
     names: Vec<String>,
     /// Of these, those for which this holds; of all where nothing is named
     #[arg(short = 'S', long, value_name = "SELECTION", allow_hyphen_values = true)]

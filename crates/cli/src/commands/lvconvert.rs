@@ -23,7 +23,7 @@ use crate::following::{LiveHost, bring_up, take_down};
 use crate::interrupt::Interrupt;
 use crate::live::LiveVg;
 use crate::merging::{DEFAULT_INTERVAL, Interval, Listener, Pace};
-use crate::names::Target;
+use crate::names::{Target, lv_named};
 use crate::session::Session;
 use crate::steering::{Rate, Steer, steer};
 use clap::Args;
@@ -92,7 +92,7 @@ pub(crate) struct LvConvert {
     #[command(flatten)]
     gluing: gluing::Gluing,
     /// Snapshots; of a VG: all of them
-    #[arg(value_name = "VG/SNAPSHOT|VG|@TAG")]
+    #[arg(value_name = "VG/SNAPSHOT|VG|@TAG", value_parser = lv_named)]
     names: Vec<String>,
     #[arg(skip)]
     early: Option<Early>,

@@ -11,7 +11,7 @@ use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::file_systems::{self, FileSystem};
-use crate::names::Target;
+use crate::names::{Target, lv_named};
 use crate::sizes::{Extents, Of, Size};
 use crate::switching::{Otherwise, Switch};
 use clap::Args;
@@ -41,7 +41,7 @@ pub(crate) struct LvExtend {
     #[command(flatten)]
     file_system: FileSystem,
     /// The volume
-    #[arg(value_name = "VG/LV")]
+    #[arg(value_name = "VG/LV", value_parser = lv_named)]
     name: String,
     /// PVs that it may go on
     #[arg(value_name = "PV")]

@@ -13,7 +13,7 @@ use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::file_systems::{self, FileSystem};
-use crate::names::Target;
+use crate::names::{Target, lv_named};
 use crate::session::Session;
 use crate::sizes::{Extents, Of, Size};
 use clap::Args;
@@ -34,7 +34,7 @@ pub(crate) struct LvReduce {
     #[command(flatten)]
     to: NewSize,
     /// The volume
-    #[arg(value_name = "VG/LV")]
+    #[arg(value_name = "VG/LV", value_parser = lv_named)]
     name: String,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct LvResize {
     #[command(flatten)]
     alloc: AllocOption,
     /// The volume
-    #[arg(value_name = "VG/LV")]
+    #[arg(value_name = "VG/LV", value_parser = lv_named)]
     name: String,
     /// PVs that it may go on
     #[arg(value_name = "PV")]

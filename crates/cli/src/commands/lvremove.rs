@@ -11,7 +11,7 @@ use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::choosing::selected;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::names::Target;
+use crate::names::{Target, lv_named};
 use crate::reporting::no_lv;
 use crate::switching::{Otherwise, Switch};
 use clap::Args;
@@ -27,7 +27,7 @@ use foldback_units::{LvName, VgName};
 #[command(after_help = "Examples:\n  lvremove vg/snap\n  lvremove -y vg/root @nightly")]
 pub(crate) struct LvRemove {
     /// What to remove; of a VG: everything in it
-    #[arg(value_name = "VG|LV|@TAG", required_unless_present = "select")]
+    #[arg(value_name = "VG|LV|@TAG", value_parser = lv_named, required_unless_present = "select")]
     names: Vec<String>,
     /// Of these, those for which this holds; of all where nothing is named
     #[arg(short = 'S', long, value_name = "SELECTION", allow_hyphen_values = true)]

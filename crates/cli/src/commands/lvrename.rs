@@ -6,7 +6,7 @@ use super::Context;
 use crate::changing::{Change, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::names::{Target, vg_name};
+use crate::names::{Target, in_default_vg, vg_name};
 use clap::Args;
 use foldback_manager::activation::{Group, rename};
 use foldback_manager::ops::lv_rename::plan;
@@ -48,7 +48,7 @@ impl LvRename {
                 let old = LvName::new(&plain(old)).map_err(|error| CliError::failed(error.to_string()))?;
                 Ok((vg_name(vg)?, old, plain(new)))
             }
-            [old, new] => match Target::parse(old)? {
+            [old, new] => match Target::parse(&in_default_vg(old))? {
                 Target::Lv(vg, old) => {
                     let in_other = match Target::parse(new) {
                         Ok(Target::Lv(other, _)) => Some(other).filter(|other| *other != vg),

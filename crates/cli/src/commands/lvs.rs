@@ -5,6 +5,7 @@
 use super::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::names::lv_named;
 use crate::reporting::{self, ReportOptions};
 use clap::Args;
 use foldback_manager::report::Report;
@@ -21,7 +22,7 @@ pub(crate) struct Lvs {
     #[arg(long)]
     segments: bool,
     /// What to show: everything if nothing is named
-    #[arg(value_name = "VG|LV|@TAG")]
+    #[arg(value_name = "VG|LV|@TAG", value_parser = lv_named)]
     names: Vec<String>,
 }
 

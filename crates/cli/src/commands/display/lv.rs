@@ -4,6 +4,7 @@ use super::{Form, Lines};
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::names::lv_named;
 use clap::Args;
 use foldback_manager::report::{Choice, Live, LvFacts, LvKind, Report, VgFacts};
 
@@ -17,7 +18,7 @@ pub(crate) struct LvDisplay {
     #[command(flatten)]
     form: Form,
     /// What to show: everything if nothing is named
-    #[arg(value_name = "VG|LV|@TAG")]
+    #[arg(value_name = "VG|LV|@TAG", value_parser = lv_named)]
     names: Vec<String>,
 }
 

@@ -23,7 +23,7 @@ use crate::changing::{Change, one_vg, refused, tell, vg_to_change};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::{is_same, setting};
-use crate::names::{Target, plain, vg_name};
+use crate::names::{Target, default_vg, in_default_vg, plain, vg_name};
 use crate::options::YesNo;
 use crate::read_ahead::ReadAhead;
 use crate::session::Session;
@@ -207,9 +207,11 @@ impl LvCreate {
         }
         let (in_name, name) = self.split_name(context)?;
         let is_sparse = is_snapshot && self.virtualsize.is_some();
-        let target = match (&self.target, &in_name) {
-            (Some(target), _) => target.clone(),
-            (None, Some(vg)) if !is_snapshot || is_sparse => vg.to_string(),
+        let target = match (&self.target, &in_name, default_vg()) {
+            (Some(target), ..) if is_snapshot && !is_sparse => in_default_vg(target),
+            (Some(target), ..) => target.clone(),
+            (None, Some(vg), _) if !is_snapshot || is_sparse => vg.to_string(),
+            (None, None, Some(vg)) if !is_snapshot || is_sparse => vg,
             _ => return Err(usage("Please provide a volume group name")),
         };
         let (vg, origin) = if is_snapshot && !is_sparse {
