@@ -73,7 +73,7 @@ fn an_lv_inherits_the_vgs_contiguous_policy() {
     vg.allocation_policy = Some(AllocationPolicy::Contiguous);
     assert_eq!(
         plan(&vg).unwrap_err().to_string(),
-        "Insufficient suitable contiguous allocatable extents found for logical volume lvol0."
+        "Insufficient suitable contiguous allocatable extents for logical volume lvol0: 7 more required"
     );
 }
 
