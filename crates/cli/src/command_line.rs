@@ -82,9 +82,18 @@ impl Called {
         if self.program == LVM { LVM } else { "foldback" }
     }
 
-    /// The definition, with the name before the commands' names.
+    /// The definition, with the name before the commands' names. As with LVM2 an option takes the word behind it, whatever that is.
     fn definition(&self) -> clap::Command {
-        CommandLine::command().bin_name(self.plain_name())
+        let whatever = |argument: clap::Arg| {
+            let always = argument.get_num_args().is_none_or(|range| range.min_values() > 0);
+            let takes = argument.get_action().takes_values() && !argument.is_positional() && always;
+            if takes { argument.allow_hyphen_values(true) } else { argument }
+        };
+        let known = CommandLine::command().bin_name(self.plain_name());
+        let names: Vec<String> = known.get_subcommands().map(|known| known.get_name().to_owned()).collect();
+        names.into_iter().fold(known.mut_args(whatever), |known, name| {
+            known.mut_subcommand(name, |command| command.mut_args(whatever))
+        })
     }
 
     /// What clap says, for whoever called a command by its own name: the program has no other then.

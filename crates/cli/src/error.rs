@@ -39,6 +39,14 @@ impl CliError {
         Self { exit: Exit::BadCommandLine, message, hint: None }
     }
 
+    /// A value that an option cannot have.
+    pub(crate) fn value(option: &str, given: &str, why: &str) -> Self {
+        let why = if why.is_empty() { String::new() } else { format!("{why}\n") };
+        let message =
+            format!("{why}Invalid argument for {option}: {given}\nError during parsing of command line.");
+        Self { exit: Exit::BadCommandLine, message, hint: None }
+    }
+
     /// What to do about it.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

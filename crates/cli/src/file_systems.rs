@@ -46,7 +46,7 @@ impl FileSystem {
         }
         match if self.nofsck { Some(0) } else { fsadm(context, "check", vg, lv, None)? } {
             Some(0 | MOUNTED) => Ok(()),
-            code => Err(failed(code)),
+            _ => Err(CliError::failed("Filesystem check failed.")),
         }
     }
 }

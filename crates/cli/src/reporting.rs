@@ -57,6 +57,8 @@ pub(crate) struct ReportOptions {
     /// Show hidden volumes, too
     #[arg(short, long)]
     all: bool,
+    #[arg(long, hide = true)]
+    trustcache: bool,
     /// No line of headings
     #[arg(long)]
     noheadings: bool,
@@ -117,6 +119,12 @@ impl ReportOptions {
     /// Which rows are wanted.
     pub(crate) fn selection(&self) -> Option<&str> {
         self.select.as_deref()
+    }
+
+    /// Whether anything is asked for that only columns have.
+    pub(crate) fn wants_columns(&self) -> bool {
+        let form = self.noheadings || self.aligned || self.unbuffered || self.binary;
+        form || self.separator.is_some() || !self.options.is_empty() || !self.sort.is_empty()
     }
 
     /// The argument of `--units`.

@@ -86,7 +86,7 @@ fn sectors(text: &str, default: char) -> Result<Sectors, String> {
             below.saturating_add(512)
         ));
     }
-    u64::try_from(bytes.div_euclid(512)).map(Sectors).map_err(|_| "Size is too big.".to_owned())
+    u64::try_from(bytes.div_euclid(512)).map(Sectors).map_err(|_| "Size is too big (>=16EiB).".to_owned())
 }
 
 /// `number * factor` for a decimal number.
@@ -141,7 +141,7 @@ impl FromStr for Extents {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text.starts_with('-') {
-            return Err("Size may not be negative.".to_owned());
+            return Err("Extents may not be negative.".to_owned());
         }
         let text = text.strip_prefix('+').unwrap_or(text);
         let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

@@ -5,9 +5,10 @@
 //!   are to go down with it, and under LVM2's names, as LVM2 asks, also whether they are to come up; only `-y` answers.
 
 use super::Context;
+use super::lvremove::refuse_zeros;
 use super::properties::Properties;
 use crate::activating::{Activation, ActivationOptions};
-use crate::changing::one_vg;
+use crate::changing::{one_vg, refused};
 use crate::choosing::selected;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -16,6 +17,7 @@ use crate::session::Session;
 use clap::Args;
 use foldback_device::Access;
 use foldback_lvm2_format::vg::{Lv, LvStatus};
+use foldback_manager::ops::Refusal;
 use foldback_manager::report::Report;
 use foldback_units::{LvName, VgName};
 
@@ -57,12 +59,16 @@ impl LvChange {
         for name in &names {
             let one = Target::parse(name).and_then(|target| {
                 if let Target::Lv(vg, lv) = &target {
-                    self.ask_for_others(context, vg, lv)?;
+                    self.look_at(context, vg, lv)?;
                 }
                 let mut worst = Exit::Success;
                 for (vg, lvs) in super::resolve(context, &target)? {
                     if properties {
-                        worst = worst.max(self.properties.carry_out(context, &vg, &lvs)?);
+                        let kept = match target {
+                            Target::Lv(..) => lvs.clone(),
+                            Target::Vg(_) | Target::Tag(_) => without_merging(context, &vg, &lvs)?,
+                        };
+                        worst = worst.max(self.properties.carry_out(context, &vg, &kept)?);
                     }
                     if activation {
                         worst = worst.max(self.options.carry_out(context, &vg, Some(&lvs))?);
@@ -78,22 +84,25 @@ impl LvChange {
         Ok(exit)
     }
 
-    /// Asks whether what belongs to a snapshot is to go with it.
-    fn ask_for_others(&self, context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError> {
-        let asks = match self.options.activate {
-            Some(Activation::No) => true,
-            Some(_) => context.as_lvm2,
-            None => false,
-        };
-        if !asks || context.options.yes {
+    /// Asks whether what belongs to a snapshot is to go with it. Under LVM2's names one that merges can only be taken down.
+    fn look_at(&self, context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError> {
+        let down = self.options.activate == Some(Activation::No);
+        let asks = (down || (context.as_lvm2 && self.options.activate.is_some())) && !context.options.yes;
+        if !asks && !context.as_lvm2 {
             return Ok(());
         }
         let discovery = Session::open(&context.options, Access::Read)?.discover();
         // One that is served may be gone from the metadata.
         let Ok(found) = one_vg(&discovery, vg) else { return Ok(()) };
+        if context.as_lvm2 {
+            refuse_zeros(context, &found.vg, lv)?;
+        }
         let links = found.vg.snapshots();
         let Some(snapshot) = links.of_cow(lv).map(|snapshot| snapshot.segment) else { return Ok(()) };
-        if found.vg.lv(&snapshot.origin).is_none_or(is_hidden) {
+        if snapshot.merging && context.as_lvm2 && !down {
+            return Err(refused(context, &Refusal::HiddenLv { vg: vg.clone(), lv: lv.clone() }));
+        }
+        if !asks || found.vg.lv(&snapshot.origin).is_none_or(is_hidden) {
             return Ok(());
         }
         let others = links.of_origin(&snapshot.origin).count().saturating_sub(1);
@@ -107,6 +116,14 @@ impl LvChange {
         }
         Err(CliError::failed(format!("Logical volume {vg}/{lv} not changed.")))
     }
+}
+
+/// Of all LVs of a VG, or of those with a tag, the ones that a change is for.
+fn without_merging(context: &Context, vg: &VgName, lvs: &[LvName]) -> Result<Vec<LvName>, CliError> {
+    let discovery = Session::open(&context.options, Access::Read)?.discover();
+    let links = one_vg(&discovery, vg)?.vg.snapshots();
+    let merges = |lv: &LvName| links.of_cow(lv).is_some_and(|snapshot| snapshot.segment.merging);
+    Ok(lvs.iter().filter(|lv| !merges(lv)).cloned().collect())
 }
 
 /// The origin of a sparse volume, which nobody sees.

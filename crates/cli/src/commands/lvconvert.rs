@@ -8,6 +8,7 @@
 
 mod elsewhere;
 mod gluing;
+mod other_kinds;
 mod several;
 
 pub(crate) use elsewhere::{keep, premerge, start_deferred};
@@ -91,6 +92,8 @@ pub(crate) struct LvConvert {
     background: bool,
     #[command(flatten)]
     gluing: gluing::Gluing,
+    #[command(flatten)]
+    other_kinds: other_kinds::OtherKinds,
     /// Snapshots; of a VG: all of them
     #[arg(value_name = "VG/SNAPSHOT|VG|@TAG", value_parser = lv_named)]
     names: Vec<String>,
@@ -125,6 +128,7 @@ impl LvConvert {
             interval: None,
             background: false,
             gluing: gluing::Gluing::default(),
+            other_kinds: other_kinds::OtherKinds::default(),
             names: Vec::new(),
             early: None,
             unpolled: false,
@@ -134,6 +138,9 @@ impl LvConvert {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         if let Some(done) = self.gluing.run(context, &self.names) {
             return done;
+        }
+        if let Some(refused) = self.other_kinds.run(context, &self.names) {
+            return refused;
         }
         let steer = self.steer();
         if !(self.merge || self.mergesnapshot || steer.is_some()) || self.names.is_empty() {
@@ -212,6 +219,11 @@ impl LvConvert {
         if context.as_lvm2 && found.vg.lv(lv).is_some() && !links.is_cow(lv) {
             if let Some(type_text) = found.vg.lv(lv).and_then(not_understood) {
                 let refusal = Refusal::NotUnderstood { vg: vg.clone(), lv: lv.clone(), type_text };
+                return Err(refused(context, &refusal));
+            }
+            if links.merging_into(lv).is_some() {
+                let (vg, lv) = (vg.clone(), lv.clone());
+                let refusal = Refusal::WrongProperty { vg, lv, property: "lv_is_merging_origin" };
                 return Err(refused(context, &refusal));
             }
             return Err(CliError::failed(self.not_a_snapshot(vg, lv)));

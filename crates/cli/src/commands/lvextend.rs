@@ -16,10 +16,10 @@ use crate::sizes::{Extents, Of, Size};
 use crate::switching::{Otherwise, Switch};
 use clap::Args;
 use foldback_dm_table::HeaderWrite;
-use foldback_lvm2_format::vg::Lv;
+use foldback_lvm2_format::vg::{Lv, Segment, SegmentKind};
 use foldback_manager::activation::{ActivationError, Change as GroupChange, Group, reload};
 use foldback_manager::ops::extend::{Amount, Extension, Situation, plan};
-use foldback_manager::ops::{PercentOf, SizeRequest};
+use foldback_manager::ops::{PercentOf, Refusal, SizeRequest};
 use foldback_manager::store::FoundVg;
 use foldback_units::LvName;
 
@@ -113,22 +113,25 @@ impl LvExtend {
             // Everything that is free there.
             (None, None, false) if !self.pvs.is_empty() => (true, SizeRequest::Percent(100, PercentOf::Pvs)),
             (None, None, true) => {
+                check_policy(context, change, found, lv)?;
                 let usage = live.and_then(|live| live.of(&found.vg, lv)).and_then(LiveLv::usage);
                 let policy = change.session.config.snapshot_autoextend;
                 let growth = usage.and_then(|(used, total)| policy.growth(used, total));
                 return Ok(growth.map(|percent| Amount::By(SizeRequest::Percent(percent, PercentOf::Lv))));
             }
-            (Some(text), None, false) => {
-                let (more, text) = split(text);
-                let Size(size) = text.parse().map_err(|why: String| usage(&why))?;
+            (Some(given), None, false) => {
+                let (more, text) = split(given);
+                let Size(size) =
+                    text.parse().map_err(|why: String| CliError::value("--size", given, &why))?;
                 (more, SizeRequest::Sectors(size))
             }
-            (None, Some(text), false) => {
-                let (more, text) = split(text);
-                let request = match text.parse().map_err(|why: String| usage(&why))? {
-                    Extents::Count(count) => SizeRequest::Extents(count),
-                    Extents::Percent(percent, of) => SizeRequest::Percent(percent, percent_of(of)),
-                };
+            (None, Some(given), false) => {
+                let (more, text) = split(given);
+                let request =
+                    match text.parse().map_err(|why: String| CliError::value("--extents", given, &why))? {
+                        Extents::Count(count) => SizeRequest::Extents(count),
+                        Extents::Percent(percent, of) => SizeRequest::Percent(percent, percent_of(of)),
+                    };
                 (more, request)
             }
             (Some(_), Some(_), _) => {
@@ -145,6 +148,34 @@ impl LvExtend {
         };
         Ok(Some(if more { Amount::By(request) } else { Amount::To(request) }))
     }
+}
+
+/// Whether lvm.conf's policy means this LV, and can be followed.
+fn check_policy(
+    context: &Context,
+    change: &Change<'_>,
+    found: &FoundVg,
+    lv: &LvName,
+) -> Result<(), CliError> {
+    let vg = &found.vg;
+    let Some(store) = vg.lv(lv) else {
+        let (vg, lv) = (vg.name.clone(), lv.clone());
+        return Err(refused(context, &Refusal::ResizeNotFound { vg, lv }));
+    };
+    if !vg.snapshots().is_cow(lv) {
+        return Err(refused(context, &Refusal::NoPolicy));
+    }
+    let policy = change.session.config.snapshot_autoextend;
+    if policy.is_on() && policy.percent == 0 {
+        let striped =
+            |segment: &Segment| matches!(&segment.kind, SegmentKind::Striped(on) if on.areas.len() > 1);
+        let kind = if store.segments.first().is_some_and(striped) { "striped" } else { "linear" };
+        return Err(CliError::failed(format!(
+            "Can't extend {}/{lv} with {kind} autoextend percent set to 0%.",
+            vg.name
+        )));
+    }
+    Ok(())
 }
 
 /// A live LV and its group with the tables that its new extents give.

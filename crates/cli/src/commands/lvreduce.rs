@@ -78,11 +78,11 @@ enum Sign {
 impl NewSize {
     fn parse(&self, context: &Context) -> Result<(Sign, SizeRequest), CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
-        let text = self.size.as_deref().or(self.extents.as_deref()).unwrap_or_default();
-        let (sign, text) = match (text.strip_prefix('+'), text.strip_prefix('-')) {
+        let given = self.size.as_deref().or(self.extents.as_deref()).unwrap_or_default();
+        let (sign, text) = match (given.strip_prefix('+'), given.strip_prefix('-')) {
             (Some(rest), _) => (Sign::More, rest),
             (_, Some(rest)) => (Sign::Less, rest),
-            _ => (Sign::To, text),
+            _ => (Sign::To, given),
         };
         let request = match (&self.size, &self.extents) {
             (Some(_), Some(_)) => return Err(usage("Please specify either size or extents (not both).")),
@@ -94,13 +94,16 @@ impl NewSize {
                 return Err(CliError { exit: Exit::BadCommandLine, message, hint: None });
             }
             (Some(_), None) => {
-                let Size(size) = text.parse().map_err(|why: String| usage(&why))?;
+                let Size(size) =
+                    text.parse().map_err(|why: String| CliError::value("--size", given, &why))?;
                 SizeRequest::Sectors(size)
             }
-            (None, Some(_)) => match text.parse().map_err(|why: String| usage(&why))? {
-                Extents::Count(count) => SizeRequest::Extents(count),
-                Extents::Percent(percent, of) => SizeRequest::Percent(percent, percent_of(of)),
-            },
+            (None, Some(_)) => {
+                match text.parse().map_err(|why: String| CliError::value("--extents", given, &why))? {
+                    Extents::Count(count) => SizeRequest::Extents(count),
+                    Extents::Percent(percent, of) => SizeRequest::Percent(percent, percent_of(of)),
+                }
+            }
         };
         Ok((sign, request))
     }

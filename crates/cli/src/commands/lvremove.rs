@@ -13,8 +13,11 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::names::{Target, lv_named};
 use crate::reporting::no_lv;
+use crate::session::Session;
 use crate::switching::{Otherwise, Switch};
 use clap::Args;
+use foldback_device::Access;
+use foldback_lvm2_format::vg::{Lv, LvStatus, Segment, SegmentKind, Vg};
 use foldback_manager::activation::{Change as GroupChange, Group, device_of, remove_lvs};
 use foldback_manager::apply::commit;
 use foldback_manager::ops::lv_remove::{Question, Removal, Uses, plan_beside, plan_several};
@@ -87,11 +90,14 @@ impl LvRemove {
             Some(select) => selected(context, Report::Lvs, select, &self.names)?,
             None => self.names.clone(),
         };
+        let known = known(context, &names)?;
         for name in &names {
             let asks = if context.as_lvm2 { Asks::Active } else { Asks::All };
             let done = Target::parse(name).and_then(|target| {
                 for (vg, lvs) in super::resolve(context, &target)? {
-                    let by_name = matches!(target, Target::Lv(..));
+                    // One that goes along with an earlier one is no error.
+                    let by_name =
+                        matches!(&target, Target::Lv(vg, lv) if !known.contains(&(vg.clone(), lv.clone())));
                     remove_from(context, &vg, (&lvs, by_name), asks, &mut fail)?;
                 }
                 Ok(())
@@ -102,6 +108,38 @@ impl LvRemove {
         }
         Ok(exit)
     }
+}
+
+/// Those of several names that mean LVs, before any of them is removed.
+fn known(context: &Context, names: &[String]) -> Result<Vec<(VgName, LvName)>, CliError> {
+    if names.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let found = Session::open(&context.options, Access::Read)?.discover();
+    let meant = names.iter().filter_map(|name| match Target::parse(name) {
+        Ok(Target::Lv(vg, lv)) => Some((vg, lv)),
+        _ => None,
+    });
+    let is_there = |(vg, lv): &(VgName, LvName)| {
+        found.vgs.iter().any(|found| found.vg.name == *vg && found.vg.lv(lv).is_some())
+    };
+    Ok(meant.filter(is_there).collect())
+}
+
+/// Whether an LV is the zeros under a sparse volume.
+pub(super) fn is_zeros(vg: &Vg, lv: &LvName) -> bool {
+    let zero = |segment: &Segment| segment.kind == SegmentKind::Zero;
+    let hidden = |known: &Lv| !known.status.contains(&LvStatus::Visible) && known.segments.iter().all(zero);
+    vg.snapshots().is_origin(lv) && vg.lv(lv).is_some_and(hidden)
+}
+
+/// Refuses the zeros under a sparse volume, as if they were not there, in LVM2's words.
+pub(super) fn refuse_zeros(context: &Context, vg: &Vg, lv: &LvName) -> Result<(), CliError> {
+    if !is_zeros(vg, lv) {
+        return Ok(());
+    }
+    context.console.say(&format!("Ignoring virtual origin logical volume {}/{lv}.", vg.name));
+    Err(no_lv(&vg.name, lv))
 }
 
 /// Removes `lvs`; what went along with an earlier one is no error unless it was `named`.
@@ -123,6 +161,10 @@ pub(super) fn remove_from(
             if named {
                 fail(no_lv(vg, lv));
             }
+            continue;
+        }
+        if let Err(error) = refuse_zeros(context, &found.vg, lv) {
+            fail(error);
             continue;
         }
         // With its last live volume the VG is not carried any more.

@@ -97,7 +97,9 @@ impl Properties {
             writable: self.permission.map(|permission| permission == Permission::Write),
             skip: self.setactivationskip.map(|skip| skip == YesNo::Yes),
             autoactivation: self.setautoactivation.map(|auto| auto == YesNo::Yes),
-            read_ahead: self.readahead.map_or(Setting::Kept, |value| value.in_metadata().into()),
+            read_ahead: self
+                .readahead
+                .map_or(Setting::Kept, |value| value.in_pages(context.console).in_metadata().into()),
             number: self.numbers.wish(),
             policy: if self.policy.wants() { self.policy.chosen().into() } else { Setting::Kept },
             tags: self.tags.wish(context)?,
@@ -109,8 +111,10 @@ impl Properties {
                 Touches::Devices(lv)
             } else if matches!(wish.number, Setting::To(_)) {
                 Touches::Number(lv)
-            } else if wish.read_ahead != Setting::Kept {
-                Touches::ReadAhead(lv)
+            } else if let Setting::To(sectors) = wish.read_ahead {
+                Touches::ReadAhead(lv, Some(sectors))
+            } else if wish.read_ahead == Setting::Unset {
+                Touches::ReadAhead(lv, None)
             } else {
                 Touches::Text
             };
@@ -133,8 +137,8 @@ pub(super) enum Touches<'l> {
     Devices(&'l LvName),
     /// They do not, but a number that this LV is to have is only given to one that is not active.
     Number(&'l LvName),
-    /// They do not; what is read ahead on this LV's does.
-    ReadAhead(&'l LvName),
+    /// They do not; what is read ahead on this LV's does, as it is to stand in the metadata.
+    ReadAhead(&'l LvName, Option<i32>),
 }
 
 /// Changes a VG's text, and what it says of devices. The plan is told whether any are there.
@@ -157,6 +161,16 @@ pub(super) fn change(
         }
         _ => None,
     };
+    if let Touches::ReadAhead(lv, asked) = touches
+        && let Some(known) = found.vg.lv(lv).filter(|known| known.read_ahead == asked)
+    {
+        let value = match known.read_ahead {
+            None => "auto".to_owned(),
+            Some(-1) => "none".to_owned(),
+            Some(sectors) => sectors.to_string(),
+        };
+        return Err(CliError::failed(format!("Read ahead is already {value} for {vg}/{lv}.")));
+    }
     let renumbered = |after: &Vg| {
         let Touches::Number(lv) = touches else { return false };
         let fixed = after.lv(lv).is_some_and(|lv| lv.minor.is_some());
@@ -180,7 +194,7 @@ pub(super) fn change(
                 Ok(Switch { transaction, otherwise: Otherwise::On(vec![group]) })
             };
             let next = change.apply_live(live, (found, after), &[], |_| Ok(()), switch)?;
-            if let (Touches::ReadAhead(lv), Carrier::Kernel(_)) = (touches, &live.by) {
+            if let (Touches::ReadAhead(lv, _), Carrier::Kernel(_)) = (touches, &live.by) {
                 read_ahead_as_said(context.console, &next, lv);
             }
         } else {

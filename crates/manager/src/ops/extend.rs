@@ -13,7 +13,7 @@ use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
 use crate::ops::size::{PercentOf, SizeRequest, percent_of};
 use crate::ops::snapshot_create::{largest_store, not_understood};
-use crate::ops::space::{Layout, Space};
+use crate::ops::space::{Layout, Space, in_extents};
 use crate::report::Units;
 use foldback_lvm2_format::vg::{Lv, LvStatus, PvKey, Segment, SegmentKind, SnapshotLinks, Vg};
 use foldback_units::{LvName, Sectors};
@@ -174,7 +174,7 @@ pub(crate) fn extents_of(
         SizeRequest::Extents(0) => return Err(Refusal::Zero("extents")),
         SizeRequest::Extents(extents) => u64::from(extents),
         SizeRequest::Sectors(sectors) => {
-            let extents = vg.extent_size.to_hold(sectors).ok_or(Refusal::TooLarge)?;
+            let extents = in_extents(vg, sectors)?;
             let whole = vg.extent_size.of(extents);
             if whole != sectors {
                 let text = format!(

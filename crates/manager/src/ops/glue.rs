@@ -23,11 +23,12 @@ pub fn plan(
     chunk: ChunkSize,
     environment: &mut dyn Environment,
 ) -> Result<Planned, Refusal> {
-    let store_len = check_store(vg, origin, store)?;
+    check_kind(vg, origin, store)?;
     if vg.lv(origin).is_none() {
         return Err(Refusal::GlueNoOrigin { vg: vg.name.clone(), lv: origin.clone() });
     }
     let (origin_lv, _) = check_origin(vg, origin, WhileMerging::Refused)?;
+    let store_len = check_store(vg, store)?;
     let smallest = chunk.len().checked_mul(3).ok_or(Refusal::TooLarge)?;
     if vg.extent_size.of(store_len) < smallest {
         return Err(Refusal::FewerThanThreeChunks(smallest.get()));
@@ -68,20 +69,28 @@ pub(crate) fn fictional(
     Ok(fictional)
 }
 
+/// What LVM2 looks at before the origin.
+fn check_kind(vg: &Vg, origin: &LvName, store: &LvName) -> Result<(), Refusal> {
+    let (vg_name, lv) = (vg.name.clone(), store.clone());
+    if origin == store {
+        return Err(Refusal::GlueItself { vg: vg_name, lv });
+    }
+    if vg.snapshots().is_cow(store) {
+        return Err(Refusal::WrongKind { vg: vg_name, lv, kind: "snapshot".to_owned() });
+    }
+    find_store(vg, store).map(drop)
+}
+
+fn find_store<'v>(vg: &'v Vg, store: &LvName) -> Result<&'v Lv, Refusal> {
+    let found = vg.lv(store).filter(|lv| lv.snapshot().is_none());
+    found.ok_or_else(|| Refusal::LvNotFound { vg: vg.name.clone(), lv: store.clone() })
+}
+
 /// How many extents the store-to-be has.
-fn check_store(vg: &Vg, origin: &LvName, store: &LvName) -> Result<u32, Refusal> {
+fn check_store(vg: &Vg, store: &LvName) -> Result<u32, Refusal> {
     let named = || (vg.name.clone(), store.clone());
     let links = vg.snapshots();
-    let found = vg.lv(store).filter(|lv| lv.snapshot().is_none());
-    let lv = found.ok_or_else(|| Refusal::LvNotFound { vg: vg.name.clone(), lv: store.clone() })?;
-    if origin == store {
-        let (vg, lv) = named();
-        return Err(Refusal::GlueItself { vg, lv });
-    }
-    if links.is_cow(store) {
-        let (vg, lv) = named();
-        return Err(Refusal::WrongKind { vg, lv, kind: "snapshot".to_owned() });
-    }
+    let lv = find_store(vg, store)?;
     if links.is_origin(store) {
         let (vg, lv) = named();
         return Err(Refusal::WrongProperty { vg, lv, property: "lv_is_origin" });

@@ -84,9 +84,19 @@ impl TagWish {
 /// Plans the change of an LV: the VG as it will be, and what to say then.
 ///
 /// # Errors
-/// [`Refusal`]: no such LV, or a permission that it has.
+/// [`Refusal`]: no such LV, one that merges, a permission that it has, or what LVM2 changes of no origin.
 pub fn plan(vg: &Vg, name: &LvName, wish: &LvWish) -> Result<(Vg, Vec<Notice>), Refusal> {
     let named = || (vg.name.clone(), name.clone());
+    let links = vg.snapshots();
+    if links.of_cow(name).is_some_and(|snapshot| snapshot.segment.merging) {
+        let (vg, lv) = named();
+        return Err(Refusal::HiddenLv { vg, lv });
+    }
+    let of_device = wish.read_ahead != Setting::Kept || wish.number != Setting::Kept;
+    if links.is_origin(name) && (of_device || wish.policy != Setting::Kept) {
+        let (vg, lv) = named();
+        return Err(Refusal::WrongOptions { vg, lv, property: "lv_is_thick_origin" });
+    }
     let mut after = vg.clone();
     let lv = after.lv_mut(name).filter(|lv| lv.snapshot().is_none());
     let Some(lv) = lv else {
@@ -99,9 +109,8 @@ pub fn plan(vg: &Vg, name: &LvName, wish: &LvWish) -> Result<(Vg, Vec<Notice>), 
     }
     if let Some(writable) = wish.writable {
         if lv.is_writable() == writable {
-            let is = if writable { "writable" } else { "read only" };
             let (vg, lv) = named();
-            return Err(Refusal::AlreadySo { vg, lv, is });
+            return Err(Refusal::AlreadySo { vg, lv, writable });
         }
         // The bytes of a thin volume or a cache follow the permission of what they are made of.
         if !lv.is_understood() {
@@ -132,7 +141,7 @@ pub fn plan(vg: &Vg, name: &LvName, wish: &LvWish) -> Result<(Vg, Vec<Notice>), 
 mod tests {
     use super::{LvFlag, LvWish, Setting, TagWish, plan};
     use crate::ops::Refusal;
-    use crate::testing::{lv_name, with_snapshots};
+    use crate::testing::{lv_name, merging, with_snapshots};
     use foldback_lvm2_format::vg::{AllocationPolicy, LvStatus};
     use foldback_units::TagName;
 
@@ -183,12 +192,31 @@ mod tests {
         assert!(!lv.status.contains(&LvStatus::FixedMinor) && lv.allocation_policy.is_none());
     }
 
+    /// Seen of 2.03.16: neither read-ahead nor number nor policy of an origin, and nothing of a snapshot that merges.
+    #[test]
+    fn what_lvm2_changes_of_no_origin_and_of_no_merging_snapshot_is_refused() {
+        let vg = with_snapshots(&["snap"]);
+        for wish in [
+            LvWish { read_ahead: Setting::To(16), ..LvWish::default() },
+            LvWish { number: Setting::Unset, ..LvWish::default() },
+            LvWish { policy: Setting::To(AllocationPolicy::Contiguous), ..LvWish::default() },
+        ] {
+            assert!(plan(&vg, &lv_name("snap"), &wish).is_ok());
+            let refused = plan(&vg, &lv_name("root"), &wish).unwrap_err().to_string();
+            assert!(refused.contains("invalid with LV properties: lv_is_thick_origin ."), "{refused}");
+        }
+        let wish = LvWish { tags: TagWish { add: tags(&["x"]), remove: vec![] }, ..LvWish::default() };
+        assert!(plan(&vg, &lv_name("root"), &wish).is_ok());
+        let told = plan(&merging(&["snap"]), &lv_name("snap"), &wish).unwrap_err().to_string();
+        assert_eq!(told, "Operation not permitted on hidden LV vg/snap.");
+    }
+
     #[test]
     fn a_permission_that_is_there_is_refused_in_lvm2s_words() {
         let vg = with_snapshots(&[]);
         let wish = |writable| LvWish { writable: Some(writable), ..LvWish::default() };
         let told = |vg, writable| plan(vg, &lv_name("root"), &wish(writable)).unwrap_err().to_string();
-        assert_eq!(told(&vg, true), "Logical volume \"vg/root\" is already writable.");
+        assert_eq!(told(&vg, true), "Logical volume vg/root is already writable.");
         let (vg, _) = plan(&vg, &lv_name("root"), &wish(false)).unwrap();
         assert_eq!(told(&vg, false), "Logical volume \"vg/root\" is already read only.");
     }

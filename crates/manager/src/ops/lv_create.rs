@@ -104,7 +104,11 @@ pub(crate) fn choose_name(vg: &Vg, asked: Option<&LvName>) -> Result<LvName, Ref
 pub(crate) fn check_layout(vg: &Vg, layout: Layout) -> Result<(), Refusal> {
     let size = layout.stripe_size.get();
     let fits = size.is_power_of_two() && size >= 8 && size <= u64::from(vg.extent_size.sectors());
-    if layout.stripes > 1 && !fits { Err(Refusal::StripeSize(size)) } else { Ok(()) }
+    if layout.stripes > 1 && !fits {
+        Err(Refusal::StripeSize(Units::in_words(layout.stripe_size)))
+    } else {
+        Ok(())
+    }
 }
 
 /// Says when a size was rounded, and rounds to whole stripes.

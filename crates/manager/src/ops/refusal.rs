@@ -151,8 +151,8 @@ pub enum Refusal {
         pvs: usize,
     },
     /// Not a stripe size.
-    #[error("Invalid stripe size {0} sectors: it must be a power of 2, from 4 KiB to the extent size.")]
-    StripeSize(u64),
+    #[error("Invalid stripe size {0}.")]
+    StripeSize(String),
     /// The VG has as many LVs as it may.
     #[error("Maximum number of logical volumes ({max}) reached in volume group {vg}")]
     TooManyLvs {
@@ -250,6 +250,9 @@ pub enum Refusal {
     /// A kind of LV of which LVM2 takes no snapshots, or this program cannot.
     #[error("Snapshots of {0} are not supported.")]
     SnapshotOf(&'static str),
+    /// The zeros under a sparse volume.
+    #[error("Can't share virtual origins. Use --virtualsize.")]
+    SharedZeros,
     /// Outside LVM2's bounds.
     #[error("Chunk size must be a power of 2 in the range 4K to 512K.")]
     ChunkSize,
@@ -348,6 +351,9 @@ pub enum Refusal {
         /// The name.
         lv: LvName,
     },
+    /// `lvextend --use-policies` of what has no policy.
+    #[error("Policy-based resize is supported only for snapshot, thin pool and vdo pool volumes.")]
+    NoPolicy,
     /// A hidden LV, also a snapshot that merges.
     #[error("Can't resize internal logical volume {vg}/{lv}.")]
     ResizeInternal {
@@ -655,15 +661,35 @@ pub enum Refusal {
         /// LVM2's word for it.
         property: &'static str,
     },
-    /// A permission that it has.
-    #[error("Logical volume \"{vg}/{lv}\" is already {is}.")]
+    /// Options that change nothing of LVs that are like this.
+    #[error(
+        "Command on LV {vg}/{lv} uses options that are invalid with LV properties: {property} .\n  Command not permitted on LV {vg}/{lv}."
+    )]
+    WrongOptions {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+        /// LVM2's word for it.
+        property: &'static str,
+    },
+    /// A hidden LV, also a snapshot that merges.
+    #[error("Operation not permitted on hidden LV {vg}/{lv}.")]
+    HiddenLv {
+        /// The VG.
+        vg: VgName,
+        /// The LV.
+        lv: LvName,
+    },
+    /// A permission that it has; LVM2 quotes the name in one of the two sentences.
+    #[error("Logical volume {} is already {}.", if *.writable { format!("{vg}/{lv}") } else { format!("\"{vg}/{lv}\"") }, if *.writable { "writable" } else { "read only" })]
     AlreadySo {
         /// The VG.
         vg: VgName,
         /// The LV.
         lv: LvName,
-        /// `read only` or `writable`.
-        is: &'static str,
+        /// Which permission.
+        writable: bool,
     },
     /// A permission of an active LV, whose device would have to follow it.
     #[error(
@@ -678,6 +704,16 @@ pub enum Refusal {
     /// A number of extents or sectors beyond what a VG counts.
     #[error("The size is beyond what a volume group can count.")]
     TooLarge,
+    /// More extents than a volume can have.
+    #[error("Volume too large ({size}) for extent size {extent_size}. Upper limit is less than {limit}.")]
+    BeyondExtents {
+        /// What was asked for, in words.
+        size: String,
+        /// The VG's extents, in words.
+        extent_size: String,
+        /// As many of them as can be counted, in words.
+        limit: String,
+    },
 }
 
 impl Refusal {

@@ -14,7 +14,7 @@ pub enum PercentOf {
     Free,
     /// The PVs that were named, or all.
     Pvs,
-    /// The origin: for a new snapshot what a store for all of it needs, for one to be extended the origin's length.
+    /// The origin's length; a new snapshot's store gets room for the tables of a whole origin besides.
     Origin,
     /// The LV itself, which is to be extended.
     Lv,
@@ -29,6 +29,15 @@ pub enum SizeRequest {
     Extents(u32),
     /// `-l N%...`.
     Percent(u32, PercentOf),
+}
+
+/// What a share of the origin comes to, for a new snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfOrigin {
+    /// The origin's length, of which the percentage is.
+    pub(crate) extents: u32,
+    /// What the largest useful store is longer by: added whole, however small the share is.
+    pub(crate) tables: u32,
 }
 
 /// `percent` of `of`, rounded down or up.

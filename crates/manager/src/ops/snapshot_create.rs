@@ -15,7 +15,7 @@ use crate::ops::merge_view;
 use crate::ops::names;
 use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
-use crate::ops::size::SizeRequest;
+use crate::ops::size::{OfOrigin, SizeRequest};
 use crate::ops::space::{Layout, Space};
 use crate::report::Units;
 use foldback_dm_snapshot_format::Layout as StoreLayout;
@@ -160,11 +160,14 @@ fn store_extents(
         .extent_size
         .to_hold(largest_store(length, chunk).ok_or(Refusal::TooLarge)?)
         .ok_or(Refusal::TooLarge)?;
-    let (asked, _) = space.extents(vg, new.size, Some(largest))?;
+    let extents = origin.extent_count();
+    let of_origin = OfOrigin { extents, tables: largest.saturating_sub(extents) };
+    let (asked, _) = space.extents(vg, new.size, Some(of_origin))?;
     say_rounding(vg, new.size, asked, notices);
     let mut extents = round_to_stripes(vg, new.size, new.layout.stripes, asked, notices)?;
     let largest = largest.checked_next_multiple_of(new.layout.stripes.max(1)).ok_or(Refusal::TooLarge)?;
-    if extents > largest {
+    // A sparse volume's store is as large as asked for, as with LVM2.
+    if extents > largest && !is_sparse(origin) {
         let size = |extents| Units::in_words(vg.extent_size.of(extents));
         notices.push(Notice::print(format!(
             "Reducing COW size {} down to maximum usable size {}.",
@@ -178,6 +181,11 @@ fn store_extents(
         return Err(Refusal::FewerThanThreeChunks(smallest.get()));
     }
     Ok(extents)
+}
+
+/// Whether the origin is the zeros under a sparse volume.
+fn is_sparse(origin: &Lv) -> bool {
+    origin.segments.iter().all(|segment| segment.kind == SegmentKind::Zero)
 }
 
 /// A chunk size within LVM2's bounds.
@@ -208,6 +216,9 @@ pub(crate) fn check_origin<'v>(
     let lv = vg.lv(name).ok_or_else(not_found)?;
     if links.is_cow(name) {
         return Err(Refusal::SnapshotOf("snapshots"));
+    }
+    if !lv.status.contains(&LvStatus::Visible) && is_sparse(lv) {
+        return Err(Refusal::SharedZeros);
     }
     if lv.snapshot().is_some() {
         return Err(Refusal::SnapshotOf("hidden volumes"));

@@ -6,7 +6,8 @@
 
 use crate::ops::allocation::{self, Chosen, FreePv, FreeRun, NewSegment, Policy};
 use crate::ops::refusal::Refusal;
-use crate::ops::size::{PercentOf, SizeRequest, percent_of};
+use crate::ops::size::{OfOrigin, PercentOf, SizeRequest, percent_of};
+use crate::report::Units;
 use foldback_lvm2_format::extents::ExtentMap;
 use foldback_lvm2_format::vg::{Area, AreaOn, Lv, PvKey, Segment, SegmentKind, Striped, Vg};
 use foldback_units::{LvName, Sectors};
@@ -55,6 +56,15 @@ fn pv_of(area: &Area) -> Option<&PvKey> {
     if let AreaOn::Pv(key) = &area.on { Some(key) } else { None }
 }
 
+/// As many extents as hold that.
+pub(crate) fn in_extents(vg: &Vg, size: Sectors) -> Result<u32, Refusal> {
+    vg.extent_size.to_hold(size).ok_or_else(|| Refusal::BeyondExtents {
+        size: Units::in_words(size),
+        extent_size: Units::in_words(vg.extent_size.of(1)),
+        limit: Units::in_words(vg.extent_size.of(u32::MAX)),
+    })
+}
+
 impl Space {
     /// The free space of `named` PVs; of all where none is named.
     pub(crate) fn of(vg: &Vg, named: &[PvKey]) -> Result<Self, Refusal> {
@@ -82,19 +92,19 @@ impl Space {
         Ok(space)
     }
 
-    /// How many extents `request` comes to, before rounding to stripes. `origin` is what 100%ORIGIN is.
+    /// How many extents `request` comes to, before rounding to stripes. `origin` is what %ORIGIN is of.
     pub(crate) fn extents(
         &self,
         vg: &Vg,
         request: SizeRequest,
-        origin: Option<u32>,
+        origin: Option<OfOrigin>,
     ) -> Result<(u32, Option<u64>), Refusal> {
         let too_large = |_| Refusal::TooLarge;
         let of = match request {
             SizeRequest::Sectors(Sectors::ZERO) => return Err(Refusal::Zero("size")),
             SizeRequest::Extents(0) => return Err(Refusal::Zero("extents")),
             SizeRequest::Sectors(sectors) => {
-                return Ok((vg.extent_size.to_hold(sectors).ok_or(Refusal::TooLarge)?, None));
+                return Ok((in_extents(vg, sectors)?, None));
             }
             SizeRequest::Extents(extents) => return Ok((extents, None)),
             SizeRequest::Percent(_, of) => of,
@@ -107,7 +117,7 @@ impl Space {
             PercentOf::Pvs => percent_of(percent, self.of_pvs(), false),
             PercentOf::Origin => {
                 let origin = origin.ok_or(Refusal::PercentOf("%FREE, %PVS or %VG"))?;
-                percent_of(percent, origin, true)
+                percent_of(percent, origin.extents, true).saturating_add(origin.tables.into())
             }
             PercentOf::Lv => {
                 let without_origin = "%FREE, %PVS or %VG";

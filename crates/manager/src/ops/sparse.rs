@@ -4,9 +4,10 @@
 //! - Its origin `NAME_vorigin` is a hidden, read-only LV of type zero; the rest is as `lvcreate -s` makes it.
 
 use crate::environment::{Environment, fresh_uuid};
-use crate::ops::lv_create::{Planned, creation};
+use crate::ops::lv_create::{Planned, creation, say_rounding};
 use crate::ops::names;
 use crate::ops::refusal::Refusal;
+use crate::ops::size::SizeRequest;
 use crate::ops::snapshot_create::{NewSnapshot, WhileMerging, plan_several};
 use foldback_lvm2_format::vg::{Lv, LvStatus, Segment, SegmentKind, Vg};
 use foldback_units::{LvName, Sectors};
@@ -42,6 +43,8 @@ pub fn plan(
         merge_view: false,
         other: Vec::new(),
     }];
+    let mut notices = Vec::new();
+    say_rounding(vg, SizeRequest::Sectors(virtual_size), origin.extent_count(), &mut notices);
     let mut with_origin = vg.clone();
     with_origin.lvs.push(origin);
     let new = NewSnapshot { origin: origin_name.clone(), name: Some(name.clone()), ..new.clone() };
@@ -56,7 +59,8 @@ pub fn plan(
     if let Some(added) = after.lvs.get_mut(from..) {
         added.sort_by_key(stores_first);
     }
-    Ok(Planned { vg: after, lv: name, notices: planned.notices, done: planned.done })
+    notices.extend(planned.notices);
+    Ok(Planned { vg: after, lv: name, notices, done: planned.done })
 }
 
 #[cfg(test)]

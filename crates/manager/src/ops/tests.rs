@@ -94,6 +94,17 @@ fn a_store_is_cut_to_what_it_can_use() {
     let new = snapshot_create::NewSnapshot { size: whole, ..new_snapshot("root", "s", 1) };
     let planned = snapshot_create::plan(&vg, &new, &mut TestEnvironment::new()).unwrap();
     assert_eq!(planned.vg.lv(&lv_name("s")).unwrap().extent_count(), 2);
+    // A share of an origin is of its length; room for all tables is added whole.
+    let mut larger = vg_of(&["root"]);
+    larger.pvs[0].pe_count = 100;
+    larger.lvs[0].segments[0].extent_count = 16;
+    let share = |percent| {
+        let size = SizeRequest::Percent(percent, PercentOf::Origin);
+        let new = snapshot_create::NewSnapshot { size, ..new_snapshot("root", "s", 1) };
+        let planned = snapshot_create::plan(&larger, &new, &mut TestEnvironment::new()).unwrap();
+        (planned.vg.lv(&lv_name("s")).unwrap().extent_count(), planned.notices.len())
+    };
+    assert_eq!([share(1), share(30), share(100), share(200)], [(2, 0), (6, 0), (17, 0), (17, 1)]);
     for bad in [0, 4, 12, 2048] {
         assert_eq!(
             chunk_size(bad).unwrap_err().to_string(),

@@ -229,6 +229,7 @@ pub(super) fn layout(row: &Row<'_>) -> String {
         "thin" => "thin,sparse".to_owned(),
         "thin-pool" => "thin,pool".to_owned(),
         "cache-pool" => "cache,pool".to_owned(),
+        "zero" | "error" => "virtual".to_owned(),
         kind if kind.starts_with("raid") => format!("raid,{kind}"),
         kind => kind.to_owned(),
     }
@@ -242,7 +243,8 @@ pub(super) fn role(lv: &LvFacts) -> String {
         LvKind::Origin { .. } if lv.snapshots.len() > 1 => ",origin,thickorigin,multithickorigin",
         LvKind::Origin { .. } => ",origin,thickorigin",
     };
-    let access = if lv.hidden && lv.kind == LvKind::Plain { "private" } else { "public" };
+    let merges = matches!(lv.kind, LvKind::Snapshot { .. });
+    let access = if lv.hidden && !merges { "private" } else { "public" };
     format!("{access}{role}")
 }
 

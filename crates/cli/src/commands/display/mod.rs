@@ -48,6 +48,11 @@ impl Form {
         if self.columns {
             return reporting::run(context, &self.report, kind, names);
         }
+        if self.report.wants_columns() {
+            // LVM2 ends the sentence of two of the three.
+            let end = if kind == Report::Pvs { "" } else { "." };
+            return Err(CliError::usage(&context.command, format!("Incompatible options selected{end}")));
+        }
         let kept = match self.report.selection() {
             Some(select) => selected(context, kind, select, names)?,
             None => names.to_vec(),

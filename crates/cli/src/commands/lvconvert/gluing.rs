@@ -2,21 +2,25 @@
 //!
 //! What must hold (lvm2.md 3.1):
 //! - Gluing destroys what the LV held, and asks first; with `-Zn` the store is taken as it is, for one that was split off before.
+//! - A sparse volume is not taken apart.
 //! - A store that is made anew is empty on disk before the commit that names it.
 //! - An LV that is active becomes a store only after it was taken down, which fails while somebody has it open; a snapshot that was
 //!   active is active as an LV of its own after it was split off.
 
 use crate::activating::ActivationOptions;
-use crate::changing::{Change, refused, tell, vg_to_change};
+use crate::changing::{Change, one_vg, refused, tell, vg_to_change};
 use crate::commands::Context;
 use crate::commands::lvcreate::snapshots_live;
+use crate::commands::lvremove::is_zeros;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::names::Target;
 use crate::options::YesNo;
+use crate::session::Session;
 use crate::sizes::KibSize;
 use crate::switching::{Otherwise, Switch};
 use clap::{Args, ValueEnum};
+use foldback_device::Access;
 use foldback_dm_table::Transaction;
 use foldback_manager::activation::{Change as GroupChange, remove_lvs};
 use foldback_manager::apply::{commit, prepare_stores};
@@ -63,17 +67,16 @@ impl Gluing {
 
     fn glue(&self, context: &Context, names: &[String]) -> Result<Exit, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
+        if let Some(more) = names.get(2) {
+            return Err(not_accepted(more));
+        }
         let [origin, store] = names else {
             return Err(usage("Name the origin and the LV that is to be its store: VG/ORIGIN VG/STORE."));
         };
-        let (vg, origin) = lv_of(context, origin, None)?;
-        let (other, store) = lv_of(context, store, Some(&vg))?;
-        if other != vg {
-            return Err(usage(&format!("Inconsistent volume group names given: \"{vg}\" and \"{other}\"")));
-        }
+        let (vg, origin, store) = both(context, origin, store)?;
         let chunk = self.chunksize.map_or(Sectors(CHUNK_MIN.into()), |KibSize(size)| size);
         let chunk = chunk_size(u32::try_from(chunk.get()).unwrap_or(u32::MAX));
-        let chunk = chunk.map_err(|refusal| refused(context, &refusal))?;
+        let chunk = chunk.map_err(|refusal| CliError::failed(refusal.to_string()))?;
         let look = || -> Result<_, CliError> {
             let mut change = Change::of_vg(context, &vg, &[])?;
             let (discovery, live) = change.look(&vg)?;
@@ -96,7 +99,7 @@ impl Gluing {
             let down =
                 ActivationOptions::down().carry_out(context, &vg, Some(std::slice::from_ref(&store)))?;
             if down != Exit::Success {
-                return Ok(down);
+                return Err(CliError::failed(format!("Couldn't deactivate logical volume {full}.")));
             }
             seen = look()?;
             if seen.4 {
@@ -143,7 +146,37 @@ fn lv_of(context: &Context, text: &str, vg: Option<&VgName>) -> Result<(VgName, 
     }
 }
 
+/// The VG, the origin and the store; LVM2 looks for both in the store's VG.
+fn both(context: &Context, name: &str, store: &str) -> Result<(VgName, LvName, LvName), CliError> {
+    let origin = lv_of(context, name, None);
+    if !store.contains('/')
+        && let Ok((vg, origin)) = origin
+    {
+        let (vg, store) = lv_of(context, store, Some(&vg))?;
+        return Ok((vg, origin, store));
+    }
+    let (vg, store) = lv_of(context, store, None)?;
+    let known = Session::open(&context.options, Access::Read)?.discover();
+    one_vg(&known, &vg)?;
+    match origin {
+        Ok((other, origin)) if other == vg => Ok((vg, origin, store)),
+        Ok((other, _)) => {
+            Err(CliError::failed(format!("Please use a single volume group name (\"{other}\" or \"{vg}\").")))
+        }
+        Err(_) => Err(CliError::failed(format!("Couldn't find origin volume {name} in Volume group {vg}."))),
+    }
+}
+
+/// One word too many.
+fn not_accepted(word: &str) -> CliError {
+    let message = format!("Command does not accept argument: {word}.");
+    CliError { exit: Exit::BadCommandLine, message, hint: None }
+}
+
 fn split_all(context: &Context, names: &[String]) -> Result<Exit, CliError> {
+    if let Some(more) = names.get(1).filter(|_| context.as_lvm2) {
+        return Err(not_accepted(more));
+    }
     let mut exit = Exit::Success;
     for name in names {
         let one = lv_of(context, name, None).and_then(|(vg, lv)| split_one(context, &vg, &lv));
@@ -159,8 +192,17 @@ fn split_one(context: &Context, vg: &VgName, lv: &LvName) -> Result<(), CliError
     let mut change = Change::of_vg(context, vg, &[])?;
     let (discovery, mut live) = change.look(vg)?;
     let found = vg_to_change(&discovery, vg)?;
+    // Nobody would see the zeros that are left, or could remove them.
+    let of_zeros = |origin: &LvName| is_zeros(&found.vg, origin);
+    if found.vg.snapshots().of_cow(lv).is_some_and(|snapshot| of_zeros(&snapshot.segment.origin)) {
+        let message = format!("Unable to split off snapshot {vg}/{lv} with virtual origin.");
+        return Err(CliError::failed(message));
+    }
     let planned = split::plan(&found.vg, lv).map_err(|refusal| refused(context, &refusal))?;
     let device = live.as_ref().and_then(|live| live.of(&found.vg, lv)).map(|live| live.device.clone());
+    if let (Some(live), Some(device)) = (live.as_mut(), &device) {
+        live.refuse_open(std::slice::from_ref(device))?;
+    }
     let forced = context.options.yes || context.options.force > 0 || change.is_test();
     if device.is_some() && !forced {
         let question = format!("Do you really want to split off active logical volume {vg}/{lv}?");

@@ -6,10 +6,12 @@
 //!   leaves it).
 
 mod numbers;
+mod options;
 mod policy;
 mod snapshots;
 mod sparse;
 
+use self::options::two_vgs;
 pub(super) use numbers::Numbers;
 pub(super) use policy::{AllocOption, PolicyOptions};
 pub(super) use snapshots::snapshots_live;
@@ -20,6 +22,7 @@ use super::vgcreate::tags;
 use crate::backend::{Boot, Kernel};
 use crate::carried::{Carrier, Live};
 use crate::changing::{Change, one_vg, refused, tell, vg_to_change};
+use crate::console::Console;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::live::{is_same, setting};
@@ -187,16 +190,7 @@ impl LvCreate {
     pub(crate) fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let usage = |message: &str| CliError::usage(&context.command, message);
         let is_snapshot = self.snapshot || self.kind == Some(Type::Snapshot);
-        for (given, option) in [
-            (self.chunksize.is_some(), "--chunksize"),
-            (self.freeze, "--freeze"),
-            (self.virtualsize.is_some(), "--virtualsize"),
-        ] {
-            if given && !is_snapshot {
-                let message = format!("Command does not accept option: {option}.");
-                return Err(CliError { exit: Exit::BadCommandLine, message, hint: None });
-            }
-        }
+        self.check_options(context, is_snapshot)?;
         if is_snapshot && self.size.is_none() && self.extents.is_none() {
             self.refuse_other_kinds(context)?;
         }
@@ -227,7 +221,7 @@ impl LvCreate {
             (vg_name(plain(&target))?, None)
         };
         if let Some(other) = in_name.filter(|other| *other != vg) {
-            return Err(usage(&format!("Inconsistent volume group names given: \"{other}\" and \"{vg}\"")));
+            return Err(usage(&two_vgs(is_snapshot, &vg, &other)));
         }
         self.numbers.check(context.console)?;
         if let Some(origin) = origin.as_ref().filter(|_| self.freeze && !context.options.test) {
@@ -271,7 +265,7 @@ impl LvCreate {
         };
         let mut planned = lv_create::plan(&found.vg, &new, &mut change.machine)
             .map_err(|refusal| refused(context, &refusal))?;
-        self.mark(&mut planned.vg, &planned.lv);
+        self.mark(context.console, &mut planned.vg, &planned.lv);
         tell(context, &planned.notices);
         let zero = self.zero != Some(YesNo::No) && !new.read_only;
         let wipes = self.ignored.wipesignatures.map_or(zero, |wipes| wipes == YesNo::Yes);
@@ -334,13 +328,13 @@ impl LvCreate {
     }
 
     /// Sets what is asked for of the new LV alone. Thick snapshots are not marked by themselves, as with LVM2.
-    fn mark(&self, vg: &mut Vg, lv: &LvName) {
+    fn mark(&self, console: Console, vg: &mut Vg, lv: &LvName) {
         if let Some(lv) = vg.lv_mut(lv) {
             lv.flags.set(LvFlag::ActivationSkip, self.setactivationskip == Some(YesNo::Yes));
             lv.flags.set(LvFlag::NoAutoactivate, self.setautoactivation == Some(YesNo::No));
             lv.allocation_policy = self.policy.chosen();
             if let Some(read_ahead) = self.readahead {
-                lv.read_ahead = read_ahead.in_metadata();
+                lv.read_ahead = read_ahead.in_pages(console).in_metadata();
             }
             self.numbers.set(lv);
         }
@@ -374,7 +368,7 @@ impl LvCreate {
             (Some(_), Some(_)) => {
                 Err(CliError::usage(&context.command, "Please specify either size or extents (not both)."))
             }
-            (None, None) if is_snapshot => {
+            (None, None) if is_snapshot && self.virtualsize.is_none() => {
                 Err(CliError::failed("Please specify either size or extents with snapshots."))
             }
             (None, None) => Err(CliError {

@@ -6,7 +6,7 @@
 //!   is refused in LVM2's words.
 
 use super::{LvCreate, Permission, pv_keys, tags};
-use crate::backend::{Monitor, monitor};
+use crate::backend::{Monitor, monitor, read_ahead_as_said};
 use crate::carried::{Carrier, Live};
 use crate::changing::{Change, refused, tell};
 use crate::commands::Context;
@@ -79,7 +79,7 @@ impl LvCreate {
             planned.notices.extend(one.notices);
             planned.done.extend(one.done);
         }
-        planned.lvs.iter().for_each(|lv| self.mark(&mut planned.vg, lv));
+        planned.lvs.iter().for_each(|lv| self.mark(context.console, &mut planned.vg, lv));
         tell(context, &planned.notices);
         if self.freeze {
             change.freeze = mounts(context, live.as_ref(), &found.vg, &origins)?;
@@ -88,8 +88,11 @@ impl LvCreate {
             let prepare =
                 |set: &mut DiskSet<'_>| prepare_stores(set, found, &planned.vg, &planned.lvs, chunk);
             if let Some(mut live) = live {
-                snapshots_live(change, &mut live, (found, &planned.vg), &origins, prepare)?;
+                let next = snapshots_live(change, &mut live, (found, &planned.vg), &origins, prepare)?;
                 if matches!(live.by, Carrier::Kernel(_)) {
+                    if self.readahead.is_some() {
+                        planned.lvs.iter().for_each(|lv| read_ahead_as_said(context.console, &next, lv));
+                    }
                     let wish = match self.ignored.monitor {
                         Some(YesNo::Yes) => Some(Monitor::Yes),
                         Some(YesNo::No) => None,
@@ -215,12 +218,11 @@ pub(in crate::commands) fn snapshots_live(
     (found, planned): (&FoundVg, &Vg),
     origins: &[LvName],
     prepare: impl FnOnce(&mut DiskSet<'_>) -> Result<(), ApplyError>,
-) -> Result<(), CliError> {
+) -> Result<FoundVg, CliError> {
     let up: Vec<LvName> = origins.iter().filter(|origin| live.has(&found.vg, origin)).cloned().collect();
     change.apply_live(live, (found, planned.clone()), &[], prepare, |live, next, headers| {
         let changes = live.all_as_they_run(GroupChange::all(found, next, &up)?);
         let transaction = take_snapshots(&changes, headers);
         Ok(Switch { transaction, otherwise: Otherwise::Back(changes) })
-    })?;
-    Ok(())
+    })
 }

@@ -40,7 +40,7 @@ impl LvCreate {
         };
         let mut planned = plan(&found.vg, &new, virtual_size, &mut change.machine)
             .map_err(|refusal| refused(context, &refusal))?;
-        self.mark(&mut planned.vg, &planned.lv);
+        self.mark(context.console, &mut planned.vg, &planned.lv);
         tell(context, &planned.notices);
         if !change.is_test() {
             let _data = if carried { Vec::new() } else { change.session.hold_vg(found)? };
