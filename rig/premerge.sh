@@ -74,10 +74,10 @@ before=$(state)
 for who in lvm 'fold lvm' fold; do
 	for change in 'lvremove -y vgp/root' 'lvchange -an vgp/root' 'vgchange -an vgp' 'vgremove -ff -y vgp'; do
 		# shellcheck disable=SC2086 # words
-		refused "claimed.$who.$(echo "$change" | tr -d ' ')" 'in use\|open logical volume' $who $change
+		refused "$(echo "claimed.$who.$change" | tr -d ' ')" 'in use\|open logical volume' $who $change
 	done
 	# shellcheck disable=SC2086 # words
-	refused "claimed.$who.lvextend" 'in use\|only while inactive' $who lvextend -L +4m vgp/root
+	refused "$(echo "claimed.$who.lvextend" | tr -d ' ')" 'in use\|only while inactive' $who lvextend -L +4m vgp/root
 done
 for change in 'lvchange -ay vgp/root' 'lvrename vgp/root new' 'lvconvert --merge vgp/snap'; do
 	# shellcheck disable=SC2086 # words
