@@ -361,11 +361,7 @@ mod tests {
         assert!(text.contains("Hint: pvmove is LVM2's alone"), "{text}");
         assert!(!refused(&["lvm", "vgfoo"]).1.contains("LVM2's alone"));
         for (called, what, call) in [
-            (
-                &["foldback", "lvconvert", "--mergethin", "vg/a"][..],
-                "--mergethin",
-                "lvconvert --mergethin vg/a",
-            ),
+            (&["foldback", "lvconvert", "--uncache", "vg/a"][..], "--uncache", "lvconvert --uncache vg/a"),
             (&["lvcreate", "--type", "raid1", "-m1", "vg"], "-m", "lvcreate --type raid1 -m1 vg"),
             (&["lvm", "lvextend", "-i2", "vg/a"], "-i", "lvextend -i2 vg/a"),
             (&["lvcreate", "-L1m", "--type", "vdo", "vg"], "--type vdo", "lvcreate -L1m --type vdo vg"),

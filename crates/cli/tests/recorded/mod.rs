@@ -61,13 +61,15 @@ impl Recorded {
         let program = if path.exists() { path } else { env!("CARGO_BIN_EXE_foldback").into() };
         let from = usize::from(program.parent() == Some(self.folder.path()));
         let output = Command::new(program)
-            .args(&arguments[from..])
+            .args(&arguments[from..1])
             .args([
                 "--devices",
                 "./pv/ubda,./pv/ubdb,./pv/ubdc,./pv/ubdd",
                 "--config",
                 "backup{backup=0 archive=0}",
             ])
+            // An option without its value at the end would take what comes behind it.
+            .args(&arguments[1..])
             .current_dir(self.folder.path())
             .env("TZ", "UTC")
             // No daemon can be started there: what was recorded is about metadata alone.

@@ -2,11 +2,13 @@
 //!
 //! What must hold (lvm2.md 3.1, 3.3; compared with 2.03.16):
 //! - Whatever names the LV names it by its new name afterwards: fictional LVs, and LVs that are made of it.
-//! - Hidden LVs are not renamed; a snapshot that merges is one. Its origin may be renamed.
+//! - Hidden LVs are not renamed; a snapshot that merges is one. Its origin may be renamed. The hidden origin of a sparse volume bears
+//!   that one's name, and follows it.
 
 use crate::ops::names;
 use crate::ops::notice::Notice;
 use crate::ops::refusal::Refusal;
+use crate::ops::sparse::origin_name;
 use foldback_lvm2_format::vg::{AreaOn, LvStatus, SegmentKind, Vg};
 use foldback_units::LvName;
 
@@ -47,6 +49,16 @@ pub fn plan(vg: &Vg, lv: &LvName, new: &str) -> Result<Renamed, Refusal> {
     }
     let mut after = vg.clone();
     rename(&mut after, lv, &new);
+    let hidden = origin_name(lv).filter(|hidden| {
+        links.of_cow(lv).is_some_and(|snapshot| snapshot.segment.origin == *hidden)
+            && vg.lv(hidden).is_some_and(|hidden| !hidden.status.contains(&LvStatus::Visible))
+    });
+    if let Some(hidden) = hidden {
+        let too_long = || Refusal::DeviceNameTooLong { vg: vg.name.clone(), lv: new.clone() };
+        let follows = origin_name(&new).ok_or_else(too_long)?;
+        names::check_free(vg, &follows)?;
+        rename(&mut after, &hidden, &follows);
+    }
     let text = format!("Renamed \"{lv}\" to \"{new}\" in volume group \"{}\"", vg.name);
     Ok(Renamed { vg: after, lv: new, done: vec![Notice::print(text)] })
 }
@@ -83,6 +95,7 @@ mod tests {
     use super::plan;
     use crate::ops::Refusal;
     use crate::testing::{lv_name, merging, with_snapshots};
+    use foldback_lvm2_format::vg::LvStatus;
 
     #[test]
     fn whoever_names_the_lv_names_it_by_its_new_name() {
@@ -94,6 +107,20 @@ mod tests {
         let renamed = plan(&renamed.vg, &lv_name("a"), "c").unwrap();
         assert_eq!(foldback_lvm2_format::check::check(&renamed.vg), []);
         assert!(renamed.vg.snapshots().is_cow(&lv_name("c")));
+    }
+
+    #[test]
+    fn the_hidden_origin_of_a_sparse_volume_follows_it() {
+        let mut vg = with_snapshots(&["a"]);
+        super::rename(&mut vg, &lv_name("root"), &lv_name("a_vorigin"));
+        let visible = plan(&vg, &lv_name("a"), "b").unwrap().vg;
+        assert!(visible.lv(&lv_name("a_vorigin")).is_some(), "one that users see is no such origin");
+        vg.lv_mut(&lv_name("a_vorigin")).unwrap().set_status(LvStatus::Visible, false);
+        let renamed = plan(&vg, &lv_name("a"), "b").unwrap().vg;
+        assert_eq!(foldback_lvm2_format::check::check(&renamed), []);
+        assert_eq!(renamed.snapshots().of_cow(&lv_name("b")).unwrap().segment.origin, lv_name("b_vorigin"));
+        vg.lvs.push(foldback_lvm2_format::vg::Lv { name: lv_name("b_vorigin"), ..vg.lvs[0].clone() });
+        assert!(matches!(plan(&vg, &lv_name("a"), "b"), Err(Refusal::LvExists { .. })));
     }
 
     /// Said by 2.03.16.

@@ -15,6 +15,11 @@ use foldback_units::{LvName, Sectors};
 /// What hidden origins end with.
 const SUFFIX: &str = "_vorigin";
 
+/// What the hidden origin of a sparse volume is called; `None` where that would be too long.
+pub(super) fn origin_name(sparse: &LvName) -> Option<LvName> {
+    LvName::new(&format!("{sparse}{SUFFIX}")).ok()
+}
+
 /// Plans the volume: `new.origin` is not looked at, and `virtual_size` is rounded up to whole extents.
 ///
 /// # Errors
@@ -30,7 +35,7 @@ pub fn plan(
         None => names::next_numbered(vg, "lvol")?,
     };
     let too_long = || Refusal::DeviceNameTooLong { vg: vg.name.clone(), lv: name.clone() };
-    let origin_name = LvName::new(&format!("{name}{SUFFIX}")).map_err(|_| too_long())?;
+    let origin_name = origin_name(&name).ok_or_else(too_long)?;
     names::check_free(vg, &origin_name)?;
     let extents = vg.extent_size.to_hold(virtual_size).filter(|count| *count > 0);
     let mut origin = Lv::new(origin_name.clone(), fresh_uuid(environment), creation(environment));

@@ -4,18 +4,22 @@
 //! must succeed on both sides; `$ COMMAND` is compared whole, `% COMMAND` without standard error; `~ [PARAGRAPH] COMMAND` is run, and
 //! its exit code compared where `~=` is said; `& COMMAND` is the shell's and must succeed, `? COMMAND` is the shell's and compared
 //! whole; `> SENTENCE` behind a command of `~` or `~=` is a line that ours must say there, and then it must fail;
-//! `~ [PARAGRAPH] metadata` leaves the metadata out. Every file of the directory is read.
+//! `~ [PARAGRAPH] metadata` leaves the metadata out. Every file of the directory is read; those of `long` below it in the long
+//! form only, and where one file is named.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::Length;
 use super::heard::{Said, difference};
 use crate::places;
 
 /// Below the workspace's root.
 const DIRECTORY: &str = "rig/acceptance";
+/// What is too much for every run.
+const LONG: &str = "rig/acceptance/long";
 
 /// What of a command is compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,10 +108,14 @@ impl Case {
     }
 }
 
-/// All of them, or those of one file.
-pub(super) fn all(only: Option<&str>) -> Result<Vec<Case>> {
+/// All of them, without those for which a short run has no time, or those of one file.
+pub(super) fn all(length: Length, only: Option<&str>) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
-    for path in files()? {
+    let mut paths = files(DIRECTORY)?;
+    if only.is_some() || length == Length::Long {
+        paths.extend(files(LONG)?);
+    }
+    for path in paths {
         let file = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         if only.is_none_or(|only| only == file) {
             let text =
@@ -122,9 +130,9 @@ pub(super) fn all(only: Option<&str>) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The files in the order of their names.
-fn files() -> Result<Vec<PathBuf>> {
-    let directory = places::root()?.join(DIRECTORY);
+/// The files of a directory in the order of their names.
+fn files(directory: &str) -> Result<Vec<PathBuf>> {
+    let directory = places::root()?.join(directory);
     let entries =
         std::fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;

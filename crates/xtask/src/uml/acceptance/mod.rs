@@ -58,9 +58,9 @@ const FEWEST_CASES: usize = 140;
 const ONLY: &str = "FOLDBACK_CASES";
 
 /// Runs the case.
-pub(super) fn run(_: Length) -> Result<String> {
+pub(super) fn run(length: Length) -> Result<String> {
     let only = std::env::var(ONLY).ok();
-    let cases = cases::all(only.as_deref())?;
+    let cases = cases::all(length, only.as_deref())?;
     let fewest = if only.is_some() { 1 } else { FEWEST_CASES };
     ensure!(cases.len() >= fewest, "there are only {} cases", cases.len());
     let differences = std::fs::read_to_string(places::root()?.join("docs/lvm2-differences.md"))
@@ -93,7 +93,7 @@ fn hear(cases: &[Case], program: &Foldback, side: &str) -> Result<Heard> {
     for name in NAMES {
         symlink(program.path(), bin.join(name)).with_context(|| format!("linking {name}"))?;
     }
-    let mut guest = Guest::new(&scratch, &name, Duration::from_mins(15));
+    let mut guest = Guest::new(&scratch, &name, Duration::from_mins(25));
     let mut disks = Vec::new();
     for (index, mib) in DISKS.iter().enumerate() {
         disks.push(guest.disk(&scratch.disk(&format!("disk{index}"), *mib)?)?);
