@@ -17,7 +17,7 @@ const SCRIPT: &str =
 pub(super) fn run(_: Length) -> Result<String> {
     let program = super::program()?;
     let scratch = Scratch::new("premerge")?;
-    let mut guest = Guest::new(&scratch, "premerge", Duration::from_mins(4));
+    let mut guest = Guest::new(&scratch, "premerge", Duration::from_mins(8));
     let disk = guest.disk(&scratch.disk("disk", 256)?)?;
     guest.set("DISK", &disk).set("FOLDBACK", &program.path().display().to_string());
     let console = guest.run(SCRIPT)?;
