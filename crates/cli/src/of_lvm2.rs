@@ -129,13 +129,13 @@ mod tests {
     #[test]
     fn options_are_told_from_what_nobody_has() {
         for (command, option, is) in [
-            ("lvconvert", "--mergethin", true),
-            ("lvconvert", "--mergeth", true),
+            ("lvconvert", "--splitcache", true),
+            ("lvconvert", "--splitc", true),
             ("lvconvert", "--cache", true),
             ("lvconvert", "--cachem", false),
             ("lvconvert", "-m", true),
             ("lvconvert", "-l", false),
-            ("lvs", "--mergethin", false),
+            ("lvs", "--splitcache", false),
             ("lvchange", "--syncaction", true),
             ("lvs", "--", false),
             ("nosuch", "--thin", false),
