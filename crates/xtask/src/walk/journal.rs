@@ -1,7 +1,7 @@
 //! What came of each step, kept where it outlives the guest: one line for each step.
 //!
 //! `N killed` is written before a command during which the kernel is ended. Otherwise, and once more after the boot that follows,
-//! `N before` (refused, or nothing left of it) or `N done K`, K being which of the allowed outcomes; then `NAME=begun`, `NAME=ended`
+//! `N before` (refused, or nothing left of it), `N done K` or `N refused K`, K being which of the allowed outcomes; then `NAME=begun`, `NAME=ended`
 //! for merges that went on by themselves, and `NAME=MIB` for a store that a party sized.
 
 use anyhow::{Context, Result, bail};
@@ -30,6 +30,8 @@ pub(crate) enum Outcome {
     Before,
     /// It was done, and led to this one of its outcomes.
     Done(usize),
+    /// It was refused, and did this of it all the same.
+    Refused(usize),
 }
 
 impl Entry {
@@ -39,6 +41,7 @@ impl Entry {
             Outcome::Killed => "killed".to_owned(),
             Outcome::Before => "before".to_owned(),
             Outcome::Done(which) => format!("done {which}"),
+            Outcome::Refused(which) => format!("refused {which}"),
         };
         format!("{} {outcome} {}", self.number, self.changes.join(" ")).trim_end().to_owned()
     }
@@ -51,6 +54,7 @@ impl Entry {
             Some("killed") => Outcome::Killed,
             Some("before") => Outcome::Before,
             Some("done") => Outcome::Done(word().unwrap_or_default().parse()?),
+            Some("refused") => Outcome::Refused(word().unwrap_or_default().parse()?),
             _ => bail!("a line of the journal is none: {line}"),
         };
         Ok(Self { number, outcome, changes: words.map(str::to_owned).collect() })
@@ -94,6 +98,7 @@ impl Place {
             Outcome::Before => None,
             Outcome::Done(which) if after_kill => step.left_by_kill(&self.model).into_iter().nth(which),
             Outcome::Done(which) => step.command.done(step.party, &self.model).into_iter().nth(which),
+            Outcome::Refused(which) => step.command.left_by_refusal(&self.model).into_iter().nth(which),
         };
         if let Some(model) = model {
             self.model = model;

@@ -212,6 +212,14 @@ impl Command {
         *self == Self::Finish
     }
 
+    /// What the VG may be once it was refused, besides what it was: LVM2 does not count an open snapshot whose merge waits before it
+    /// takes a VG down, and stops at its group alone.
+    pub(crate) fn left_by_refusal(&self, before: &Model) -> Vec<Model> {
+        let waits = before.lvs.values().any(|lv| lv.held && lv.merge() == Merge::Marked);
+        let down = matches!(self, Self::Activate { which: None, up: false, .. });
+        if down && waits { vec![down_but_for_open(before)] } else { Vec::new() }
+    }
+
     /// What the VG may be once it was done; the merges' progress is looked at, within what is allowed here.
     pub(crate) fn done(&self, party: Party, before: &Model) -> Vec<Model> {
         let mut model = before.clone();
@@ -251,6 +259,17 @@ impl Command {
         }
         vec![model]
     }
+}
+
+/// The whole VG down, but for the group in which an LV is open.
+fn down_but_for_open(before: &Model) -> Model {
+    let mut model = before.clone();
+    for name in before.lvs.keys() {
+        if !before.members(name).any(|(_, lv)| lv.held) {
+            model.activate(Some(name), false);
+        }
+    }
+    model
 }
 
 /// Snapshots whose merges wait for an activation.
@@ -368,6 +387,18 @@ mod tests {
             assert_eq!(merge.verdict(Party::Foldback, &model), Verdict::MustNot, "{how:?}");
         }
         assert_eq!(Command::Remove { name: "s".to_owned() }.verdict(Party::Lvm2, &model), Verdict::Must);
+    }
+
+    #[test]
+    fn an_open_snapshot_whose_merge_waits_keeps_its_group_alone() {
+        let mut model = model();
+        model.create("x", 1);
+        model.lvs.get_mut("s").unwrap().held = true;
+        let down = Command::Activate { which: None, up: false, poll: true };
+        assert!(down.left_by_refusal(&model).is_empty(), "LVM2 counts a snapshot that users see");
+        model.mark("s", Merge::Marked);
+        let left = down.left_by_refusal(&model).remove(0);
+        assert_eq!(["o", "s", "x"].map(|name| left.lvs[name].active), [true, true, false]);
     }
 
     #[test]

@@ -95,7 +95,9 @@ impl Walk<'_> {
         ensure!(went_well || verdict != Verdict::Must, "it was refused: {said}");
         ensure!(!went_well || verdict != Verdict::MustNot, "it was done: {said}");
         let outcomes = if went_well { step.command.done(step.party, &self.place.model) } else { Vec::new() };
-        let (outcome, changes) = self.settle(outcomes, went_well)?;
+        let partly = step.command.left_by_refusal(&self.place.model);
+        let partly = partly.into_iter().enumerate().map(|(which, model)| (Outcome::Refused(which), model));
+        let (outcome, changes) = self.settle(outcomes, partly.collect(), went_well)?;
         if step.command.ends_merges() {
             // Who is told to end merges ends them; Foldback does before it returns.
             let limit = if step.party == Party::Foldback { Duration::ZERO } else { ENDS_WITHIN };
@@ -105,12 +107,18 @@ impl Walk<'_> {
     }
 
     /// Finds which of the outcomes it is.
-    fn settle(&mut self, outcomes: Vec<Model>, went_well: bool) -> Result<(Outcome, Vec<String>)> {
+    fn settle(
+        &mut self,
+        outcomes: Vec<Model>,
+        partly: Vec<(Outcome, Model)>,
+        went_well: bool,
+    ) -> Result<(Outcome, Vec<String>)> {
         let seen = self.parties.look(&outcomes.iter().chain([&self.place.model]).collect::<Vec<_>>())?;
         let mut candidates: Vec<(Outcome, Model)> =
             outcomes.into_iter().enumerate().map(|(which, model)| (Outcome::Done(which), model)).collect();
         if !went_well {
             candidates.push((Outcome::Before, self.place.model.clone()));
+            candidates.extend(partly);
         }
         let mut reasons = Vec::new();
         for (outcome, mut model) in candidates {
